@@ -1,0 +1,1 @@
+"""What Genmill does: plain functions on paths and frozen objects, free of any orchestrator."""
