@@ -1,0 +1,1 @@
+"""Raw bytes in, a validated, versioned, published dataset out."""

@@ -1,0 +1,54 @@
+"""Stage 3: adds altered copies of training rows. Writes the added rows alone; the manifest refers to the clean shards as they are."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.data.clean import clean_schema
+from components.data.dataset import Manifest, checked_shard, read_manifest, stage_folder
+from components.data.executor import map_shards
+from components.data.modalities import Additions, find_modality
+from components.data.shards import OutputFolder
+from components.data.stamp import Stamp
+from components.errors import UserError
+from components.project import Project
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TRAIN = "train"
+
+
+@dataclass(frozen=True)
+class Task:
+    path: Path
+    modality: str
+    config: Additions
+
+
+def augment(project: Project, stamp: Stamp) -> Manifest:
+    """Make `data/augmented/NAME` from `data/clean/NAME`; validation and test are never touched."""
+    name, modality = stamp.params["name"], find_modality(stamp.params["modality"])
+    cleaned = read_manifest(stage_folder(project, name, "clean"))
+    if cleaned is None:
+        raise UserError(f"Dataset {name!r} was not cleaned yet: run `genmill run --dataset {name}`.")
+    config = modality.AugmentConfig.model_validate(stamp.params["augment"])
+    output = OutputFolder(project.root, stage_folder(project, name, "augment"))
+    originals = [shard for shard in cleaned.shards if shard.split == TRAIN] if config.copies else []
+    tasks = [Task(checked_shard(project, shard), cleaned.modality, config) for shard in originals]
+    tables = map_shards(augment_shard, tasks, config.copies * sum(shard.bytes for shard in originals))
+    added = [output.write_shard(task.path.name, TRAIN, table) for task, table in zip(tasks, tables, strict=True)]
+    manifest = cleaned.model_copy(
+        update={"stage": "augment", "shards": (*cleaned.shards, *added), "code": stamp.code, "params": stamp.params, "parent_sha256": cleaned.sha256}
+    )
+    output.finish(manifest)
+    return manifest
+
+
+def augment_shard(task: Task) -> "pa.Table":
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    modality = find_modality(task.modality)
+    rows = pq.read_table(task.path).to_pylist()
+    return pa.Table.from_pylist(list(modality.augment(rows, task.config)), clean_schema(modality))

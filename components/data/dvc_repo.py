@@ -1,0 +1,214 @@
+"""The only file that talks to DVC: the repository's set-up, one stage at a time, push, and what the remote holds."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import yaml
+
+from components.code import PACKAGE_ROOT
+from components.data.stamp import STAGES
+from components.errors import UserError
+from components.project import Project
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+TEMPLATES = Path(__file__).parent / "templates"
+REMOTE = ".dvc-remote"
+QUIET = "GENMILL_QUIET"
+"""Set for stages that a flow starts: it reads their outcome and says it itself."""
+_CONFIG = f"""\
+[core]
+    analytics = false
+    check_update = false
+    remote = local
+[cache]
+    type = "reflink,copy"
+['remote "local"']
+    url = ../{REMOTE}
+    verify = true
+"""
+_SETUP = {
+    ".dvc/config": _CONFIG,
+    ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
+    ".dvcignore": f"# Folders that DVC need not look into for stages.\n/.venv\n/.genmill\n/{REMOTE}\n/mlflow\n/reports\n",
+}
+
+
+def ensure_repo(project: Project) -> list[Path]:
+    """Write what `dvc init` would, a local remote and dvc.yaml, where they are missing; the files written.
+
+    The remote lies inside the project and its path is relative, so a moved project still finds it. Links to the cache are
+    copies or reflinks, never hard links: a stage that writes into its output must not change the cache.
+    """
+    wanted = {**_SETUP, "dvc.yaml": (TEMPLATES / "dvc.yaml").read_text(encoding="utf-8")}
+    written: list[Path] = []
+    for name, text in wanted.items():
+        path = project.root / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            written.append(path)
+    return written
+
+
+def reproduce(project: Project, target: str, say: Callable[[str], None] | None = None) -> bool:
+    """Bring the one stage ``target`` up to date; True when it ran.
+
+    Raises:
+        StageError: the stage's process ended with an error.
+        UserError: dvc.yaml or dvc.lock is damaged, or DVC is not set up here.
+    """
+    # An absolute target, because DVC looks for a bare one in the current folder.
+    where = f"{project.root / 'dvc.yaml'}:{target}"
+    with _repo(project) as repo:
+        return bool(_when_free(lambda: repo.reproduce(where, single_item=True, run_env=_stage_environment()), say))
+
+
+def push(project: Project, name: str) -> int:
+    """Send the outputs of dataset ``name`` to the remote; the number of objects sent.
+
+    Raises:
+        UserError: the remote cannot be reached or written.
+    """
+    targets = [f"{project.root / 'dvc.yaml'}:{stage}@{name}" for stage in STAGES]
+    with _repo(project) as repo:
+        return int(_when_free(lambda: repo.push(targets=targets)))
+
+
+class StoredFile(NamedTuple):
+    """A file of a dataset as dvc.lock pins it."""
+
+    path: str
+    """Relative to the project."""
+    md5: str
+
+
+class Store:
+    """Read access to DVC's content-addressed files: a remote's or the local cache's."""
+
+    def __init__(self, odb: Any, where: str) -> None:
+        self._odb = odb
+        self.where = where
+
+    def has(self, md5: str) -> bool:
+        return bool(self._odb.exists(md5))
+
+    def open(self, md5: str) -> BinaryIO:
+        file: BinaryIO = self._odb.fs.open(self._odb.oid_to_path(md5), "rb")
+        return file
+
+    def read(self, md5: str) -> bytes:
+        with self.open(md5) as file:
+            return file.read()
+
+    def files(self, lock: bytes, name: str) -> list[StoredFile]:
+        """Every file of dataset ``name`` that the dvc.lock text ``lock`` pins, in the stages' order.
+
+        Raises:
+            FileNotFoundError: the store does not have the list of a folder.
+        """
+        found: list[StoredFile] = []
+        for folder, md5 in locked_outputs(lock, name):
+            entries = json.loads(self.read(md5))
+            found += [StoredFile(f"{folder}/{entry['relpath']}", entry["md5"]) for entry in entries]
+        return found
+
+
+@contextmanager
+def stores(project: Project) -> Iterator[tuple[Store, Store]]:
+    """The default remote and the local cache."""
+    from dvc.config import NoRemoteError, RemoteConfigError
+
+    with _repo(project) as repo:
+        try:
+            remote = repo.cloud.get_remote_odb()
+        except (NoRemoteError, RemoteConfigError) as error:
+            raise UserError(f"DVC has no usable remote in {project.root} ({error}): run `dvc remote add -d NAME URL`.") from None
+        yield Store(remote, f"the remote {remote.path}"), Store(repo.cache.local, "the local cache")
+
+
+def locked_outputs(lock: bytes, name: str) -> list[tuple[str, str]]:
+    """(folder, md5 of its list of files) of every stage of dataset ``name`` in a dvc.lock."""
+    stages = (yaml.safe_load(lock) or {}).get("stages", {})
+    return [(out["path"], out["md5"]) for stage in STAGES if f"{stage}@{name}" in stages for out in stages[f"{stage}@{name}"]["outs"]]
+
+
+def merged_lock(base: bytes | None, working: bytes, name: str) -> bytes:
+    """The dvc.lock ``base`` with the stages of dataset ``name`` taken from ``working``."""
+    merged: dict[str, Any] = yaml.safe_load(base) if base else {"schema": "2.0", "stages": {}}
+    ours = {f"{stage}@{name}" for stage in STAGES}
+    mine = yaml.safe_load(working)["stages"]
+    merged["stages"] = dict(sorted({**merged["stages"], **{key: mine[key] for key in ours if key in mine}}.items()))
+    return yaml.safe_dump(merged, sort_keys=False, width=1000).encode()
+
+
+class StageError(Exception):
+    """A stage's process ended with an error; what it was is in its own message."""
+
+
+@contextmanager
+def _repo(project: Project) -> "Iterator[Repo]":
+    """The project's DVC repository, quiet, with its scratch files inside the project."""
+    import logging
+
+    from dvc.exceptions import DvcException, NotDvcRepoError
+    from dvc.repo import Repo
+
+    for name in ("dvc", "dvc_objects", "dvc_data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with Repo(str(project.root), config={"core": {"site_cache_dir": str(project.state / "dvc")}}) as repo:
+            yield repo
+    except NotDvcRepoError:
+        raise UserError(f"{project.root} is not set up for DVC: run `genmill init {project.root}`, which leaves what is there alone.") from None
+    except DvcException as error:
+        raise _explained(project, error) from error
+
+
+def _explained(project: Project, error: Exception) -> Exception:
+    """What a user can do about an error of DVC's."""
+    from dvc.exceptions import FileTransferError, ReproductionError, UploadError
+    from dvc.scm import SCMError
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    if isinstance(error, ReproductionError) and isinstance(error.__cause__, StageCmdFailedError):
+        return StageError(str(error.__cause__))
+    if isinstance(error, SCMError):
+        return UserError(f"{project.root} is no git repository: run `git init {project.root}`.")
+    if isinstance(error, (UploadError, FileTransferError)):
+        return UserError(f"The data could not be sent to DVC's remote ({error}): check its address, rights and free space (.dvc/config), then run again.")
+    cause = f": {error.__cause__}" if error.__cause__ else ""
+    return UserError(f"DVC cannot go on in {project.root} ({error}{cause}): mend dvc.yaml or dvc.lock, or run `dvc status` there to see more.")
+
+
+def _when_free(action: Callable[[], Any], say: Callable[[str], None] | None = None) -> Any:
+    """``action()``, again and again while another DVC command (run by hand) holds DVC's own lock."""
+    from dvc.lock import LockError
+
+    told = False
+    while True:
+        try:
+            return action()
+        except LockError as error:
+            if not told:
+                (say or _say)(f"Waiting for another DVC command in this project to finish ({str(error).splitlines()[0]}).")
+            told = True
+            time.sleep(0.5)
+
+
+def _stage_environment() -> dict[str, str]:
+    """So that `python` and `components` are ours in a stage's process, whatever comes first on PATH and wherever the project lies."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    python_path = os.pathsep.join(part for part in [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")] if part)
+    return {"PATH": path, "PYTHONPATH": python_path, QUIET: "1"}
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

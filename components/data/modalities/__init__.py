@@ -1,0 +1,142 @@
+"""What a sample is made of: one module per modality, found by its name.
+
+A module of this package has the raw and clean columns, ``CleanConfig`` and ``AugmentConfig`` (blocks of params.yaml), and
+the functions of `Modality`. A stage knows nothing of pixels or paragraphs; it asks here.
+"""
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from components.data.dataset import Split
+from components.errors import UserError, nearest
+from components.params import Block, Strict
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+class Limits(Strict):
+    """Base of every modality's ``CleanConfig``."""
+
+    max_quarantine: float = 0.1
+    """Share of rows that may go to quarantine before validation calls it critical; duplicates are not counted."""
+
+
+class Additions(Strict):
+    """Base of every modality's ``AugmentConfig``."""
+
+    copies: int = 0
+    """Added rows per original of the training split; 0 turns augmentation off."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why a row goes to quarantine."""
+
+    reason: str
+    """`corrupt`, `incomplete`, `out-of-range`, `duplicate` or `bridges-splits`."""
+    detail: str
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What cleaning must know of a good row to compare it with the others."""
+
+    duplicate_key: str
+    """Equal keys: the same sample."""
+    group_keys: tuple[str, ...]
+    """Rows that share one of these stay in one split."""
+    form: tuple[Any, ...] = ()
+    """What must be the same in all rows, e.g. mode and size."""
+    parts: tuple[tuple[str, int], ...] = ()
+    """Digest and length of each part that may stand in one row only, in order; empty where there are none."""
+    least: int = 0
+    """Length that must remain when the parts of earlier rows are taken away."""
+
+
+class Modality(Protocol):
+    """The shape of a module in this package. A raw row is a dict by raw column."""
+
+    CAN_CUT: bool
+    """Whether `split: {method: blocks}` makes sense."""
+    CleanConfig: type[Limits]
+    AugmentConfig: type[Additions]
+
+    def raw_fields(self) -> "Sequence[pa.Field]":
+        """The modality's own raw columns (id, split and source come before them)."""
+        ...
+
+    def clean_fields(self) -> "Sequence[pa.Field]":
+        """The modality's own columns from cleaning on (id, split, parent_id and source come before them)."""
+        ...
+
+    def schema_metadata(self, fields: "Sequence[pa.Field]") -> dict[str, str]:
+        """Metadata for the Parquet schema, for other readers."""
+        ...
+
+    def content_key(self, row: Mapping[str, Any]) -> str:
+        """Digest of a raw row's content: differs when the sample was changed at the source."""
+        ...
+
+    def examine(self, row: Mapping[str, Any], config: Any, labelled: bool) -> Examined | Rejection: ...
+
+    def common_form(self, forms: Mapping[tuple[Any, ...], int], config: Any, block: Block) -> tuple[Any, ...]:
+        """The one form of all rows, from how often each occurs; a UserError that says what to set where they differ."""
+        ...
+
+    def convert(self, row: Mapping[str, Any], form: tuple[Any, ...], drop: Sequence[int], config: Any, class_names: Sequence[str]) -> dict[str, Any]:
+        """A good raw row's clean columns, without the parts ``drop``."""
+        ...
+
+    def blocks(self, row: Mapping[str, Any], fractions: Mapping[Split, float]) -> dict[str, Mapping[str, Any]]:
+        """A raw row cut into contiguous blocks by split; called only where ``CAN_CUT``."""
+        ...
+
+    def augment(self, rows: Sequence[Mapping[str, Any]], config: Any) -> Iterator[dict[str, Any]]:
+        """Added rows for the clean rows of a training shard: id, parent_id and the modality's columns."""
+        ...
+
+    def metadata(self, table: "pa.Table", class_names: Sequence[str]) -> "pd.DataFrame":
+        """The table that the gate looks at: one line per row, no pixels and no texts, but `content_sha256` of them."""
+        ...
+
+    def metadata_columns(self) -> list[str]:
+        """Columns that `metadata` needs."""
+        ...
+
+    def suite(self, config: Any, class_names: Sequence[str]) -> list[dict[str, Any]]:
+        """The rules that every dataset of the modality must pass, written as in `expect:`."""
+        ...
+
+    def preview(self, table: "pa.Table") -> bytes | str:
+        """A PNG or a text that shows what the rows look like."""
+        ...
+
+
+@functools.cache
+def modality_names() -> tuple[str, ...]:
+    return tuple(sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__)))
+
+
+def modality_module(name: str) -> str:
+    """The module's name for the code digest."""
+    return f"{__name__}.{name.replace('-', '_')}"
+
+
+def find_modality(name: str) -> Modality:
+    if name not in modality_names():
+        raise UserError(f"there is no modality {name!r}; {nearest(name, modality_names())}")
+    return cast(Modality, importlib.import_module(modality_module(name)))
+
+
+def rng_seed(seed: int, *parts: object) -> int:
+    """A seed that depends on nothing but its arguments."""
+    import hashlib
+
+    return int.from_bytes(hashlib.sha256(":".join(map(str, (seed, *parts))).encode()).digest()[:8], "big")

@@ -1,0 +1,316 @@
+"""Images, with an optional label and caption; stored as `{bytes, path}` structs, as Hugging Face datasets reads them."""
+
+import hashlib
+import io
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from components.data.dataset import Split
+from components.data.modalities import Additions, Examined, Limits, Rejection, rng_seed
+from components.params import Block, Strict
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    from PIL.Image import Image as PILImage
+
+CAN_CUT = False
+_GREY, _COLOUR = "L", "RGB"
+_MODES = {"grey": _GREY, "rgb": _COLOUR}
+_WORDS = {mode: word for word, mode in _MODES.items()}
+_KEPT_FORMATS = ("PNG", "JPEG", "WEBP")
+"""Formats whose bytes are kept as they are where nothing has to change; the others are stored as PNG."""
+
+
+class ImageForm(Strict):
+    """The one form that all images of the dataset get; null keeps theirs where all are alike."""
+
+    size: int | None = Field(None, ge=1)
+    """Height and width in pixels."""
+    mode: Literal["grey", "rgb"] | None = None
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How an image that is not square becomes so: cut the middle, add black borders, or distort."""
+
+
+class CleanConfig(Limits):
+    min_size: int = Field(1, ge=1)
+    """Pixels of the shorter side."""
+    max_size: int = Field(16384, ge=1)
+    """Pixels of the longer side."""
+    max_pixels: int = Field(50_000_000, ge=1, le=178_000_000)
+    """Checked before a pixel is decoded; Pillow itself opens nothing above 178 million."""
+    image: ImageForm = ImageForm()
+
+
+class AugmentConfig(Additions):
+    shift: int = Field(0, ge=0)
+    """Pixels, up to this many in each direction."""
+    rotate: float = Field(0.0, ge=0, le=180)
+    """Degrees, up to this many either way."""
+    noise: float = Field(0.0, ge=0, le=1)
+    """Standard deviation of the Gaussian noise, where 1 is the whole range of a pixel."""
+    flip: bool = False
+    """Mirror half of the copies left to right."""
+
+
+def raw_fields() -> "Sequence[pa.Field]":
+    import pyarrow as pa
+
+    return [_image_field(), pa.field("label", pa.string()), pa.field("caption", pa.string())]
+
+
+def clean_fields() -> "Sequence[pa.Field]":
+    import pyarrow as pa
+
+    return [
+        _image_field(),
+        pa.field("label", pa.int64()),
+        pa.field("caption", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("mode", pa.string()),
+    ]
+
+
+def _image_field() -> "pa.Field":
+    import pyarrow as pa
+
+    return pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]))
+
+
+def schema_metadata(fields: "Sequence[pa.Field]") -> dict[str, str]:
+    """What makes `datasets.load_dataset("parquet", ...)` open the column as images.
+
+    Labels stay plain integers there: names in the schema would change the bytes of old shards when a class is added.
+    """
+    features: dict[str, Any] = {field.name: {"dtype": str(field.type), "_type": "Value"} for field in fields}
+    features["image"] = {"_type": "Image"}
+    return {"huggingface": json.dumps({"info": {"features": features}}, sort_keys=True)}
+
+
+def content_key(row: Mapping[str, Any]) -> str:
+    content = (row.get("image") or {}).get("bytes")
+    label = json.dumps([row.get("label"), row.get("caption"), content is None])
+    return hashlib.sha256(label.encode() + b"\0" + (content or b"")).hexdigest()
+
+
+def examine(row: Mapping[str, Any], config: CleanConfig, labelled: bool) -> Examined | Rejection:
+    if labelled and row["label"] is None:
+        return Rejection("incomplete", "no label")
+    content = row["image"]["bytes"] if row["image"] else None
+    if not content:
+        return Rejection("incomplete", "no image bytes")
+    image = _decode(content, config.max_pixels)
+    if isinstance(image, Rejection):
+        return image
+    short, long = sorted(image.size)
+    if short < config.min_size or long > config.max_size:
+        return Rejection("out-of-range", f"{image.width}x{image.height} pixels, allowed are sides from {config.min_size} to {config.max_size}")
+    head = f"{image.mode}:{image.size}:".encode()
+    grey = image if image.mode == _GREY else image.convert(_GREY)
+    return Examined(
+        duplicate_key=hashlib.sha256(head + image.tobytes()).hexdigest(),
+        group_keys=(hashlib.sha256(f"{grey.size}:".encode() + grey.tobytes()).hexdigest(),),
+        form=(image.mode, image.width, image.height),
+    )
+
+
+def common_form(forms: Mapping[tuple[Any, ...], int], config: CleanConfig, block: Block) -> tuple[Any, ...]:
+    """(mode, width, height) of every image after cleaning."""
+    want = config.image
+    modes = _counted(forms, lambda form: _WORDS[form[0]])
+    sizes = _counted(forms, lambda form: f"{form[1]}x{form[2]}")
+    if want.mode is None and len(modes) > 1:
+        raise block.error(f"the images have different modes ({_most(modes)}): set clean.image.mode to grey or rgb.", "clean")
+    if want.size is None and len(sizes) > 1:
+        raise block.error(f"the images have {len(sizes)} different sizes ({_most(sizes)}): set clean.image.size, e.g. {_usual_size(forms)}.", "clean")
+    mode, width, height = next(iter(forms))
+    return (_MODES[want.mode] if want.mode else mode, want.size or width, want.size or height)
+
+
+def _counted(forms: Mapping[tuple[Any, ...], int], name: Any) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for form, number in forms.items():
+        counts[name(form)] = counts.get(name(form), 0) + number
+    return counts
+
+
+def _most(counts: Mapping[str, int]) -> str:
+    top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:3]
+    return ", ".join(f"{name}: {number:,}" for name, number in top) + (", …" if len(counts) > 3 else "")
+
+
+def _usual_size(forms: Mapping[tuple[Any, ...], int]) -> int:
+    """The power of two at or below the median shorter side."""
+    sides = sorted(min(form[1], form[2]) for form, number in forms.items() for _ in range(min(number, 1000)))
+    return int(1 << max(sides[len(sides) // 2].bit_length() - 1, 3))
+
+
+def convert(row: Mapping[str, Any], form: tuple[Any, ...], drop: Sequence[int], config: CleanConfig, class_names: Sequence[str]) -> dict[str, Any]:
+    mode, width, height = form
+    content: bytes = row["image"]["bytes"]
+    if not _conforms(content, mode, width, height):
+        image = _decode(content, config.max_pixels)
+        assert not isinstance(image, Rejection)
+        content = _encode(_fitted(image.convert(mode), width, height, config.image.fit))
+    label = class_names.index(row["label"]) if class_names else None
+    path = row["image"]["path"] or row["id"]
+    return {"image": {"bytes": content, "path": path}, "label": label, "caption": row["caption"], "width": width, "height": height, "mode": mode}
+
+
+def blocks(row: Mapping[str, Any], fractions: Mapping[Split, float]) -> dict[str, Mapping[str, Any]]:
+    raise AssertionError("CAN_CUT is False")
+
+
+def augment(rows: Sequence[Mapping[str, Any]], config: AugmentConfig) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        image = _decode(row["image"]["bytes"], row["width"] * row["height"])
+        assert not isinstance(image, Rejection), row["id"]
+        for copy in range(1, config.copies + 1):
+            name = f"{row['id']}~{copy}"
+            content = _encode(_altered(image, config, rng_seed(config.seed, row["id"], copy)))
+            yield {**row, "id": name, "parent_id": row["id"], "image": {"bytes": content, "path": f"{name}.png"}}
+
+
+def metadata_columns() -> list[str]:
+    return ["id", "split", "parent_id", "source", "image", "label", "caption", "width", "height", "mode"]
+
+
+def metadata(table: "pa.Table", class_names: Sequence[str]) -> "pd.DataFrame":
+    import pyarrow.compute as pc
+
+    num_bytes = pc.binary_length(pc.struct_field(table["image"], "bytes"))
+    names = [None if label is None else class_names[label] for label in table["label"].to_pylist()]
+    frame = table.drop_columns(["image", "label"]).append_column("num_bytes", num_bytes).to_pandas()
+    frame["label"] = names
+    frame["content_sha256"] = [hashlib.sha256(content).hexdigest() for content in pc.struct_field(table["image"], "bytes").to_pylist()]
+    return frame
+
+
+def suite(config: CleanConfig, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    rules: list[dict[str, Any]] = [
+        {"rule": "expect_column_values_to_be_between", "column": side, "min_value": 1, "max_value": config.max_size} for side in ("width", "height")
+    ]
+    rules += [
+        {"rule": "expect_column_values_to_be_in_set", "column": "mode", "value_set": sorted(_WORDS)},
+        {"rule": "expect_column_unique_value_count_to_be_between", "column": "mode", "min_value": 1, "max_value": 1},
+        {"rule": "expect_column_values_to_be_between", "column": "num_bytes", "min_value": 1},
+    ]
+    if class_names:
+        rules.append({"rule": "expect_column_values_to_not_be_null", "column": "label"})
+        rules.append({"rule": "expect_column_values_to_be_in_set", "column": "label", "value_set": list(class_names)})
+    return rules
+
+
+def preview(table: "pa.Table", num: int = 48, columns: int = 12, cell: int = 48) -> bytes:
+    """A PNG grid of ``num`` images spread evenly over ``table``."""
+    from PIL import Image
+
+    count = min(num, table.num_rows)
+    taken = table.select(["image"]).take([index * table.num_rows // count for index in range(count)]) if count else table.select(["image"])
+    grid = Image.new(_COLOUR, (columns * (cell + 2) + 2, max(-(-count // columns), 1) * (cell + 2) + 2), "white")
+    for index, row in enumerate(taken.to_pylist()):
+        with Image.open(io.BytesIO(row["image"]["bytes"])) as image:
+            scaled = image.convert(_COLOUR).resize((cell, cell), Image.Resampling.NEAREST if image.width < cell else Image.Resampling.LANCZOS)
+        grid.paste(scaled, (2 + index % columns * (cell + 2), 2 + index // columns * (cell + 2)))
+    return _encode(grid)
+
+
+def _decode(content: bytes, max_pixels: int) -> "PILImage | Rejection":
+    """The upright image in mode L or RGB, or why it cannot be had."""
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of what it then mends or of a size that is checked here anyway.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as image:
+                if image.width * image.height > max_pixels:
+                    return Rejection("out-of-range", f"{image.width}x{image.height} pixels, allowed are {max_pixels:,} in all")
+                image.load()
+                return _plain(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:
+        return Rejection("out-of-range", str(error)[:200])
+    except Exception as error:  # noqa: BLE001 - a damaged file can make a decoder raise nearly anything
+        return Rejection("corrupt", f"{type(error).__name__}: {error}"[:200])
+
+
+def _plain(image: "PILImage") -> "PILImage | Rejection":
+    from PIL import Image
+
+    if image.mode in (_GREY, _COLOUR):
+        return image
+    if image.mode.startswith("I;16"):
+        import numpy as np
+
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        return Rejection("out-of-range", f"mode {image.mode}: only images of 8 or 16 bits are read")
+    if image.mode == "1":
+        return image.convert(_GREY)
+    if image.has_transparency_data:
+        whole = image.convert("RGBA")
+        over = Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole)
+        return over.convert(_GREY if image.mode in ("LA", "La") else _COLOUR)
+    return image.convert(_COLOUR)
+
+
+def _conforms(content: bytes, mode: str, width: int, height: int) -> bool:
+    """Whether the bytes can be kept: right mode and size, upright, one frame, a usual format."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as image:
+        upright = image.getexif().get(0x0112, 1) == 1
+        return image.format in _KEPT_FORMATS and image.mode == mode and image.size == (width, height) and upright and getattr(image, "n_frames", 1) == 1
+
+
+def _fitted(image: "PILImage", width: int, height: int, fit: str) -> "PILImage":
+    from PIL import Image, ImageOps
+
+    if image.size == (width, height):
+        return image
+    if fit == "stretch":
+        return image.resize((width, height), Image.Resampling.LANCZOS)
+    if fit == "pad":
+        return ImageOps.pad(image, (width, height), Image.Resampling.LANCZOS)
+    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+
+
+def _encode(image: "PILImage") -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _altered(image: "PILImage", config: AugmentConfig, seed: int) -> "PILImage":
+    """A shifted, turned and noisy copy; what comes in from outside repeats the border."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(-config.rotate, config.rotate)
+    across, down = (int(value) for value in rng.integers(-config.shift, config.shift + 1, size=2))
+    margin = max(image.size) // 2 + config.shift
+    pixels = np.asarray(image)
+    padded = Image.fromarray(np.pad(pixels, [(margin, margin), (margin, margin), (0, 0)][: pixels.ndim], mode="edge"))
+    if angle:
+        padded = padded.rotate(angle, Image.Resampling.BICUBIC)
+    left, top = margin - across, margin - down
+    result = np.asarray(padded.crop((left, top, left + image.width, top + image.height)))
+    if config.flip and rng.random() < 0.5:
+        result = result[:, ::-1]
+    return Image.fromarray(_noisy(result, config.noise, rng))
+
+
+def _noisy(pixels: "np.ndarray[Any, Any]", noise: float, rng: "np.random.Generator") -> "np.ndarray[Any, Any]":
+    import numpy as np
+
+    if not noise:
+        return np.ascontiguousarray(pixels)
+    noisy = pixels + rng.normal(0, noise * 255, size=pixels.shape)
+    return np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
