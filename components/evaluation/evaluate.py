@@ -1,0 +1,54 @@
+"""Scores a trained model by what it can do, never by its family's name."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from components.data.dataset import Dataset
+from components.evaluation.config import EvaluationConfig
+from components.evaluation.evidence import Evidence
+from components.evaluation.images import require_enough_images, score_images
+from components.models.capabilities import DataSpec, Reconstructs, SamplesImages, ScoresImages, ScoresText
+
+
+def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, cache: Path, say: Callable[[str], None]) -> Evidence:
+    """All evidence about ``model`` on the test split of ``dataset``; ``cache`` keeps extractors and reference features.
+
+    Raises:
+        UserError: the dataset is too small for a figure.
+    """
+    evidence = Evidence()
+    with _evaluation_mode(model):
+        if isinstance(model, (SamplesImages, ScoresImages, Reconstructs)):
+            evidence = evidence.plus(score_images(model, dataset, data_spec, config=config, cache=cache, say=say))
+        if isinstance(model, ScoresText):
+            from components.evaluation.text import score_text
+
+            evidence = evidence.plus(score_text(model, dataset, data_spec, config=config, say=say))
+    assert evidence.figures, f"{type(model).__name__} offers nothing that can be scored"
+    return evidence
+
+
+def require_enough(dataset: Dataset) -> None:
+    """Refuse, before anything is trained, a dataset that is too small to be scored on.
+
+    Raises:
+        UserError: naming the split and the least number of rows.
+    """
+    if dataset.modality == "image":
+        require_enough_images(dataset)
+
+
+@contextlib.contextmanager
+def _evaluation_mode(model: Any) -> Iterator[None]:
+    """No dropout, no gradients; the mode is put back."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)

@@ -1,0 +1,234 @@
+"""The dataset's own feature extractor: small, frozen, trained once per data version on the training split.
+
+With labels it is a classifier, whose last hidden layer gives the features; without labels an encoder trained by VICReg (Bardes
+et al. 2022). It never sees a model's samples, and its digest is part of every figure that uses it.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from components.code import code_digest
+from components.data.dataset import Dataset, Split
+from components.data.pixels import decode_images, labels_of
+from components.errors import UserError
+from components.models.layers.conv import ConvEncoder, Pyramid
+
+FEATURES = 32
+LARGEST_SIDE = 32
+"""Larger images are averaged down to this before they are looked at."""
+_BATCH = 64
+_STEPS = {"classifier": 400, "vicreg": 300}
+_WIDTH = 16
+
+
+class ExtractorNet(nn.Module):
+    """Images [N, C, S, S] in [0, 1] to features [N, 32], and from those to logits (or to VICReg's expansion)."""
+
+    def __init__(self, channels: int, image_size: int, outputs: int) -> None:
+        super().__init__()
+        self.size = min(image_size, LARGEST_SIDE)
+        self.encoder = ConvEncoder(channels, Pyramid(self.size, width=_WIDTH, max_width=8 * _WIDTH, blocks=1))
+        self.to_features = nn.Linear(self.encoder.features, FEATURES)
+        self.head = nn.Linear(FEATURES, outputs)
+
+    def features(self, images: Tensor) -> Tensor:
+        if images.shape[-1] != self.size:
+            images = F.adaptive_avg_pool2d(images, self.size)
+        features: Tensor = self.to_features(self.encoder(images))
+        return features
+
+    def logits(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.head(F.silu(features))
+        return logits
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A frozen extractor and what is known of it."""
+
+    net: ExtractorNet
+    kind: str
+    """`classifier` or `vicreg`."""
+    sha256: str
+    """Digest of the weights."""
+    test_accuracy: float | None
+    """Share of the test split that the classifier names rightly; None without labels."""
+
+    @property
+    def name(self) -> str:
+        return f"own-{self.kind}-{FEATURES}"
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """[N, 32] on the CPU, for images [N, C, S, S] in [0, 1] on any device."""
+        return torch.cat([self.net.features(chunk.cpu().float()) for chunk in images.split(512)])
+
+    @torch.no_grad()
+    def logits(self, features: Tensor) -> Tensor:
+        """Class logits [N, K] of ``features``; only a classifier has them."""
+        assert self.kind == "classifier", "an encoder trained without labels knows no classes"
+        return self.net.logits(features)
+
+
+def read_images(dataset: Dataset, split: Split, augmented: bool = False) -> tuple[Tensor, Tensor | None]:
+    """The images [N, C, S, S] in [0, 1] of ``split`` and their labels [N], None where the dataset has no labels."""
+    table = dataset.table(split, columns=["image", "label"], augmented=augmented)
+    images = torch.from_numpy(decode_images(table)).float() / 255
+    return images, torch.from_numpy(labels_of(table)) if dataset.class_names else None
+
+
+def own_extractor(dataset: Dataset, cache: Path, say: Callable[[str], None]) -> Extractor:
+    """The extractor of this data version: from the cache, or trained now (seconds) and kept there."""
+    code = code_digest("components.evaluation.features")
+    path = cache / "extractors" / f"{dataset.manifest.sha256}-{code[:16]}.safetensors"
+    if not path.exists():
+        kind = "classifier" if len(dataset.class_names) > 1 else "vicreg"
+        say(f"training the feature extractor of {dataset.name} ({kind})")
+        _store(path, *_train(dataset, kind))
+    return _load(path)
+
+
+def split_features(extractor: Extractor, dataset: Dataset, split: Split, cache: Path) -> Tensor:
+    """Features [N, 32] of the original rows of ``split``, kept in the cache."""
+    from safetensors.torch import load_file
+
+    path = cache / "features" / f"{dataset.manifest.sha256}-{extractor.sha256[:16]}-{split}.safetensors"
+    if not path.exists():
+        images, _ = read_images(dataset, split)
+        _write(path, {"features": extractor.features(images)}, {})
+    return load_file(path)["features"]
+
+
+def _train(dataset: Dataset, kind: str) -> tuple[ExtractorNet, dict[str, str]]:
+    images, labels = read_images(dataset, "train")
+    if len(images) < 2:
+        raise UserError(f"The training split of {dataset.name!r} has {len(images)} images, too few for a feature extractor: add rows.")
+    with _repeatable():
+        if kind == "classifier":
+            assert labels is not None
+            net = _train_classifier(images, labels, len(dataset.class_names))
+        else:
+            net = _train_vicreg(images)
+        facts = {"kind": kind, "channels": str(images.shape[1]), "image_size": str(images.shape[-1]), "outputs": str(net.head.out_features)}
+        if kind == "classifier":
+            facts["test_accuracy"] = f"{_accuracy(net, dataset):.4f}"
+    return net, facts
+
+
+def _train_classifier(images: Tensor, labels: Tensor, num_classes: int) -> ExtractorNet:
+    net = ExtractorNet(images.shape[1], images.shape[-1], num_classes)
+
+    def loss(rows: Tensor) -> Tensor:
+        return F.cross_entropy(net.logits(net.features(_altered(images[rows]))), labels[rows], label_smoothing=0.05)
+
+    return _optimise(net, loss, len(images), _STEPS["classifier"])
+
+
+def _train_vicreg(images: Tensor) -> ExtractorNet:
+    net = ExtractorNet(images.shape[1], images.shape[-1], 4 * FEATURES)
+
+    def loss(rows: Tensor) -> Tensor:
+        a, b = (net.features(_altered(images[rows])) for _ in range(2))
+        return _vicreg(a, b) + _vicreg(net.logits(a), net.logits(b))
+
+    return _optimise(net, loss, len(images), _STEPS["vicreg"])
+
+
+def _vicreg(a: Tensor, b: Tensor) -> Tensor:
+    """Two views alike, each unit varied, units uncorrelated; weights 25, 25, 1 as in the paper."""
+    loss = 25 * F.mse_loss(a, b)
+    for view in (a, b):
+        centred = view - view.mean(0)
+        covariance = centred.T @ centred / (len(view) - 1)
+        spread = F.relu(1 - (covariance.diagonal() + 1e-4).sqrt()).mean()
+        loss = loss + 12.5 * spread + (covariance.square().sum() - covariance.diagonal().square().sum()) / view.shape[1]
+    return loss
+
+
+def _optimise(net: ExtractorNet, loss: Callable[[Tensor], Tensor], rows: int, steps: int) -> ExtractorNet:
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps, pct_start=0.1)
+    order = torch.empty(0, dtype=torch.long)
+    for _ in range(steps):
+        while len(order) < min(_BATCH, rows):
+            order = torch.cat([order, torch.randperm(rows)])
+        batch, order = order[:_BATCH], order[_BATCH:]
+        optimizer.zero_grad()
+        loss(batch).backward()
+        optimizer.step()
+        schedule.step()
+    return net.eval().requires_grad_(False)
+
+
+def _altered(images: Tensor) -> Tensor:
+    """A random small turn, shift, zoom and change of contrast of each image, with a little noise."""
+    num = len(images)
+    angle, zoom = (torch.rand(num) - 0.5) * 0.5, 1 + (torch.rand(num) - 0.5) * 0.2
+    shift = (torch.rand(num, 2) - 0.5) * 0.4
+    matrix = torch.stack([zoom * angle.cos(), -zoom * angle.sin(), shift[:, 0], zoom * angle.sin(), zoom * angle.cos(), shift[:, 1]], dim=1)
+    grid = F.affine_grid(matrix.unflatten(1, (2, 3)), list(images.shape), align_corners=False)
+    moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return moved * (1 + (torch.rand(num, 1, 1, 1) - 0.5) * 0.3) + torch.randn_like(images) * 0.02
+
+
+def _accuracy(net: ExtractorNet, dataset: Dataset) -> float:
+    images, labels = read_images(dataset, "test")
+    assert labels is not None
+    with torch.no_grad():
+        named = torch.cat([net.logits(net.features(chunk)).argmax(1) for chunk in images.split(512)]) if len(images) else labels
+    return float((named == labels).float().mean())
+
+
+@contextlib.contextmanager
+def _repeatable() -> Iterator[None]:
+    """Seed 0 and one thread, so that the weights do not depend on the number of cores; both are put back."""
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(0)
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _store(path: Path, net: ExtractorNet, facts: dict[str, str]) -> None:
+    _write(path, {name: tensor.contiguous() for name, tensor in net.state_dict().items()}, facts)
+
+
+def _write(path: Path, tensors: dict[str, Tensor], facts: dict[str, str]) -> None:
+    """Whole or not at all: two processes may write the same file at once."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    save_file(tensors, partial, metadata=facts)
+    partial.replace(path)
+
+
+def _load(path: Path) -> Extractor:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        facts = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the handle is no mapping
+    with torch.device("meta"):  # its own initial weights would cost time and move the caller's random state
+        net = ExtractorNet(int(facts["channels"]), int(facts["image_size"]), int(facts["outputs"]))
+    net.load_state_dict(tensors, assign=True)
+    accuracy = facts.get("test_accuracy")
+    return Extractor(net.eval().requires_grad_(False), facts["kind"], _digest(tensors), float(accuracy) if accuracy else None)
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,250 @@
+"""Figures and pictures of a model of images: distance to the test split, likelihood, reconstruction."""
+
+import contextlib
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from components.code import code_digest
+from components.data.dataset import Dataset
+from components.data.pixels import labels_of
+from components.errors import UserError
+from components.evaluation.config import EvaluationConfig
+from components.evaluation.evidence import Evidence
+from components.evaluation.features import FEATURES, Extractor, own_extractor, read_images, split_features
+from components.evaluation.frechet import frechet_distance, moments
+from components.evaluation.pictures import pairs_png
+from components.evaluation.protocol import Figure, Identity, Recorded
+from components.evaluation.sampling import draw_images, samples_picture
+from components.models.capabilities import DataSpec, HasLatentUnits, HeedsLabels, Reconstructs, SamplesImages, ScoresImages
+from components.models.family import Goal
+
+LEAST_IMAGES = FEATURES + 2
+"""With fewer, the covariance of the features has no full rank and a Fréchet distance means nothing."""
+ENOUGH_IMAGES = 10 * FEATURES
+"""With fewer, a figure is marked as indicative."""
+MOST_SAMPLES = 10_000
+MOST_SCORED = 2_000
+"""Test images that likelihood and reconstruction are measured on, at most."""
+SAMPLING_SEEDS = 3
+_KID_SUBSETS = 50
+_KID_SUBSET_SIZE = 1_000
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What every figure of one evaluation shares."""
+
+    dataset: Dataset
+    config: EvaluationConfig
+    cache: Path
+    code: str
+    shape: str
+    """e.g. `1x8x8`."""
+
+    def figure(self, name: str, value: float, goal: Goal, num: int, *, preprocessing: str, extractor: Extractor | None = None, **more: Any) -> Figure:
+        """A figure of the test split with its whole protocol."""
+        identity = Identity(
+            metric=name,
+            num_samples=num,
+            reference_sha256=self.dataset.manifest.sha256,
+            split="test",
+            preprocessing=preprocessing,
+            extractor=extractor.name if extractor else "",
+            extractor_sha256=extractor.sha256 if extractor else "",
+        )
+        return Figure(name=name, value=value, goal=goal, identity=identity, **{"recorded": self.recorded(), **more})
+
+    def recorded(self, sampler: str = "") -> Recorded:
+        return Recorded(seed=self.config.seed, sampler=sampler, steps=self.config.sampling_steps if sampler else None, code=self.code)
+
+
+def require_enough_images(dataset: Dataset) -> None:
+    """Refuse a dataset on which no distance between distributions can be measured; costs no decoding, so ask before training.
+
+    Raises:
+        UserError: naming the least number of images.
+    """
+    for split in ("train", "test"):
+        rows = dataset.manifest.rows(split)
+        if rows < LEAST_IMAGES:
+            raise UserError(
+                f"The {split} split of {dataset.name!r} has {rows} images and fid_own needs at least {LEAST_IMAGES}: "
+                f"add rows, or give {split} a larger part in datasets.{dataset.name}.split."
+            )
+
+
+def score_images(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, cache: Path, say: Callable[[str], None]) -> Evidence:
+    """Everything that can be measured and shown of ``model``, by its capabilities, against the test split of ``dataset``."""
+    require_enough_images(dataset)
+    shape = f"{data_spec.channels}x{data_spec.image_size}x{data_spec.image_size}"
+    scoring = Scoring(dataset, config, cache, code_digest("components.evaluation.images"), shape)
+    evidence = Evidence()
+    if isinstance(model, SamplesImages):
+        say("drawing samples and measuring their distance to the test split")
+        evidence = evidence.plus(_score_samples(model, data_spec, scoring, say))
+    if isinstance(model, (ScoresImages, Reconstructs, HasLatentUnits)):
+        say("measuring likelihood and reconstruction on the test split")
+        evidence = evidence.plus(_score_test_images(model, scoring))
+    return evidence
+
+
+def _score_samples(model: SamplesImages, data_spec: DataSpec, scoring: Scoring, say: Callable[[str], None]) -> Evidence:
+    dataset, config = scoring.dataset, scoring.config
+    extractor = own_extractor(dataset, scoring.cache, say)
+    test, train = (split_features(extractor, dataset, split, scoring.cache) for split in ("test", "train"))
+    num = config.num_samples or min(len(test), MOST_SAMPLES)
+    if num < LEAST_IMAGES:
+        raise UserError(f"evaluation.num_samples is {num} and fid_own needs at least {LEAST_IMAGES}: set it higher, or to 0.")
+    samples = []
+    for seed in range(config.seed, config.seed + SAMPLING_SEEDS):
+        labels = _labels_like_train(dataset, model, num, seed)
+        samples.append(extractor.features(draw_images(model, num, seed=seed, labels=labels, steps=config.sampling_steps)))
+    real = train[_shuffled(len(train), config.seed)[:num]] if len(train) >= num else None
+    draws = Draws(samples, test, real, extractor, sampler=getattr(model, "sampler", ""))
+    figures = [_fid(scoring, draws), _kid(scoring, draws)]
+    notes = [] if real is not None else [f"The floors are left out: they need {num:,} images of the training split, which has {len(train):,}."]
+    if extractor.kind == "classifier":
+        figures.append(_inception_score(scoring, draws))
+        notes.append(f"Features are of the dataset's own classifier, which names {extractor.test_accuracy:.1%} of the test split rightly.")
+    else:
+        notes.append("inception_score_own is left out: it needs a classifier, and the dataset has no labels.")
+        notes.append("Features are of the dataset's own encoder, trained without labels (VICReg).")
+    picture = samples_picture(model, data_spec, seed=config.seed, num=100, steps=config.sampling_steps)
+    return Evidence(tuple(figures), {"samples": picture}, notes=tuple(notes))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Features of what is compared: samples (one tensor per sampling seed), the test split, and as many real training images."""
+
+    samples: list[Tensor]
+    test: Tensor
+    real: Tensor | None
+    """None where the training split has fewer images than there are samples."""
+    extractor: Extractor
+    sampler: str
+
+    def measure(self, distance: Callable[[Tensor], float]) -> tuple[list[float], float | None]:
+        """``distance`` of each draw, and of the real training images (the floor)."""
+        return [distance(sample) for sample in self.samples], None if self.real is None else distance(self.real)
+
+
+def _fid(scoring: Scoring, draws: Draws) -> Figure:
+    reference = moments(draws.test)
+    return _sample_figure(scoring, draws, "fid_own", "min", lambda features: frechet_distance(moments(features), reference))
+
+
+def _kid(scoring: Scoring, draws: Draws) -> Figure:
+    size = min(_KID_SUBSET_SIZE, len(draws.samples[0]) // 2, len(draws.test) // 2)
+    detail = f", {_KID_SUBSETS} subsets of {size}"
+    return _sample_figure(scoring, draws, "kid_own", "min", lambda features: kernel_distance(features, draws.test, size, scoring.config.seed), detail=detail)
+
+
+def _inception_score(scoring: Scoring, draws: Draws) -> Figure:
+    return _sample_figure(scoring, draws, "inception_score_own", "max", lambda features: inception_score(draws.extractor.logits(features)))
+
+
+def _sample_figure(scoring: Scoring, draws: Draws, name: str, goal: Goal, distance: Callable[[Tensor], float], *, detail: str = "") -> Figure:
+    values, floor = draws.measure(distance)
+    several = torch.tensor(values, dtype=torch.float64)
+    num = len(draws.samples[0])
+    fewest = min(num, len(draws.test))
+    return scoring.figure(
+        name, float(several.mean()), goal, num, extractor=draws.extractor,
+        preprocessing=f"{scoring.shape} in [0, 1], mean of {len(values)} draws{detail}",
+        recorded=scoring.recorded(sampler=draws.sampler),
+        floor=floor, floor_name="" if floor is None else "real training images",
+        spread=float(several.std()), spread_over=f"{len(values)} sampling seeds",
+        note="" if fewest >= ENOUGH_IMAGES else f"indicative: {fewest} images, {ENOUGH_IMAGES} are needed for a steady figure",
+    )  # fmt: skip
+
+
+def kernel_distance(a: Tensor, b: Tensor, subset_size: int, seed: int) -> float:
+    """KID (Binkowski et al. 2018): the unbiased squared MMD under the cubic kernel, mean of random subsets; may be below zero."""
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    with _quiet_metric(seed):
+        metric = KernelInceptionDistance(feature=nn.Identity(), subsets=_KID_SUBSETS, subset_size=subset_size)
+        metric.update(a, real=True)
+        metric.update(b, real=False)
+        return float(metric.compute()[0])
+
+
+def inception_score(logits: Tensor) -> float:
+    """exp of the mean KL between each image's class distribution and their mean, over all of ``logits`` [N, K] at once."""
+    from torchmetrics.image.inception import InceptionScore
+
+    with _quiet_metric(0):
+        metric = InceptionScore(feature=nn.Identity(), splits=1)
+        metric.update(logits.double())
+        return float(metric.compute()[0])
+
+
+@contextlib.contextmanager
+def _quiet_metric(seed: int) -> Iterator[None]:
+    """Seeds torchmetrics' own random choices and silences its remarks on memory and on a spread of one split."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*will save all extracted features.*")
+        warnings.filterwarnings("ignore", message=".*degrees of freedom.*")
+        torch.manual_seed(seed)
+        yield
+
+
+def _score_test_images(model: Any, scoring: Scoring) -> Evidence:
+    images = read_images(scoring.dataset, "test")[0][:MOST_SCORED]
+    device = getattr(model, "device", torch.device("cpu"))
+    evidence = Evidence()
+    if isinstance(model, ScoresImages):
+        evidence = evidence.plus(Evidence((_bits_per_dim(model, images, device, scoring),)))
+    if isinstance(model, Reconstructs):
+        evidence = evidence.plus(_reconstruction(model, images, device, scoring))
+    if isinstance(model, HasLatentUnits):
+        active = model.active_units(images.to(device))
+        figure = scoring.figure("active_units", active, "max", len(images), preprocessing=scoring.shape, unit=f"of {model.latent_dim}")
+        evidence = evidence.plus(Evidence((figure,)))
+    return evidence
+
+
+def _bits_per_dim(model: ScoresImages, images: Tensor, device: torch.device, scoring: Scoring) -> Figure:
+    seed = scoring.config.seed
+    bits = torch.cat([model.bits_per_dim(chunk.to(device), seed=seed + index).cpu() for index, chunk in enumerate(images.split(256))]).double()
+    train, _ = read_images(scoring.dataset, "train")
+    return scoring.figure(
+        "bits_per_dim", float(bits.mean()), "min", len(images), preprocessing=f"{scoring.shape}, {model.likelihood}", unit="bits",
+        floor=independent_pixels_bits(train, images, model.levels), floor_name="independent pixels (a baseline, not a limit)",
+        spread=float(bits.std() / math.sqrt(len(bits))), spread_over="test images (standard error)",
+    )  # fmt: skip
+
+
+def independent_pixels_bits(train: Tensor, test: Tensor, levels: int) -> float:
+    """Bits per dimension of ``test`` when each pixel keeps its own histogram of grey levels in ``train``, one count added to each."""
+    counts = torch.ones(train[0].numel(), levels, dtype=torch.float64)
+    known, asked = ((images.flatten(1) * (levels - 1)).round().long() for images in (train, test))
+    counts.scatter_add_(1, known.T, torch.ones_like(known.T, dtype=torch.float64))
+    return float(-(counts / counts.sum(1, keepdim=True)).log2().gather(1, asked.T).mean())
+
+
+def _reconstruction(model: Reconstructs, images: Tensor, device: torch.device, scoring: Scoring) -> Evidence:
+    again = torch.cat([model.reconstruct(chunk.to(device)).cpu() for chunk in images.split(256)])
+    error = (again - images).square().flatten(1).mean(1)
+    figure = scoring.figure("reconstruction_psnr", float(-10 * error.mean().log10()), "max", len(images), preprocessing=f"{scoring.shape} in [0, 1]", unit="dB")
+    return Evidence((figure,), {"reconstructions": pairs_png(images[:24], again[:24], columns=12)})
+
+
+def _labels_like_train(dataset: Dataset, model: SamplesImages, num: int, seed: int) -> Tensor | None:
+    """Labels as frequent as in the training split, so that a conditional model is not judged by its classes' shares."""
+    if not (dataset.class_names and isinstance(model, HeedsLabels) and model.conditional):
+        return None
+    labels = torch.from_numpy(labels_of(dataset.table("train", columns=["label"], augmented=False)))
+    return labels[torch.randint(len(labels), (num,), generator=torch.Generator().manual_seed(seed))]
+
+
+def _shuffled(num: int, seed: int) -> Tensor:
+    return torch.randperm(num, generator=torch.Generator().manual_seed(seed))

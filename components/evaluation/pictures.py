@@ -1,0 +1,65 @@
+"""Grids of images as PNG bytes, small images enlarged so that their pixels can be seen."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+GAP = 2
+LEAST_SIDE = 48
+"""Pixels that the side of an image should have in the grid."""
+_CAPTION_HEIGHT = 14
+
+
+def grid_png(images: Tensor, columns: int, scale: int | None = None, row_captions: Sequence[str] = ()) -> bytes:
+    """``images`` [N, C, H, W] in [0, 1] row by row on white, each pixel ``scale`` pixels wide (default: sides of about 48).
+
+    ``row_captions`` stand left of their rows.
+    """
+    assert images.ndim == 4, f"images are [N, C, H, W], not {tuple(images.shape)}"
+    assert images.shape[1] in {1, 3}, f"{images.shape[1]} channels cannot be shown"
+    assert len(images), "nothing to show"
+    num, channels, height, width = images.shape
+    scale = scale or max(1, round(LEAST_SIDE / width))
+    pixels = (images.detach().float().cpu().clamp(0, 1) * 255).round().byte().numpy().transpose(0, 2, 3, 1)
+    pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
+    cell_h, cell_w, rows = height * scale + GAP, width * scale + GAP, -(-num // columns)
+    margin = _caption_width(row_captions)
+    canvas = np.full((rows * cell_h + GAP, margin + columns * cell_w + GAP, channels), 255, dtype=np.uint8)
+    for index, image in enumerate(pixels):
+        top, left = GAP + index // columns * cell_h, margin + GAP + index % columns * cell_w
+        canvas[top : top + height * scale, left : left + width * scale] = image
+    picture = Image.fromarray(canvas.squeeze(2) if channels == 1 else canvas)
+    draw = ImageDraw.Draw(picture)
+    for row, caption in enumerate(row_captions[:rows]):
+        draw.text((GAP * 2, GAP + row * cell_h + (cell_h - _CAPTION_HEIGHT) // 2), caption, fill=0 if channels == 1 else (0, 0, 0), font=_font())
+    return _png(picture)
+
+
+def pairs_png(originals: Tensor, reconstructions: Tensor, columns: int) -> bytes:
+    """Rows of ``originals`` [N, C, H, W], each above the row of their ``reconstructions``."""
+    assert originals.shape == reconstructions.shape, "one reconstruction for each original"
+    columns = min(columns, len(originals))
+    rows: list[Tensor] = []
+    captions: list[str] = []
+    for start in range(0, len(originals) - columns + 1, columns):
+        rows += [originals[start : start + columns].cpu(), reconstructions[start : start + columns].cpu()]
+        captions += ["real", "model"]
+    return grid_png(torch.cat(rows), columns, row_captions=captions)
+
+
+def _caption_width(captions: Sequence[str]) -> int:
+    return GAP * 4 + int(max(_font().getlength(caption) for caption in captions)) if captions else 0
+
+
+def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size=12)
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,56 @@
+"""A figure and the protocol under which it was measured: two figures compare only when their identity matches."""
+
+from components.models.family import Goal
+from components.params import Strict
+
+
+class Identity(Strict):
+    """What must match before two figures may stand side by side."""
+
+    metric: str
+    num_samples: int
+    reference_sha256: str
+    """Digest of the data version that the figure refers to."""
+    split: str
+    extractor: str = ""
+    """Name of the feature extractor or tokenizer-free basis; empty where none is used."""
+    extractor_sha256: str = ""
+    preprocessing: str = ""
+
+
+class Recorded(Strict):
+    """What is written down beside a figure and may differ."""
+
+    seed: int = 0
+    sampler: str = ""
+    steps: int | None = None
+    guidance: float | None = None
+    ema: bool = True
+    code: str = ""
+    """Digest of the evaluation code."""
+
+
+class Figure(Strict):
+    """One measured number."""
+
+    name: str
+    value: float
+    goal: Goal
+    identity: Identity
+    recorded: Recorded = Recorded()
+    floor: float | None = None
+    """The same metric for real data (or a baseline's value, see ``floor_name``) under the same protocol."""
+    floor_name: str = ""
+    spread: float | None = None
+    """One standard deviation, of what ``spread_over`` says."""
+    spread_over: str = ""
+    unit: str = ""
+    note: str = ""
+
+
+def mismatch(a: Figure, b: Figure) -> str | None:
+    """The first identity field in which two figures differ, or None where they may be compared."""
+    for field in Identity.model_fields:
+        if getattr(a.identity, field) != getattr(b.identity, field):
+            return field
+    return None

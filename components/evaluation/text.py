@@ -1,0 +1,216 @@
+"""Scores a language model on the test documents: perplexity, bits per byte beside compressors, and what it copies.
+
+Bits per byte do not hang on the tokenizer, so models of different vocabularies compare. Each document is scored by itself, by a window
+that slides over it: every token is predicted from at least ``context_length - stride`` tokens before it, where the document has as many.
+"""
+
+import hashlib
+import lzma
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from components.data.dataset import Dataset
+from components.errors import UserError
+from components.evaluation.config import EvaluationConfig
+from components.evaluation.evidence import Evidence
+from components.evaluation.overlap import shared_characters, shared_ngrams
+from components.evaluation.protocol import Figure, Identity, Recorded
+from components.models.capabilities import ContinuesText, DataSpec, ScoresText
+
+WINDOWS_PER_BATCH = 32
+OVERLAP_WINDOW = 50
+NGRAM = 8
+NUM_PROMPTS = 32
+PROMPT_CHARS = 200
+NEW_TOKENS = 128
+SHOWN = 6
+TEMPERATURE = 0.8
+TOP_P = 0.95
+BOOTSTRAPS = 1000
+STARTS = ("The ", "If the ", "An object ", "This method ")
+"""Prompts where no document is at hand."""
+
+
+class DocumentScore(NamedTuple):
+    nats: float
+    tokens: int
+    bytes: int
+
+
+def score_text(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, say: Callable[[str], None]) -> Evidence:
+    """Figures `perplexity`, `bits_per_byte` (floor: xz), its baselines, `test_in_train_share` and `copy_rate`; text `samples`.
+
+    Raises:
+        UserError: the dataset has no test documents.
+    """
+    test, train = _texts(dataset, "test"), _texts(dataset, "train")
+    if not test:
+        raise UserError(f"Dataset {dataset.name!r} has no test documents to score on: raise the split's test fraction or add documents.")
+    tokenizer = Tokenizer.from_str(data_spec.tokenizer)
+    say(f"scoring {len(test)} test documents")
+    evidence = Evidence(figures=_likelihood_figures(model, tokenizer, train, test, dataset, data_spec))
+    overlap = Figure(
+        name="test_in_train_share", value=shared_characters(test, train, OVERLAP_WINDOW), goal="min", unit="share",
+        identity=_identity(dataset, "test_in_train_share", len(test), f"runs of {OVERLAP_WINDOW} characters, white space as one blank"),
+        note="characters of the test text that stand word for word in the training text",
+    )  # fmt: skip
+    evidence = evidence.plus(Evidence(figures=(overlap,)))
+    if isinstance(model, ContinuesText):
+        say(f"continuing {NUM_PROMPTS} prompts from test documents")
+        evidence = evidence.plus(_generation(model, tokenizer, train, test, dataset, config.seed))
+    return evidence
+
+
+def sample_text(model: ContinuesText, data_spec: DataSpec, *, seed: int, num: int = len(STARTS)) -> str:
+    """Continuations of fixed openings, for the eye; no document is needed."""
+    tokenizer = Tokenizer.from_str(data_spec.tokenizer)
+    return _shown(STARTS[:num], _continue(model, tokenizer, STARTS[:num], seed))
+
+
+# -- likelihood ------------------------------------------------------------------------------------------------------
+
+
+def _likelihood_figures(
+    model: ScoresText, tokenizer: Tokenizer, train: Sequence[str], test: Sequence[str], dataset: Dataset, data_spec: DataSpec
+) -> tuple[Figure, ...]:
+    stride = max(1, model.context_length // 4)
+    scores = score_documents(model, tokenizer, test, stride)
+    nats, tokens, num_bytes = (sum(column) for column in zip(*scores, strict=True))
+    unigram_nats = _unigram_nats(tokenizer, train, test)
+    plain, primed = _xz_bits_per_byte(train, test)
+    how = f"sliding window, context {model.context_length} tokens, stride {stride}, each document by itself"
+
+    def bits_per_byte(name: str, value: float, preprocessing: str, **more: Any) -> Figure:
+        return Figure(name=name, value=value, goal="min", unit="bits/byte", identity=_identity(dataset, name, len(test), preprocessing), **more)
+
+    return (
+        bits_per_byte(
+            "bits_per_byte", nats / math.log(2) / num_bytes, how, floor=plain, floor_name="xz -9e of the test text",
+            spread=_spread(scores), spread_over=f"{BOOTSTRAPS} draws of the {len(test)} documents with replacement",
+        ),
+        Figure(
+            name="perplexity", value=math.exp(nats / tokens), goal="min", unit="per token",
+            identity=_identity(dataset, "perplexity", len(test), how, "tokenizer", hashlib.sha256(data_spec.tokenizer.encode()).hexdigest()),
+            floor=math.exp(unigram_nats / tokens), floor_name="token frequencies of the training text",
+        ),
+        bits_per_byte("bits_per_byte_unigram", unigram_nats / math.log(2) / num_bytes, "token frequencies of the training text, add-one"),
+        bits_per_byte("bits_per_byte_xz", plain, "xz -9e of the test documents as one file"),
+        bits_per_byte("bits_per_byte_xz_primed", primed, "xz -9e: bytes that the test documents add behind the training documents"),
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def score_documents(model: ScoresText, tokenizer: Tokenizer, texts: Sequence[str], stride: int) -> list[DocumentScore]:
+    """Negative log likelihood of each text, every token counted once."""
+    device = getattr(model, "device", torch.device("cpu"))
+    encoded = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+    # Windows of like length go together: those of short documents are not padded to the full context.
+    windows = sorted(_windows(encoded, model.context_length, stride), key=lambda window: len(window.tokens))
+    nats = [0.0] * len(texts)
+    for start in range(0, len(windows), WINDOWS_PER_BATCH):
+        chunk = windows[start : start + WINDOWS_PER_BATCH]
+        longest = max(len(window.tokens) for window in chunk)
+        # Padding stands behind the text, where a causal model cannot see it.
+        tokens = torch.tensor([window.tokens + [0] * (longest - len(window.tokens)) for window in chunk], device=device)
+        nll = model.token_nll(tokens).double().cpu()
+        for row, window in zip(nll, chunk, strict=True):
+            end = len(window.tokens) - 1
+            nats[window.document] += float(row[end - window.scored : end].sum())
+    return [DocumentScore(total, len(ids) - 1, len(text.encode())) for total, ids, text in zip(nats, encoded, texts, strict=True)]
+
+
+class _Window(NamedTuple):
+    document: int
+    tokens: list[int]
+    scored: int
+    """How many of the last tokens are scored in this window; the others are context."""
+
+
+def _windows(documents: Sequence[Sequence[int]], context: int, stride: int) -> Iterator[_Window]:
+    for index, tokens in enumerate(documents):
+        done = 1  # the mark before the text is given
+        while done < len(tokens):
+            end = min(len(tokens), context + 1 if done == 1 else done + stride)
+            yield _Window(index, list(tokens[max(0, end - context - 1) : end]), end - done)
+            done = end
+
+
+def _spread(scores: Sequence[DocumentScore]) -> float:
+    """Standard deviation of bits per byte when the documents are drawn anew."""
+    nats, sizes = np.array([score.nats for score in scores]), np.array([score.bytes for score in scores])
+    draws = np.random.default_rng(0).integers(len(scores), size=(BOOTSTRAPS, len(scores)))
+    return float((nats[draws].sum(axis=1) / math.log(2) / sizes[draws].sum(axis=1)).std())
+
+
+def _unigram_nats(tokenizer: Tokenizer, train: Sequence[str], test: Sequence[str]) -> float:
+    counts = Counter(token for encoding in tokenizer.encode_batch(list(train), add_special_tokens=False) for token in encoding.ids)
+    total = sum(counts.values()) + tokenizer.get_vocab_size()
+    return sum(-math.log((counts[token] + 1) / total) for encoding in tokenizer.encode_batch(list(test), add_special_tokens=False) for token in encoding.ids)
+
+
+def _xz_bits_per_byte(train: Sequence[str], test: Sequence[str]) -> tuple[float, float]:
+    """Of the test text alone, and of what it adds behind the training text."""
+    known, new = "\n\n".join(train).encode(), "\n\n".join(test).encode()
+    return 8 * _xz_bytes(new) / len(new), 8 * (_xz_bytes(known + new) - _xz_bytes(known)) / len(new)
+
+
+def _xz_bytes(content: bytes) -> int:
+    return len(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))
+
+
+# -- generation ------------------------------------------------------------------------------------------------------
+
+
+def _generation(model: ContinuesText, tokenizer: Tokenizer, train: Sequence[str], test: Sequence[str], dataset: Dataset, seed: int) -> Evidence:
+    prompts = _prompts(test, NUM_PROMPTS)
+    continued = _continue(model, tokenizer, prompts, seed)
+    sampler = f"temperature {TEMPERATURE}, top_p {TOP_P}, {NEW_TOKENS} tokens"
+    copied = Figure(
+        name="copy_rate", value=shared_ngrams(continued, train, NGRAM), goal="min", unit="share",
+        identity=_identity(dataset, "copy_rate", len(prompts), f"{NGRAM}-grams of words, {sampler}"), recorded=Recorded(seed=seed, sampler=sampler),
+        floor=shared_ngrams(test, train, NGRAM), floor_name="the test text itself",
+        note=f"{NGRAM}-grams of the generated text that stand in the training text",
+    )  # fmt: skip
+    return Evidence(figures=(copied,), texts={"samples": _shown(prompts[:SHOWN], continued)})
+
+
+def _prompts(texts: Sequence[str], num: int) -> list[str]:
+    """Passages of up to 200 characters that begin at a line, spread evenly over ``texts`` as one."""
+    places = [(index, offset) for index, text in enumerate(texts) for offset in range(0, max(1, len(text) - PROMPT_CHARS), PROMPT_CHARS)]
+    chosen = [places[number * len(places) // num] for number in range(min(num, len(places)))]
+    # Showing comes first: a stride that is coprime to the count mixes the documents among the first few.
+    chosen = [chosen[(number * 7) % len(chosen)] for number in range(len(chosen))] if math.gcd(7, len(chosen)) == 1 else chosen
+    return [_passage(texts[index], offset) for index, offset in chosen]
+
+
+def _passage(text: str, offset: int) -> str:
+    start = text.find("\n", offset) + 1 if offset else 0
+    return text[start : start + PROMPT_CHARS].rsplit(" ", 1)[0]
+
+
+def _continue(model: ContinuesText, tokenizer: Tokenizer, prompts: Sequence[str], seed: int) -> list[str]:
+    tokens = [tokenizer.encode(prompt).ids for prompt in prompts]
+    continued = model.continue_tokens(tokens, max_new_tokens=NEW_TOKENS, seed=seed, temperature=TEMPERATURE, top_p=TOP_P)
+    return [tokenizer.decode(new) for new in continued]
+
+
+def _shown(prompts: Sequence[str], continued: Sequence[str]) -> str:
+    """Each prompt in brackets with its continuation."""
+    return "\n\n----\n\n".join(f"[{prompt}]{new}" for prompt, new in zip(prompts, continued, strict=False))
+
+
+def _texts(dataset: Dataset, split: Any) -> list[str]:
+    return [str(text) for text in dataset.table(split, columns=["text"], augmented=False)["text"].to_pylist()]
+
+
+def _identity(dataset: Dataset, metric: str, num: int, preprocessing: str, extractor: str = "", extractor_sha256: str = "") -> Identity:
+    return Identity(
+        metric=metric, num_samples=num, reference_sha256=dataset.manifest.sha256, split="test", extractor=extractor,
+        extractor_sha256=extractor_sha256, preprocessing=preprocessing,
+    )  # fmt: skip

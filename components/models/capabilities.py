@@ -1,0 +1,108 @@
+"""What a model can do. Evaluation, sampling and serving ask for these, never for a family's name.
+
+Images are float tensors [N, C, H, W] in [0, 1]; tokens are int64 [N, T]. Every draw is repeatable from its seed.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a network must know of its data; travels with the packaged model as JSON."""
+
+    modality: str
+    channels: int = 0
+    image_size: int = 0
+    """Height and width in pixels."""
+    class_names: tuple[str, ...] = ()
+    """Empty where there are no labels."""
+    vocab_size: int = 0
+    tokenizer: str = ""
+    """The tokenizer as the JSON text of `tokenizers.Tokenizer.to_str`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> "DataSpec":
+        return cls(**{**value, "class_names": tuple(value["class_names"])})
+
+
+@runtime_checkable
+class SamplesImages(Protocol):
+    def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, steps: int | None = None) -> Tensor:
+        """``num`` images [num, C, H, W] in [0, 1]; ``labels`` [num] where the model is conditional, else ignored."""
+        ...
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """The model's reconstruction of ``images``, same shape."""
+        ...
+
+
+@runtime_checkable
+class ScoresImages(Protocol):
+    levels: int
+    """Grey levels per channel that are counted; 256 for whole bytes."""
+    likelihood: str
+    """What is bounded and how; figures compare only where it is the same."""
+
+    def bits_per_dim(self, images: Tensor, *, seed: int) -> Tensor:
+        """An upper bound on the negative log likelihood per pixel and channel in bits, [N]."""
+        ...
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    def embed(self, images: Tensor) -> Tensor:
+        """A vector [N, D] per image."""
+        ...
+
+
+@runtime_checkable
+class ContinuesText(Protocol):
+    def continue_tokens(
+        self, prompts: list[list[int]], *, max_new_tokens: int, seed: int, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+    ) -> list[list[int]]:
+        """The new tokens after each prompt (the prompt itself left out)."""
+        ...
+
+
+@runtime_checkable
+class ScoresText(Protocol):
+    context_length: int
+
+    def token_nll(self, tokens: Tensor) -> Tensor:
+        """Negative log likelihood in nats of tokens[:, 1:] given what stands before, [N, T-1]."""
+        ...
+
+
+@runtime_checkable
+class Finishes(Protocol):
+    def finish(self, batches: Iterable[dict[str, Tensor]]) -> None:
+        """What is fitted once after training, under the averaged weights and in eval mode, and kept in buffers.
+
+        ``batches`` are the training split's original rows (no augmented ones), each once, in order.
+        """
+        ...
+
+
+@runtime_checkable
+class HeedsLabels(Protocol):
+    conditional: bool
+    """Whether ``labels`` change what `sample_images` draws."""
+
+
+@runtime_checkable
+class HasLatentUnits(Protocol):
+    latent_dim: int
+
+    def active_units(self, images: Tensor) -> int:
+        """How many of the latent units carry information about ``images``."""
+        ...

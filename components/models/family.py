@@ -1,0 +1,87 @@
+"""What a family declares about itself, and how families are found by their folder's name."""
+
+import functools
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import components.models
+from components.errors import UserError, nearest
+from components.params import Block, Strict
+
+Size = Literal["tiny", "small", "base"]
+Goal = Literal["min", "max"]
+
+
+class TrainingConfig(Strict):
+    """The knobs that every family has; a family's config adds its own. Budgets are steps, never seconds."""
+
+    max_steps: int = 1000
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    warmup_steps: int = 50
+    gradient_clip: float = 1.0
+    """Global norm to which gradients are clipped; 0 turns clipping off."""
+    ema_decay: float = 0.999
+    """Decay per step of the exponential moving average of the weights; 0 turns it off."""
+    sample_every: int = 250
+    """Steps between two pictures (or texts) drawn from the fixed seeds."""
+    validate_every: int = 250
+    checkpoint_every: int = 250
+    keep: Literal["last", "best"] = "last"
+    """Which averaged weights are evaluated and packaged: those of the last step, or of the lowest validation loss."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models: one folder in `components/models/` whose `config.py` ends in ``FAMILY = Family(...)``."""
+
+    config: type[TrainingConfig]
+    """The typed config; its defaults are those of size `tiny`."""
+    model: str
+    """``module:Class`` of the LightningModule, imported only where it is trained or loaded."""
+    modality: tuple[str, ...]
+    """Modalities of the datasets it trains on."""
+    primary: str
+    """The figure by which runs are ranked, as in `Figure.name`."""
+    goal: Goal
+    sizes: Mapping[str, Mapping[str, Any]]
+    """Overrides of the config's defaults for `small` and `base` (`tiny` is the defaults)."""
+    guards: tuple[str, ...] = ()
+    """Figures that must not get worse while the primary one gets better."""
+    search_space: Mapping[str, Any] = field(default_factory=dict)
+    summary: str = ""
+    """One line of what the family does."""
+    intended_use: str = ""
+    limits: str = ""
+
+    def resolve(self, size: str, overrides: Block) -> TrainingConfig:
+        """The config of ``size`` with the user's overrides on top; mistakes are named with their line."""
+        return overrides.validate(self.config, {**self.sizes.get(size, {}), **overrides.value})
+
+    def load_class(self) -> Any:
+        module, _, name = self.model.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+@functools.cache
+def family_names() -> tuple[str, ...]:
+    """Every family there is: the folders of `components/models/` that hold a `config.py`."""
+    found = []
+    for info in pkgutil.iter_modules(components.models.__path__):
+        if info.ispkg and importlib.util.find_spec(f"components.models.{info.name}.config"):
+            found.append(info.name.replace("_", "-"))
+    return tuple(sorted(found))
+
+
+def find_family(name: str) -> Family:
+    """The family ``name`` (`text-to-image` is the folder `text_to_image`)."""
+    if name not in family_names():
+        raise UserError(f"There is no family {name!r}; {nearest(name, family_names())}")
+    family = importlib.import_module(f"components.models.{name.replace('-', '_')}.config").FAMILY
+    assert isinstance(family, Family)
+    return family

@@ -1,0 +1,1 @@
+"""Variational autoencoder: samples, reconstructs and embeds images, and bounds their likelihood."""

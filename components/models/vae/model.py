@@ -1,0 +1,162 @@
+"""The variational autoencoder: network, bound, and the prior fitted after training.
+
+Kingma and Welling 2014, "Auto-Encoding Variational Bayes". KL warm-up: Sonderby et al. 2016, "Ladder VAE", section 3.3; free
+nats: Kingma et al. 2016, "Inverse Autoregressive Flow", appendix C.8.
+"""
+
+import math
+from collections.abc import Iterable
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from components.models.capabilities import DataSpec
+from components.models.layers.conv import ConvDecoder, ConvEncoder, Pyramid, zeroed
+from components.models.vae.config import VaeConfig
+from components.models.vae.likelihood import DiscretisedLogistics
+from components.models.vae.prior import MixturePrior
+
+CHUNK = 512
+"""Images decoded at once where a caller may ask for any number."""
+ACTIVE_VARIANCE = 0.01
+"""A unit is active when the variance of its posterior mean over the data is above this (Burda et al. 2016, section 5)."""
+MAX_PRIOR_POINTS = 20_000
+Batch = dict[str, Tensor]
+
+
+class Vae(pl.LightningModule):
+    """Images [N, C, S, S] in [0, 1] <-> latent vectors [N, latent_dim]."""
+
+    def __init__(self, config: VaeConfig, data: DataSpec) -> None:
+        super().__init__()
+        self.config, self.data = config, data
+        pyramid = Pyramid(data.image_size, config.width, config.max_width, config.blocks, config.dropout)
+        self.pixels = DiscretisedLogistics(config.levels, config.mixtures)
+        self.encoder = ConvEncoder(data.channels, pyramid)
+        self.posterior = zeroed(nn.Linear(self.encoder.features, 2 * config.latent_dim))
+        self.decoder = ConvDecoder(config.latent_dim, self.pixels.outputs(data.channels), pyramid)
+        self.prior = MixturePrior(config.latent_dim, config.prior_components, len(data.class_names) or 10)
+        self.num_dims = data.channels * data.image_size**2
+
+    # -- training ------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        nats, kl = self._bound(batch["image"])
+        weight = self.config.kl_weight * min(1.0, (self.global_step + 1) / max(1, self.config.kl_warmup_steps))
+        loss = (nats.mean() + weight * kl.mean(0).clamp(min=self.config.free_nats).sum()) / self.num_dims
+        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/reconstruction_bits", nats.mean() / (self.num_dims * math.log(2)))
+        self.log("train/kl_nats", kl.sum(1).mean())
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        nats, kl = self._bound(batch["image"])
+        bits = (nats + kl.sum(1)).mean() / (self.num_dims * math.log(2))
+        self.log("validation/loss", bits, prog_bar=True, batch_size=len(batch["image"]))
+        self.log("validation/kl_nats", kl.sum(1).mean(), batch_size=len(batch["image"]))
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW without decay on biases and norms; linear warm-up, then a cosine to zero."""
+        matrices = [p for p in self.parameters() if p.ndim >= 2]
+        vectors = [p for p in self.parameters() if p.ndim < 2]
+        groups = [{"params": matrices, "weight_decay": self.config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.99))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _learning_rate_factor(self, step: int) -> float:
+        warm = min(1.0, (step + 1) / max(1, self.config.warmup_steps))
+        return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.config.max_steps)))
+
+    def _bound(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Negative log likelihood of one draw in nats [N], and the KL from the standard normal per unit [N, latent_dim]."""
+        mean, log_std = self.encode(images)
+        latents = mean + log_std.exp() * torch.randn_like(mean)
+        kl = 0.5 * (mean.square() + (2 * log_std).exp() - 1) - log_std
+        return -self.pixels.log_prob(self.decoder(latents), images), kl
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation of the posterior, each [N, latent_dim]."""
+        mean, log_std = self.posterior(self.encoder(images)).chunk(2, dim=1)
+        return mean, log_std.clamp(-8, 4)
+
+    # -- after training ------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def finish(self, batches: Iterable[Batch]) -> None:
+        """Fit the prior to the posteriors of ``batches``, the training split's original rows."""
+        generator = torch.Generator().manual_seed(0)
+        latents, labels, rows = [], [], 0
+        for batch in batches:
+            mean, log_std = self.encode(batch["image"].to(self.device))
+            draws = 1 if rows > MAX_PRIOR_POINTS else self.config.prior_draws
+            noise = torch.randn(draws, *mean.shape, generator=generator).to(mean)
+            latents.append((mean + log_std.exp() * noise).flatten(0, 1))
+            labels.append(batch["label"].to(self.device).repeat(draws) if "label" in batch else None)
+            rows += len(latents[-1])
+        assert latents, "finish needs the training rows"
+        known = [label for label in labels if label is not None]
+        self.prior.fit(torch.cat(latents), torch.cat(known) if known and self.data.class_names else None)
+
+    # -- capabilities --------------------------------------------------------------------------------------------
+
+    sampler = "decoder mean"
+
+    @property
+    def conditional(self) -> bool:
+        """Whether `sample_images` heeds labels: once the prior is fitted on labelled data."""
+        return self.prior.by_class
+
+    @torch.no_grad()
+    def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, steps: int | None = None) -> Tensor:
+        """The decoder's mean for ``num`` draws of the prior, [num, C, S, S] in [0, 1]; ``steps`` means nothing here."""
+        latents = self.prior.draw(num, torch.Generator().manual_seed(seed), labels)
+        return torch.cat([self.decode(chunk) for chunk in latents.split(CHUNK)])
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """The mean image of each latent, [N, C, S, S] in [0, 1]."""
+        return self.pixels.mean(self.decoder(latents))
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor) -> Tensor:
+        return self.decode(self.embed(images))
+
+    @torch.no_grad()
+    def embed(self, images: Tensor) -> Tensor:
+        """The posterior's mean, [N, latent_dim]."""
+        return self.encode(images)[0]
+
+    @property
+    def likelihood(self) -> str:
+        """What `bits_per_dim` counts; figures compare only where it is the same."""
+        return f"{self.config.levels} levels per channel, importance-weighted bound of {self.config.importance_samples} draws"
+
+    @property
+    def levels(self) -> int:
+        return self.config.levels
+
+    @torch.no_grad()
+    def bits_per_dim(self, images: Tensor, *, seed: int) -> Tensor:
+        """The importance-weighted bound (Burda et al. 2016) under the fitted prior, in bits per pixel and channel, [N]."""
+        generator = torch.Generator().manual_seed(seed)
+        mean, log_std = self.encode(images)
+        log_ratios = []
+        for _ in range(self.config.importance_samples):
+            noise = torch.randn(mean.shape, generator=generator).to(mean)
+            latents = mean + log_std.exp() * noise
+            log_posterior = (-0.5 * (noise.square() + math.log(2 * math.pi)) - log_std).sum(1)
+            log_ratios.append(self.pixels.log_prob(self.decoder(latents), images) + self.prior.log_prob(latents) - log_posterior)
+        log_likelihood = torch.logsumexp(torch.stack(log_ratios), dim=0) - math.log(len(log_ratios))
+        return -log_likelihood / (self.num_dims * math.log(2))
+
+    @property
+    def latent_dim(self) -> int:
+        return self.config.latent_dim
+
+    @torch.no_grad()
+    def active_units(self, images: Tensor) -> int:
+        """How many latent units carry information about ``images``."""
+        return int((self.embed(images).var(dim=0) > ACTIVE_VARIANCE).sum())

@@ -1,0 +1,1 @@
+"""The training run: one child process that trains, evaluates and packages."""

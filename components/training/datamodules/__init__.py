@@ -1,0 +1,123 @@
+"""Batches for training, found by the modality's name: `image` is the module `image.py` beside this file.
+
+A module of a modality has ``describe(dataset, config, cache) -> DataSpec`` and ``prepare(dataset, config, data_spec, seed) -> Batches``.
+"""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from components.data.dataset import Dataset
+from components.models.capabilities import DataSpec
+from components.models.family import TrainingConfig
+
+Batch = dict[str, Tensor]
+
+
+class Batches(Protocol):
+    """What a modality gives. Batch ``step`` is a pure function of the seed and ``step``, so a resumed run needs no state of a loader."""
+
+    def train(self, step: int) -> Batch:
+        """The batch of step 0, 1, … of the training split, augmented rows included."""
+        ...
+
+    def validation(self) -> Iterator[Batch]:
+        """The validation split, each row once."""
+        ...
+
+    def originals(self) -> Iterator[Batch]:
+        """The training split without augmented rows, each row once, in order."""
+        ...
+
+
+class StepLoader:
+    """The training batches from ``start`` to ``stop`` (exclusive), as Lightning wants them."""
+
+    def __init__(self, batches: Batches, start: int, stop: int) -> None:
+        self.batches, self.start, self.stop = batches, start, stop
+
+    def __iter__(self) -> Iterator[Batch]:
+        for step in range(self.start, self.stop):
+            yield self.batches.train(step)
+
+    def __len__(self) -> int:
+        # The whole run's length, also when it starts in the middle: Lightning counts from the run's beginning.
+        return self.stop
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: ``start`` says it all. Its presence tells Lightning that the run can go on in the middle."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        return
+
+
+class ValidationLoader:
+    """The validation split, anew for each pass."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.batches.validation()
+
+
+class DataModule(pl.LightningDataModule):
+    """Batches of one dataset for one run that starts at step ``start``."""
+
+    def __init__(self, batches: Batches, *, start: int, max_steps: int) -> None:
+        super().__init__()
+        self.batches, self.start, self.max_steps = batches, start, max_steps
+
+    def train_dataloader(self) -> StepLoader:
+        return StepLoader(self.batches, self.start, self.max_steps)
+
+    def val_dataloader(self) -> ValidationLoader:
+        return ValidationLoader(self.batches)
+
+
+class EpochOrder:
+    """Which of ``size`` rows stands where when every epoch goes through all of them in a new order."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        assert size > 0, "no rows to draw from"
+        self.size, self.seed = size, seed
+        self._orders: dict[int, Tensor] = {}
+
+    def draws(self, step: int, batch_size: int) -> list[tuple[int, int]]:
+        """(epoch, row) of each element of batch ``step``; a batch may reach over the end of an epoch."""
+        first = step * batch_size
+        return [(place // self.size, int(self._order(place // self.size)[place % self.size])) for place in range(first, first + batch_size)]
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._orders:
+            # A batch spans two epochs at most unless it is larger than one; older orders are not needed again.
+            self._orders = {known: order for known, order in self._orders.items() if known >= epoch - 1}
+            self._orders[epoch] = torch.randperm(self.size, generator=epoch_generator(self.seed, epoch))
+        return self._orders[epoch]
+
+
+def epoch_generator(seed: int, epoch: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+
+
+def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
+    """What a network must know of ``dataset``; what is costly to find out is kept in ``cache``."""
+    spec = _module(dataset.modality).describe(dataset, config, cache)
+    assert isinstance(spec, DataSpec)
+    return spec
+
+
+def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> Batches:
+    """The batches of ``dataset``, held in memory."""
+    batches: Batches = _module(dataset.modality).prepare(dataset, config, data_spec, seed)
+    return batches
+
+
+def _module(modality: str) -> Any:
+    return importlib.import_module(f"{__name__}.{modality.replace('-', '_')}")

@@ -1,0 +1,102 @@
+"""The parent's side of a run: starts its process, passes events and signals on, and brings the result back."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from components.code import PACKAGE_ROOT
+from components.training.files import checkpoint_folder, last_checkpoint
+from components.training.spec import Exit, RunResult, RunSpec
+from components.training.stopping import UNTIL_STDIN_CLOSES
+
+Event = dict[str, Any]
+STOP_WAIT_S = 10.0
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_TOP_PAD_": str(2**26)}
+"""glibc keeps freed memory: by default each large tensor is mapped and faulted in anew at every step."""
+
+
+def launch(spec: RunSpec, on_event: Callable[[Event], None]) -> RunResult:
+    """Do a run in a process of its own, in its own session; ``on_event`` gets each JSON line that it writes.
+
+    SIGINT and SIGTERM of this process stop the run behind a checkpoint, and are raised here afterwards. When this process dies, however it
+    dies, the run's stdin closes and it stops in the same way. From a thread that is not the main one signals cannot be taken over: there the end of
+    this process is what stops the run.
+    """
+    spec.run_dir.mkdir(parents=True, exist_ok=True)
+    run_json, result_json = spec.run_dir / "RUN.json", spec.run_dir / "RESULT.json"
+    run_json.write_text(spec.model_dump_json(indent=1), encoding="utf-8")
+    result_json.unlink(missing_ok=True)
+    log = spec.run_dir / "log.txt"
+    with log.open("ab") as errors, _process(run_json, errors) as process, _forwarded(process) as received:
+        assert process.stdout is not None
+        for line in process.stdout:
+            with contextlib.suppress(json.JSONDecodeError):
+                on_event(json.loads(line))
+        code = process.wait()
+    result = _result(spec, result_json, code, log)
+    if received:
+        # The handlers of this process are back in place: it is stopped as it would have been.
+        signal.raise_signal(received[0])
+    return result
+
+
+@contextlib.contextmanager
+def _process(run_json: Path, errors: Any) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "components.training", str(run_json), UNTIL_STDIN_CLOSES]
+    paths = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**MALLOC, **os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false"}
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, encoding="utf-8", env=environment, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(STOP_WAIT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _forwarded(process: "subprocess.Popen[str]") -> Iterator[list[int]]:
+    """Pass SIGINT and SIGTERM on to ``process``; which ones came is noted in the list."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _result(spec: RunSpec, result_json: Path, code: int, log: Path) -> RunResult:
+    if result_json.is_file():
+        return RunResult.model_validate_json(result_json.read_text(encoding="utf-8"))
+    _, steps = last_checkpoint(checkpoint_folder(spec.run_dir))
+    if code == Exit.INTERRUPTED:
+        return RunResult(status="interrupted", message="interrupted in the middle of a step", mlflow_run_id=spec.mlflow_run_id, steps=steps)
+    how = f"was killed by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}"
+    return RunResult(status="failed", message=f"The run's process {how} and left no result; its log is {log}.", mlflow_run_id=spec.mlflow_run_id, steps=steps)

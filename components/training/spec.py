@@ -1,0 +1,74 @@
+"""What goes into a run's process (RUN.json) and what comes out (RESULT.json)."""
+
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from components.evaluation.config import EvaluationConfig as EvaluationConfig
+from components.evaluation.protocol import Figure
+from components.params import Strict
+
+
+class Exit(IntEnum):
+    """Exit codes of a run's process."""
+
+    FINISHED = 0
+    CRASHED = 1
+    USER_ERROR = 2
+    INTERRUPTED = 3
+    """Stopped by a signal or its parent's end; the last checkpoint is written and the run can go on."""
+    DIVERGED = 4
+    """The loss stayed non-finite."""
+
+
+class RunSpec(Strict):
+    """Everything that a run depends on, resolved."""
+
+    model: str
+    """The name in params.yaml and in the registry, e.g. `vae-digits`."""
+    family: str
+    size: str
+    seed: int
+    config: dict[str, Any]
+    """The resolved family config."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    dataset: str
+    modality: str
+    data_version: str
+    """e.g. `v3`."""
+    data_sha256: str
+    identity: str
+    """sha256 that names the run: config, data version and code."""
+    project: Path
+    run_dir: Path
+    """RUN.json, RESULT.json, progress, checkpoints and the package; named by the identity."""
+    tracking_uri: str
+    experiment: str
+    mlflow_run_id: str
+    device: str = "auto"
+    precision: str = "auto"
+
+
+class RunResult(Strict):
+    """What a run's process achieved; small enough to pass between tasks."""
+
+    status: str
+    """`finished`, `interrupted`, `diverged` or `failed`."""
+    message: str = ""
+    mlflow_run_id: str
+    figures: tuple[Figure, ...] = ()
+    package: Path | None = None
+    """Folder of the packaged model inside ``run_dir``."""
+    package_sha256: str = ""
+    pictures: dict[str, Path] = {}
+    texts: dict[str, Path] = {}
+    notes: tuple[str, ...] = ()
+    steps: int = 0
+    train_s: float = 0.0
+    evaluate_s: float = 0.0
+    package_s: float = 0.0
+    core_s: float = 0.0
+    """CPU seconds of the process and its workers."""
+    peak_memory_bytes: int = 0
+    parameters: int = 0
+    resumed: bool = False

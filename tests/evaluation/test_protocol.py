@@ -1,0 +1,36 @@
+"""Two figures compare only under the same protocol, and what differs is named."""
+
+import pytest
+
+from components.evaluation.evidence import Evidence
+from components.evaluation.protocol import Figure, Identity, Recorded, mismatch
+
+IDENTITY = Identity(metric="fid_own", num_samples=100, reference_sha256="a" * 64, split="test", extractor="own", extractor_sha256="b" * 64, preprocessing="1x8x8")
+
+
+def figure(**changes: object) -> Figure:
+    return Figure(name="fid_own", value=1.0, goal="min", identity=IDENTITY.model_copy(update=changes))
+
+
+def test_figures_of_one_protocol_compare_though_seed_and_sampler_differ() -> None:
+    other = figure().model_copy(update={"value": 2.0, "recorded": Recorded(seed=7, sampler="heun", steps=20)})
+    assert mismatch(figure(), other) is None
+
+
+@pytest.mark.parametrize("field", list(Identity.model_fields))
+def test_the_field_that_differs_is_named(field: str) -> None:
+    changed = 7 if field == "num_samples" else "other"
+    assert mismatch(figure(), figure(**{field: changed})) == field
+
+
+def test_a_figure_survives_being_written_as_json() -> None:
+    whole = Figure(name="x", value=0.5, goal="max", identity=IDENTITY, floor=0.1, floor_name="real", spread=0.01, spread_over="3 seeds", unit="dB", note="n")
+    assert Figure.model_validate_json(whole.model_dump_json()) == whole
+
+
+def test_evidence_adds_up() -> None:
+    both = Evidence((figure(),), {"a": b"1"}, notes=("one",)).plus(Evidence((figure(),), {"b": b"2"}, {"t": "x"}, ("two",)))
+    assert len(both.figures) == 2
+    assert both.pictures == {"a": b"1", "b": b"2"}
+    assert both.texts == {"t": "x"}
+    assert both.notes == ("one", "two")
