@@ -1,0 +1,51 @@
+"""`genmill`: assemble the verbs, and turn every error into the right sentence and exit code."""
+
+import errno
+import sys
+
+import typer
+
+from components.errors import UserError
+from genmill import data, promotion, registry, run, services, setup
+
+app = typer.Typer(
+    name="genmill",
+    help="From raw bytes to a generative model in production, with the record to prove it.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for group in (setup, run, registry, promotion, services):
+    group.add_to(app)
+app.add_typer(data.app, name="data")
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    except UserError as error:
+        sys.exit(_tell(str(error), error.resume))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(_tell(f"The disk is full ({error.filename or 'no space left'}): free some space and run the same command again; nothing is lost.", None))
+    except KeyboardInterrupt:
+        print("\ngenmill: interrupted; run the same command again to go on from the last checkpoint.", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _tell(message: str, resume: str | None) -> int:
+    print(f"genmill: {message}", file=sys.stderr)
+    if resume:
+        print(f"go on with: {resume}", file=sys.stderr)
+    return EXIT_USER_ERROR
+
+
+if __name__ == "__main__":
+    main()

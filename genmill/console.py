@@ -1,0 +1,101 @@
+"""What a person sees: lines that stay, one live progress bar, tables; or JSON for programs."""
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+LINE_EVERY_S = 15.0
+"""Without a terminal a bar would be noise: one line per phase and then one every so often."""
+
+
+class LiveListener:
+    """Shows what the flows tell: a bar on a terminal, sparse lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[detail]}"),
+            TimeElapsedColumn(),
+            console=err,
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._last_line: dict[str, float] = {}
+
+    def __enter__(self) -> "LiveListener":
+        if err.is_terminal:
+            self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def say(self, message: str) -> None:
+        err.print(message)
+
+    def progress(self, label: str, done: float, total: float, detail: str) -> None:
+        if err.is_terminal:
+            self._move_bar(label, done, total, detail)
+        elif done < total and time.monotonic() - self._last_line.get(label, -LINE_EVERY_S) >= LINE_EVERY_S:
+            self._last_line[label] = time.monotonic()
+            err.print(f"  {label}: {100 * done / total:.0f} % {detail}")
+
+    def _move_bar(self, label: str, done: float, total: float, detail: str) -> None:
+        if label not in self._tasks:
+            self._tasks[label] = self._bars.add_task(label, total=total, detail=detail)
+        if done >= total:
+            self._bars.remove_task(self._tasks.pop(label))
+        else:
+            self._bars.update(self._tasks[label], completed=done, total=total, detail=detail)
+
+
+def print_json(value: Any) -> None:
+    """``value`` (pydantic models included) as JSON on stdout."""
+    json.dump(_plain(value), sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table on stdout; an empty one says so."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", show_edge=False, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    count = 0
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        count += 1
+    out.print(table if count else f"{title}: none yet.")
+
+
+def human_bytes(size: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError("unreachable")
+
+
+def human_seconds(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"

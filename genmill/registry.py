@@ -1,0 +1,111 @@
+"""Verbs on registered models: models, compare, audit, sample."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genmill.options import JsonOption, ProjectOption, complete_model, open_project
+
+RefArgument = Annotated[str, typer.Argument(help="MODEL, MODEL@champion, MODEL/3 or a run id.", autocompletion=complete_model)]
+
+
+def add_to(app: typer.Typer) -> None:
+    for verb in (models, compare, audit, sample):
+        app.command()(verb)
+
+
+def models(project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Every model with its champion and candidate, figures and data version.
+
+    Example: [bold]genmill models[/]
+    """
+    where = open_project(project)
+    from components.registry.lineage import overview
+    from components.tracking import Tracker
+    from genmill.console import print_json, print_table
+
+    found = overview(Tracker.of(where))
+    if as_json:
+        print_json(found)
+        return
+    rows = [(o.model, o.champion, o.candidate, o.figures, o.data_version, o.run_id) for o in found]
+    print_table("Models", ("model", "champion", "candidate", "candidate's figures", "data", "run"), rows)
+
+
+def compare(
+    refs: Annotated[list[str], typer.Argument(help="Two or more of MODEL, MODEL@champion, MODEL/3 or run ids.", autocompletion=complete_model)],
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Figures, stored samples, params and data of several models side by side; writes an HTML page.
+
+    Example: [bold]genmill compare vae-digits/1 vae-digits/2[/]
+    """
+    where = open_project(project)
+    from components.report.compare import compare as compare_refs
+    from components.tracking import Tracker
+    from genmill.console import out, print_json, print_table
+    from pipelines.servers import find_server
+
+    server = find_server(where, "mlflow")
+    result = compare_refs(where, Tracker.of(where), refs, server=server.url if server else None)
+    if as_json:
+        print_json(result)
+        return
+    print_table("Figures", ("figure", *result.refs), result.figure_rows)
+    print_table("What differs", ("what", *result.refs), result.difference_rows)
+    for note in result.notes:
+        out.print(note, soft_wrap=True)
+    out.print(f"Page       {result.page}", soft_wrap=True)
+
+
+def audit(ref: RefArgument, project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Follow a model back to the raw bytes, re-hashing everything; exit code 1 names the broken link.
+
+    Example: [bold]genmill audit vae-digits@champion[/]
+    """
+    where = open_project(project)
+    from components.registry.lineage import audit as audit_model
+    from components.tracking import Tracker
+    from genmill.console import out, print_json, print_table
+
+    report = audit_model(where, Tracker.of(where), ref)
+    if as_json:
+        print_json(report)
+    else:
+        rows = [("[green]✓[/]" if row.ok else "[red]✗[/]", row.link, row.expected, f"{row.found} {row.note}".strip()) for row in report.rows]
+        print_table(f"Audit of {report.version}", ("", "link", "recorded", "found"), rows)
+        for sentence in report.broken:
+            out.print(f"Broken: {sentence}", soft_wrap=True)
+        if report.ok:
+            out.print("Every link holds, down to the raw bytes.")
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def sample(
+    ref: RefArgument,
+    num: Annotated[int, typer.Option("-n", help="How many.", min=1, max=10000)] = 16,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="Text to continue.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="A class, where the model is conditional.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed draws the same samples.")] = 0,
+    out_file: Annotated[Path | None, typer.Option("--out", help="Where the picture or text goes.")] = None,
+    project: ProjectOption = None,
+) -> None:
+    """Pictures or text from a registered model.
+
+    Example: [bold]genmill sample vae-digits@champion -n 64 --seed 7 --out digits.png[/]
+    """
+    where = open_project(project)
+    from components.registry.sampling import sample_registered
+    from components.tracking import Tracker
+    from genmill.console import out
+
+    drawn = sample_registered(where, Tracker.of(where), ref, num=num, prompt=prompt, label=label, seed=seed)
+    if drawn.text is not None and out_file is None:
+        print(drawn.text)
+        return
+    target = out_file or Path(f"{ref.replace('/', '-').replace('@', '-')}-seed{seed}.{'png' if drawn.png is not None else 'txt'}")
+    target.write_bytes(drawn.png if drawn.png is not None else (drawn.text or "").encode())
+    out.print(f"Wrote {target} ({drawn.description})", soft_wrap=True)

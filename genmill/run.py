@@ -1,0 +1,137 @@
+"""Verbs that run the chain: run, plan."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genmill.options import JsonOption, ProjectOption, complete_dataset, complete_model, open_project
+
+if TYPE_CHECKING:
+    from components.project import Project
+    from pipelines.catalog import Catalog
+    from pipelines.outcomes import ModelOutcome
+
+ModelsArgument = Annotated[list[str] | None, typer.Argument(help="Models of params.yaml (default: its `run:` list).", autocompletion=complete_model)]
+SizeOption = Annotated[str | None, typer.Option("--size", help="tiny, small or base, in place of what params.yaml says.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Every model of params.yaml.")]
+DatasetOption = Annotated[str | None, typer.Option("--dataset", help="The models on this dataset.", autocompletion=complete_dataset)]
+RefreshOption = Annotated[bool, typer.Option("--refresh", help="Train again even where nothing changed.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(run)
+    app.command()(plan)
+
+
+def run(
+    models: ModelsArgument = None,
+    everything: AllOption = False,
+    dataset: DatasetOption = None,
+    size: SizeOption = None,
+    refresh: RefreshOption = False,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The whole chain: data, training, evaluation, registration. What is up to date is reused.
+
+    Example: [bold]genmill run vae-digits[/]
+    """
+    where = open_project(project)
+    catalog = _catalog(where, size)
+    catalog.choose(models or [], everything=everything, dataset=dataset)
+    from genmill.console import LiveListener
+    from genmill.services import ensure_servers, require_repository
+
+    require_repository(where)
+    with LiveListener() as listener:
+        ensure_servers(where, catalog, listener.say)
+        from pipelines.build import build
+        from pipelines.console import listening
+
+        with listening(listener):
+            outcomes = build(str(where.root), models or None, size, refresh, everything, dataset)
+    _show(where, outcomes, as_json)
+    if any(outcome.status == "failed" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def plan(
+    models: ModelsArgument = None,
+    everything: AllOption = False,
+    dataset: DatasetOption = None,
+    size: SizeOption = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What `run` would do and why: data, params or code changed, or nothing to do.
+
+    Example: [bold]genmill plan --all[/]
+    """
+    where = open_project(project)
+    catalog = _catalog(where, size)
+    chosen = catalog.choose(models or [], everything=everything, dataset=dataset)
+    from components.data import stages
+    from components.data.publish import current_version
+    from components.tracking import Tracker
+    from genmill.console import print_json, print_table
+    from pipelines.plan import plan_model
+
+    tracker = Tracker.of(where)
+    rows: list[tuple[str, str, str]] = []
+    stale = set()
+    for name in dict.fromkeys(entry.block.dataset for entry in chosen):
+        stages.probe(where, name)
+        work = stages.pending(where, name)
+        if work or current_version(where, name) is None:
+            stale.add(name)
+        rows.append((f"data {name}", "prepare" if name in stale else "reuse", "; ".join(f"{stage}: {why}" for stage, why in work.items()) or "up to date"))
+    for entry in chosen:
+        version = current_version(where, entry.block.dataset)
+        if version is None or entry.block.dataset in stale:
+            rows.append((entry.name, "train", "once its data is prepared, unless that changes nothing" if version else "never trained"))
+        else:
+            found = plan_model(tracker, entry, version)
+            rows.append((entry.name, found.action, found.why))
+    if as_json:
+        print_json([{"what": what, "action": action, "why": why} for what, action, why in rows])
+    else:
+        print_table("What would run", ("what", "action", "why"), rows)
+
+
+def _catalog(where: "Project", size: str | None) -> "Catalog":
+    from pipelines.catalog import load_catalog
+
+    return load_catalog(where, size=size)
+
+
+def _show(where: "Project", outcomes: "list[ModelOutcome]", as_json: bool) -> None:
+    from genmill.console import out, print_json, print_table
+    from genmill.services import running_lines
+
+    if as_json:
+        print_json(outcomes)
+        return
+    print_table("Models", ("model", "version", "status", "data", "figure (floor)", "trained", "evaluated"), [_row(outcome) for outcome in outcomes])
+    out.print()
+    out.print(f"Report     {where.reports / 'run.html'}", soft_wrap=True)
+    for line in running_lines(where):
+        out.print(line, soft_wrap=True)
+    trained = next((outcome.model for outcome in outcomes if outcome.version), None)
+    if trained:
+        out.print(f"Next       genmill promote {trained}   (candidate → champion, through the gates)", soft_wrap=True)
+
+
+def _row(outcome: "ModelOutcome") -> tuple[Any, ...]:
+    from genmill.console import human_seconds
+
+    figures = [figure for name in (outcome.primary, "fid_own", "bits_per_byte", "perplexity") if (figure := outcome.figure(name)) is not None]
+    shown = "\n".join(
+        f"{figure.name} {figure.value:.3f}" + (f" ({figure.floor_name or 'floor'} {figure.floor:.3f})" if figure.floor is not None else "")
+        for figure in dict.fromkeys(figures)
+    )
+    return (
+        outcome.model, outcome.version, outcome.status, f"{outcome.dataset} {outcome.data_version}", shown or outcome.message,
+        human_seconds(outcome.train_s), human_seconds(outcome.evaluate_s),
+    )  # fmt: skip
+
+

@@ -1,0 +1,177 @@
+"""Verbs around what runs in the background: up, down, status, deploy, trigger."""
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genmill.options import JsonOption, ProjectOption, complete_schedule, open_project
+
+if TYPE_CHECKING:
+    from components.project import Project
+    from pipelines.catalog import Catalog
+    from pipelines.servers import Server
+
+
+def add_to(app: typer.Typer) -> None:
+    for verb in (up, down, status, deploy, trigger):
+        app.command()(verb)
+
+
+def require_repository(where: "Project") -> None:
+    """Data versions live in git and DVC: say so before anything starts rather than after minutes of work."""
+    from components import git
+
+    git.require_repository(where.root)
+
+
+def ensure_servers(where: "Project", catalog: "Catalog", say: Callable[[str], None]) -> None:
+    """The Prefect server ready and PREFECT_API_URL set, the MLflow store created and its server starting."""
+    from components.errors import UserError
+    from components.tracking import Tracker
+    from pipelines.servers import answers, start_mlflow, start_prefect, wait_ready
+
+    named = os.environ.get("PREFECT_API_URL")
+    if named and not answers(f"{named.rstrip('/')}/health"):
+        raise UserError(f"The Prefect server at PREFECT_API_URL={named} does not answer: start it, or unset PREFECT_API_URL to use the embedded one.")
+    prefect = None if named else start_prefect(where, catalog.ports.prefect_port)
+    if prefect and prefect.started_now:
+        say("Starting the embedded Prefect and MLflow servers (about 10 s, once)")
+    tracker = Tracker.of(where)
+    tracker.prepare()
+    if tracker.uri.startswith("sqlite:"):
+        start_mlflow(where, tracker.uri, catalog.ports.mlflow_port)
+    if prefect:
+        wait_ready(where, prefect, "/api/health")
+        os.environ["PREFECT_API_URL"] = f"{prefect.url}/api"
+
+
+def running_lines(where: "Project") -> list[str]:
+    """What is left running, with its address and the command that stops it."""
+    servers = _running(where)
+    titles = {"prefect": "Prefect UI", "mlflow": "MLflow UI", "worker": "Worker"}
+    lines = [f"{titles[name]:<10} {server.url or f'process {server.pid}'}" for name, server in servers.items()]
+    if lines:
+        lines.append(f"Stop       genmill down --project {where.root}")
+    return lines
+
+
+def up(project: ProjectOption = None) -> None:
+    """Start the embedded servers and the worker that runs schedules; print their addresses.
+
+    Example: [bold]genmill up[/]
+    """
+    where = open_project(project)
+    from genmill.console import err, out
+    from pipelines.catalog import load_catalog
+    from pipelines.servers import find_server, start_worker, wait_ready
+
+    ensure_servers(where, load_catalog(where), err.print)
+    from pipelines.deployments import POOL, ensure_pool
+
+    ensure_pool()
+    start_worker(where, POOL)
+    mlflow = find_server(where, "mlflow")
+    if mlflow:
+        wait_ready(where, mlflow, "/health")
+    for line in running_lines(where):
+        out.print(line, soft_wrap=True)
+
+
+def down(project: ProjectOption = None) -> None:
+    """Stop the worker and the embedded servers of this project.
+
+    Example: [bold]genmill down[/]
+    """
+    where = open_project(project)
+    from genmill.console import out
+    from pipelines.servers import stop_servers
+
+    stopped = stop_servers(where)
+    out.print(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
+
+
+def status(project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """What runs, where, and whether it answers.
+
+    Example: [bold]genmill status --json[/]
+    """
+    where = open_project(project)
+    from genmill.console import print_json, print_table
+    from pipelines.servers import NAMES, answers
+
+    servers = _running(where)
+    health = {"prefect": "/api/health", "mlflow": "/health"}
+    rows = []
+    for name in NAMES:
+        server = servers.get(name)
+        state = "stopped" if server is None else "runs" if name == "worker" or answers(server.url + health[name]) else "starting or stuck"
+        rows.append({"name": name, "state": state, "address": server.url if server else "", "process": server.pid if server else None})
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(f"Services of {where.root}", ("name", "state", "address", "process"), [tuple(row.values()) for row in rows])
+
+
+def deploy(project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Make Prefect's deployments match the schedules of params.yaml.
+
+    Example: [bold]genmill deploy[/]
+    """
+    where = open_project(project)
+    from genmill.console import err, print_json, print_table
+    from pipelines.catalog import load_catalog
+
+    catalog = load_catalog(where)
+    ensure_servers(where, catalog, err.print)
+    from pipelines import deployments
+
+    done = deployments.deploy(where, catalog)
+    rows = [(name, change, *_schedule_cells(catalog, name)) for name, change in done.items()]
+    if as_json:
+        print_json(done)
+    else:
+        print_table("Schedules", ("name", "deployment", "cron", "timezone", "models", "active"), rows)
+        err.print("The worker of `genmill up` runs them.")
+
+
+def trigger(
+    name: Annotated[str, typer.Argument(help="A schedule of params.yaml.", autocompletion=complete_schedule)],
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run one of the schedules now; the worker of `genmill up` picks it up.
+
+    Example: [bold]genmill trigger nightly[/]
+    """
+    where = open_project(project)
+    from genmill.console import err, out, print_json
+    from pipelines.catalog import load_catalog
+    from pipelines.servers import find_server
+
+    catalog = load_catalog(where)
+    ensure_servers(where, catalog, err.print)
+    from pipelines import deployments
+
+    run_id = deployments.trigger(where, catalog, name)
+    if as_json:
+        print_json({"flow_run_id": str(run_id)})
+        return
+    out.print(f"Asked for {name}: flow run {run_id}")
+    if find_server(where, "worker") is None:
+        err.print("No worker runs here yet: start it with `genmill up`.")
+
+
+def _running(where: "Project") -> "dict[str, Server]":
+    from pipelines.servers import NAMES, find_server
+
+    found = {name: find_server(where, name) for name in NAMES}
+    return {name: server for name, server in found.items() if server is not None}
+
+
+def _schedule_cells(catalog: "Catalog", name: str) -> tuple[str, str, str, str]:
+    schedule = catalog.schedules.get(name)
+    if schedule is None:
+        return ("", "", "", "")
+    return (schedule.cron, schedule.timezone, ", ".join(schedule.models) or "default set", str(schedule.active).lower())

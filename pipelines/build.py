@@ -1,0 +1,108 @@
+"""Flow: plan first, then prepare and train what has work to do, each thing once."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from components.data.publish import DataVersion
+from components.errors import UserError
+from components.project import Project
+from components.report.run import RunReport
+from components.tracking import Tracker
+from pipelines import console
+from pipelines.catalog import ModelEntry, load_catalog
+from pipelines.outcomes import DatasetOutcome, ModelOutcome, RunInterrupted
+from pipelines.plan import ModelPlan, plan_model
+from pipelines.prepare import prepare
+from pipelines.reporting import dataset_entry, links, model_entry
+from pipelines.tasks import brisk_subflows
+from pipelines.train import resume_command, reused_outcome, train, unfinished_outcome
+
+
+@task(name="plan models", cache_policy=NO_CACHE)
+def plan_models(project: str, models: list[str], versions: dict[str, DataVersion], size: str | None, refresh: bool) -> list[ModelPlan]:
+    """For each model: reuse, resume or train, and why."""
+    where = Project(Path(project))
+    catalog, tracker = load_catalog(where, size=size), Tracker.of(where)
+    entries = [catalog.model(name) for name in models]
+    return [plan_model(tracker, entry, versions[entry.block.dataset], refresh=refresh) for entry in entries]
+
+
+@flow(name="build")
+def build(
+    project: str, models: list[str] | None = None, size: str | None = None, refresh: bool = False, everything: bool = False, dataset: str | None = None
+) -> list[ModelOutcome]:
+    """The whole chain for the default set, the models named, everything, or those on one dataset; cheapest first.
+
+    One model that fails does not keep the others from being built.
+    """
+    where = Project(Path(project))
+    catalog = load_catalog(where, size=size)
+    chosen = catalog.choose(models or [], everything=everything, dataset=dataset)
+    names = [entry.name for entry in chosen]
+    report = RunReport(where.reports / "run.html", project=str(where.root), plan=[*dict.fromkeys(entry.block.dataset for entry in chosen), *names])
+    with where.lock("build", "genmill run", console.say), brisk_subflows():
+        Tracker.of(where).sweep_running()
+        versions = _prepare_all(where, chosen, report)
+        plans = {plan.model: plan for plan in plan_models(project, names, versions, size, refresh)}
+        outcomes = [_build_one(where, entry, plans[entry.name], refresh, report) for entry in chosen]
+    create_table_artifact(key="models", table=[outcome_row(outcome) for outcome in outcomes], description="What this build did with each model")
+    report.finish(links=links(where))
+    return outcomes
+
+
+def _prepare_all(project: Project, chosen: list[ModelEntry], report: RunReport) -> dict[str, DataVersion]:
+    versions: dict[str, DataVersion] = {}
+    for name in dict.fromkeys(entry.block.dataset for entry in chosen):
+        outcome = prepare(str(project.root), name)
+        versions[name] = outcome.version
+        report.add_dataset(dataset_entry(project, outcome))
+        console.say(_dataset_line(outcome))
+    return versions
+
+
+def _build_one(project: Project, entry: ModelEntry, plan: ModelPlan, refresh: bool, report: RunReport) -> ModelOutcome:
+    tracker = Tracker.of(project)
+    if plan.action == "reuse" and plan.run is not None:
+        outcome = reused_outcome(tracker, entry, plan, plan.run)
+        console.say(f"[green]✓[/] {entry.name}: version {outcome.version} reused, nothing changed")
+    else:
+        console.say(f"[bold]{entry.name}[/]: {plan.action} ({plan.why})")
+        outcome = _train_guarded(project, entry, plan, refresh)
+    report.add_model(model_entry(project, tracker, outcome))
+    return outcome
+
+
+def _train_guarded(project: Project, entry: ModelEntry, plan: ModelPlan, refresh: bool) -> ModelOutcome:
+    try:
+        outcome = train(str(project.root), entry.name, plan.data_version, entry.block.size, refresh)
+    except RunInterrupted:
+        raise
+    except (UserError, RuntimeError) as error:
+        resume = getattr(error, "resume", None) or resume_command(project, entry.name)
+        console.say(f"[red]✗[/] {error}\n  Go on with: {resume}")
+        return unfinished_outcome(entry, plan, f"{error} Go on with: {resume}")
+    console.say(f"[green]✓[/] {entry.name}: version {outcome.version} is candidate")
+    return outcome
+
+
+def _dataset_line(outcome: DatasetOutcome) -> str:
+    version = outcome.version
+    rows = ", ".join(f"{count} {split}" for split, count in version.rows.items())
+    dropped = f", {sum(outcome.dropped.values())} in quarantine" if outcome.dropped else ""
+    state = f"new version {version.version}" if version.new else f"{version.version}, unchanged"
+    return f"[green]✓[/] data {version.dataset}: {state} ({rows}{dropped}; validation {version.validation})"
+
+
+def outcome_row(outcome: ModelOutcome) -> dict[str, Any]:
+    """An outcome as a row of a table."""
+    figure = outcome.figure(outcome.primary)
+    return {
+        "model": outcome.model, "version": outcome.version, "status": outcome.status, "data": f"{outcome.dataset} {outcome.data_version}",
+        "figure": outcome.primary, "value": None if figure is None else round(figure.value, 4),
+        "floor": None if figure is None or figure.floor is None else round(figure.floor, 4), "trained_s": round(outcome.train_s, 1),
+        "evaluated_s": round(outcome.evaluate_s, 1), "message": outcome.message,
+    }  # fmt: skip

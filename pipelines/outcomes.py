@@ -1,0 +1,51 @@
+"""Small frozen values that flows hand to each other, to the report and to the terminal."""
+
+from typing import Literal
+
+from components.data.publish import DataVersion
+from components.errors import UserError
+from components.evaluation.protocol import Figure
+from components.params import Strict
+
+
+class ModelOutcome(Strict):
+    """What became of one model in a build; its evidence stands in MLflow under ``run_id``."""
+
+    model: str
+    family: str
+    size: str
+    dataset: str
+    data_version: str
+    status: Literal["trained", "resumed", "reused", "failed"]
+    identity: str
+    run_id: str = ""
+    version: int | None = None
+    """Version in the model registry; None where nothing was registered."""
+    primary: str
+    figures: tuple[Figure, ...] = ()
+    train_s: float = 0.0
+    evaluate_s: float = 0.0
+    message: str = ""
+    """Why it failed, one sentence."""
+
+    def figure(self, name: str) -> Figure | None:
+        return next((figure for figure in self.figures if figure.name == name), None)
+
+
+class DatasetOutcome(Strict):
+    """What became of one dataset in a build."""
+
+    version: DataVersion
+    changed: bool
+    """Whether any stage had work to do."""
+    dropped: dict[str, int] = {}
+    """Quarantined rows by reason."""
+    seconds: float = 0.0
+
+
+class RunFailed(UserError):
+    """A run's process ended without a model; ``resume`` goes on from its last checkpoint."""
+
+
+class RunInterrupted(UserError):
+    """Stopped by Ctrl-C or SIGTERM; ``resume`` goes on from the last checkpoint."""

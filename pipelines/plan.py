@@ -1,0 +1,71 @@
+"""What would run and why, before anything does."""
+
+from typing import Literal
+
+from components.data.publish import DataVersion
+from components.params import Strict
+from components.tracking import RunRecord, Tracker
+from components.training.identity import code_of, params_sha256, run_identity
+from pipelines.catalog import ModelEntry
+
+Action = Literal["train", "resume", "reuse"]
+
+
+class ModelPlan(Strict):
+    """What a build would do with one model, and why."""
+
+    model: str
+    action: Action
+    why: str
+    identity: str
+    data_version: str
+    run: RunRecord | None = None
+    """The run that is reused or goes on."""
+    refresh: bool = False
+    """Nothing of an earlier run may be used."""
+
+
+def identity_of(entry: ModelEntry, version: DataVersion) -> str:
+    """The identity of training ``entry`` on ``version`` with the code that stands here."""
+    return run_identity(
+        family=entry.block.family,
+        config=entry.config,
+        size=entry.block.size,
+        seed=entry.block.seed,
+        evaluation=entry.block.evaluation,
+        modality=entry.family.modality[0],
+        data_sha256=version.sha256,
+    )
+
+
+def experiment_of(entry: ModelEntry) -> str:
+    """Runs on one dataset stand in one experiment, so that the UI compares what can be compared."""
+    return entry.block.dataset
+
+
+def plan_model(tracker: Tracker, entry: ModelEntry, version: DataVersion, *, refresh: bool = False) -> ModelPlan:
+    """Reuse a finished run of the same identity, go on with an interrupted one, or train."""
+    identity = identity_of(entry, version)
+    run = tracker.find_run(experiment_of(entry), identity)
+    plan = ModelPlan(model=entry.name, action="train", why="", identity=identity, data_version=version.version)
+    if refresh:
+        return plan.model_copy(update={"why": "asked for with --refresh", "refresh": True})
+    if run is None:
+        return plan.model_copy(update={"why": _what_changed(tracker, entry, version)})
+    if run.status == "FINISHED" and run.tag("registered"):
+        return plan.model_copy(update={"action": "reuse", "why": "nothing changed", "run": run})
+    return plan.model_copy(update={"action": "resume", "why": f"its run was {run.status.lower()}", "run": run})
+
+
+def _what_changed(tracker: Tracker, entry: ModelEntry, version: DataVersion) -> str:
+    last = tracker.latest_run(experiment_of(entry), entry.name)
+    if last is None:
+        return "never trained"
+    changed = []
+    if last.tag("data_sha256") != version.sha256:
+        changed.append(f"data ({last.tag('data_version')} → {version.version})")
+    if last.tag("params_sha256") != params_sha256(entry.config, entry.block.seed, entry.block.evaluation):
+        changed.append("params")
+    if last.tag("code_sha256") != code_of(entry.block.family, entry.family.modality[0]):
+        changed.append("code")
+    return f"{' and '.join(changed) or 'the identity'} changed"

@@ -1,0 +1,79 @@
+"""Flow: collect → clean → augment → validate → publish, for one dataset."""
+
+import time
+from pathlib import Path
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from components.data import stages
+from components.data.publish import DataVersion
+from components.data.publish import publish as publish_dataset
+from components.data.stages import StageOutcome
+from components.project import Project
+from pipelines import console
+from pipelines.outcomes import DatasetOutcome
+from pipelines.tasks import a_retry_can_help
+
+
+@task(name="probe", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2, retry_condition_fn=a_retry_can_help)
+def probe(project: str, dataset: str) -> bool:
+    """Look, cheaply, whether the source, the params or the code changed."""
+    return stages.probe(Project(Path(project)), dataset)
+
+
+@task(name="collect", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=a_retry_can_help)
+def collect(project: str, dataset: str) -> StageOutcome:
+    return stages.run_stage(Project(Path(project)), dataset, "collect")
+
+
+@task(name="clean", cache_policy=NO_CACHE)
+def clean(project: str, dataset: str) -> StageOutcome:
+    return stages.run_stage(Project(Path(project)), dataset, "clean")
+
+
+@task(name="augment", cache_policy=NO_CACHE)
+def augment(project: str, dataset: str) -> StageOutcome:
+    return stages.run_stage(Project(Path(project)), dataset, "augment")
+
+
+@task(name="validate", cache_policy=NO_CACHE)
+def validate(project: str, dataset: str) -> StageOutcome:
+    return stages.run_stage(Project(Path(project)), dataset, "validate")
+
+
+@task(name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=a_retry_can_help)
+def publish(project: str, dataset: str, actor: str) -> DataVersion:
+    return publish_dataset(Project(Path(project)), dataset, actor=actor)
+
+
+STAGE_TASKS = {"collect": collect, "clean": clean, "augment": augment, "validate": validate}
+
+
+@flow(name="prepare", flow_run_name="prepare-{dataset}")
+def prepare(project: str, dataset: str, actor: str = "flow prepare") -> DatasetOutcome:
+    """Bring ``dataset`` up to date and publish it; nothing is published unless validation passes."""
+    started = time.monotonic()
+    probe(project, dataset)
+    outcomes = []
+    for number, (name, run) in enumerate(STAGE_TASKS.items()):
+        console.progress(f"data {dataset}", number, len(STAGE_TASKS) + 1, name)
+        outcomes.append(run(project, dataset))
+    console.progress(f"data {dataset}", len(STAGE_TASKS), len(STAGE_TASKS) + 1, "publish")
+    version = publish(project, dataset, actor)
+    console.progress(f"data {dataset}", 1, 1)
+    changed = any(outcome.ran for outcome in outcomes)
+    _leave_table(version, outcomes)
+    get_run_logger().info("%s is at %s (%s)", dataset, version.version, "new" if version.new else "unchanged")
+    dropped = next((outcome.dropped for outcome in outcomes if outcome.stage == "clean"), {})
+    return DatasetOutcome(version=version, changed=changed, dropped=dropped, seconds=time.monotonic() - started)
+
+
+def _leave_table(version: DataVersion, outcomes: list[StageOutcome]) -> None:
+    table = [{"stage": o.stage, "ran": o.ran, "rows": o.rows, "dropped": sum(o.dropped.values()), "seconds": round(o.seconds, 2)} for o in outcomes]
+    create_table_artifact(
+        key=f"data-{version.dataset.replace('_', '-').lower()}",
+        table=table,
+        description=f"{version.dataset} {version.version}, tag {version.tag}, validation {version.validation}",
+    )

@@ -1,0 +1,57 @@
+"""What flows put on the page of a run."""
+
+from components.data.dataset import Dataset
+from components.data.modalities import find_modality
+from components.data.publish import read_published
+from components.models.family import find_family
+from components.project import Project
+from components.registry.stored import stored_evidence
+from components.report.run import DatasetEntry, ModelEntry
+from components.tracking import Tracker
+from pipelines.outcomes import DatasetOutcome, ModelOutcome
+from pipelines.servers import find_server
+
+
+def dataset_entry(project: Project, outcome: DatasetOutcome) -> DatasetEntry:
+    """A dataset as the page shows it, with a preview of its training split."""
+    version = outcome.version
+    manifest = read_published(project, version)
+    preview = find_modality(manifest.modality).preview(Dataset.open(project, version.dataset).table("train", augmented=False))
+    return DatasetEntry(
+        name=version.dataset, modality=manifest.modality, version=version.version, new=version.new, rows=version.rows, validation=version.validation,
+        source=version.source, licence=manifest.licence, num_bytes=version.bytes, dropped=outcome.dropped,
+        picture=preview if isinstance(preview, bytes) else None, excerpt=preview if isinstance(preview, str) else "", seconds=outcome.seconds,
+        links=(("validation", (project.data / "validation" / version.dataset / "report.html").as_uri()),),
+    )  # fmt: skip
+
+
+def model_entry(project: Project, tracker: Tracker, outcome: ModelOutcome) -> ModelEntry:
+    """A model as the page shows it, from the evidence its run stored."""
+    server = find_server(project, "mlflow")
+    run = tracker.get_run(outcome.run_id) if outcome.run_id else None
+    evidence = stored_evidence(tracker, outcome.run_id) if run else None
+    return ModelEntry(
+        name=outcome.model,
+        family=outcome.family,
+        size=outcome.size,
+        dataset=outcome.dataset,
+        data_version=outcome.data_version,
+        status=outcome.status,
+        message=outcome.message,
+        summary=find_family(outcome.family).summary,
+        primary=outcome.primary,
+        figures=outcome.figures,
+        pictures=evidence.pictures if evidence else {},
+        texts=evidence.texts if evidence else {},
+        version=f"{outcome.model}/{outcome.version}" if outcome.version else "",
+        run_id=outcome.run_id,
+        run_url=tracker.run_url(outcome.run_id, server.url if server else None) if run else "",
+        train_s=outcome.train_s,
+        evaluate_s=outcome.evaluate_s,
+    )
+
+
+def links(project: Project) -> list[tuple[str, str]]:
+    """Where to look next: the UIs that run, and the command that stops them."""
+    found = [(title, server.url) for name, title in (("prefect", "Prefect UI"), ("mlflow", "MLflow UI")) if (server := find_server(project, name))]
+    return [*found, ("Stop them", f"genmill down --project {project.root}")] if found else []

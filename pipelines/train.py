@@ -1,0 +1,186 @@
+"""Flow: train → evaluate → register, for one model."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, runtime, task
+from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from components import git
+from components.data.publish import DataVersion, find_version
+from components.evaluation.protocol import Figure
+from components.project import Project
+from components.registry.registration import register_package
+from components.registry.stored import stored_figures
+from components.tracking import ModelVersion, RunRecord, Tracker
+from components.training.identity import code_of, library_versions, params_sha256
+from components.training.launch import launch
+from components.training.spec import RunResult, RunSpec
+from pipelines import console
+from pipelines.catalog import ModelEntry, load_catalog
+from pipelines.outcomes import ModelOutcome, RunFailed, RunInterrupted
+from pipelines.plan import ModelPlan, experiment_of, plan_model
+from pipelines.servers import find_server
+from pipelines.tasks import a_retry_can_help
+
+CODE_AND_LOCKS = ("components", "pipelines", "genmill", "pyproject.toml", "requirements.lock", "dvc.lock")
+
+
+@task(name="open run", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=3, retry_condition_fn=a_retry_can_help)
+def open_run(project: str, entry: ModelEntry, version: DataVersion, plan: ModelPlan) -> RunSpec:
+    """Open the MLflow run, or the interrupted one of the same identity again."""
+    where = Project(Path(project))
+    tracker = Tracker.of(where)
+    tags = run_tags(where, entry, version, plan)
+    run_dir = where.runs / plan.identity[:16]
+    if plan.refresh:
+        shutil.rmtree(run_dir, ignore_errors=True)
+    if plan.run is not None:
+        tracker.reopen_run(plan.run.run_id, {"resumed_from": plan.run.status.lower(), "flow_run_id": tags["flow_run_id"]})
+        run_id = plan.run.run_id
+    else:
+        params = {"family": entry.block.family, "size": entry.block.size, "seed": entry.block.seed, **entry.config.model_dump()}
+        run_id = tracker.start_run(experiment_of(entry), f"{entry.name}-{plan.identity[:8]}", tags, params)
+    return RunSpec(
+        model=entry.name, family=entry.block.family, size=entry.block.size, seed=entry.block.seed, config=entry.config.model_dump(),
+        evaluation=entry.block.evaluation, dataset=entry.block.dataset, modality=entry.family.modality[0], data_version=version.version,
+        data_sha256=version.sha256, identity=plan.identity, project=where.root, run_dir=run_dir,
+        tracking_uri=tracker.uri, experiment=experiment_of(entry), mlflow_run_id=run_id,
+    )  # fmt: skip
+
+
+@task(name="train and evaluate", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=3, retry_condition_fn=a_retry_can_help)
+def train_and_evaluate(spec: RunSpec) -> RunResult:
+    """Train, evaluate and package in one child process; a retry goes on from the last checkpoint."""
+    resume = resume_command(Project(spec.project), spec.model)
+    result = launch(spec, on_event=_show(spec.model))
+    if result.status == "interrupted":
+        raise RunInterrupted(f"{spec.model} was interrupted at step {result.steps}; its checkpoint is kept.", resume=resume)
+    if result.status == "diverged":
+        raise RunFailed(f"{spec.model}: {result.message}", resume=resume)
+    if result.status == "failed":
+        raise RuntimeError(f"{spec.model}: {result.message}")
+    return result
+
+
+@task(name="register", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=3, retry_condition_fn=a_retry_can_help)
+def register(project: str, spec: RunSpec, result: RunResult) -> ModelVersion:
+    """A new version in the registry with the alias `candidate`."""
+    assert result.package is not None, "a finished run has its package"
+    tracker = Tracker.of(Project(Path(project)))
+    version = register_package(tracker, run_id=spec.mlflow_run_id, folder=result.package)
+    tracker.set_tags(spec.mlflow_run_id, {"registered": version.version, "train_s": round(result.train_s, 2), "evaluate_s": round(result.evaluate_s, 2)})
+    return version
+
+
+@flow(name="train", flow_run_name="train-{model}")
+def train(project: str, model: str, data_version: str, size: str | None = None, refresh: bool = False) -> ModelOutcome:
+    """Train ``model`` on one version of its dataset, evaluate it and register it as candidate."""
+    where = Project(Path(project))
+    entry = load_catalog(where, size=size).model(model)
+    version = find_version(where, entry.block.dataset, data_version)
+    tracker = Tracker.of(where)
+    plan = plan_model(tracker, entry, version, refresh=refresh)
+    if plan.action == "reuse" and plan.run is not None:
+        return reused_outcome(tracker, entry, plan, plan.run)
+    spec = open_run(project, entry, version, plan)
+    status = "FAILED"
+    try:
+        result = train_and_evaluate(spec)
+        registered = register(project, spec, result)
+        status = "FINISHED"
+    except (RunInterrupted, KeyboardInterrupt):
+        status = "KILLED"
+        raise
+    finally:
+        tracker.end_run(spec.mlflow_run_id, status)
+    outcome = _outcome(entry, plan, result, registered)
+    _leave_artifacts(where, tracker, outcome)
+    get_run_logger().info("%s version %s on %s %s", model, registered.version, version.dataset, version.version)
+    return outcome
+
+
+def run_tags(project: Project, entry: ModelEntry, version: DataVersion, plan: ModelPlan) -> dict[str, str]:
+    """The tags that make an audit a read."""
+    return {
+        "model": entry.name, "family": entry.block.family, "size": entry.block.size, "identity": plan.identity,
+        "flow_run_id": str(runtime.flow_run.id or ""), "deployment": str(runtime.deployment.name or ""),
+        "git_commit": git.head(project.root) or "", "dirty": str(git.is_dirty(project.root, CODE_AND_LOCKS)).lower(),
+        "dataset": version.dataset, "data_version": version.version, "data_sha256": version.sha256, "validation": version.validation,
+        "params_sha256": params_sha256(entry.config, entry.block.seed, entry.block.evaluation),
+        "code_sha256": code_of(entry.block.family, entry.family.modality[0]), "resumed_from": "", "libraries": json.dumps(library_versions()),
+        "primary": entry.family.primary, "pid": str(os.getpid()),
+    }  # fmt: skip
+
+
+def reused_outcome(tracker: Tracker, entry: ModelEntry, plan: ModelPlan, run: RunRecord) -> ModelOutcome:
+    """The outcome of a run that is finished already, from what MLflow stores of it."""
+    return unfinished_outcome(entry, plan, "").model_copy(
+        update={
+            "status": "reused",
+            "run_id": run.run_id,
+            "version": int(run.tag("registered")),
+            "figures": stored_figures(tracker, run.run_id),
+            "train_s": float(run.tag("train_s") or 0),
+            "evaluate_s": float(run.tag("evaluate_s") or 0),
+        }
+    )
+
+
+def unfinished_outcome(entry: ModelEntry, plan: ModelPlan, message: str) -> ModelOutcome:
+    """The outcome of a model that could not be built; ``message`` says why."""
+    return ModelOutcome(
+        model=entry.name, family=entry.block.family, size=entry.block.size, dataset=entry.block.dataset, data_version=plan.data_version,
+        status="failed", identity=plan.identity, primary=entry.family.primary, message=message,
+    )  # fmt: skip
+
+
+def resume_command(project: Project, model: str) -> str:
+    return f"genmill run {model} --project {project.root}"
+
+
+def _outcome(entry: ModelEntry, plan: ModelPlan, result: RunResult, registered: ModelVersion) -> ModelOutcome:
+    return unfinished_outcome(entry, plan, "").model_copy(
+        update={
+            "status": "resumed" if plan.action == "resume" else "trained",
+            "run_id": result.mlflow_run_id,
+            "version": registered.version,
+            "figures": result.figures,
+            "train_s": result.train_s,
+            "evaluate_s": result.evaluate_s,
+        }
+    )
+
+
+def _show(model: str) -> Any:
+    def on_event(event: dict[str, Any]) -> None:
+        if event.get("event") == "progress":
+            total = float(event.get("max_steps") or 1)
+            loss = f"loss {event['loss']:.4g} " if event.get("loss") is not None else ""
+            left = f"{event['eta_s']:.0f} s left" if event.get("eta_s") is not None else ""
+            console.progress(f"{event['phase']} {model}", float(event.get("step") or 0), total, f"{loss}{left}")
+        elif event.get("event") == "say":
+            console.say(f"  {event['message']}")
+
+    return on_event
+
+
+def _leave_artifacts(project: Project, tracker: Tracker, outcome: ModelOutcome) -> None:
+    key = outcome.model.replace("_", "-").lower()
+    create_table_artifact(key=f"figures-{key}", table=figure_rows(outcome.figures), description=f"{outcome.model} version {outcome.version} on the test split")
+    server = find_server(project, "mlflow")
+    link = tracker.run_url(outcome.run_id, server.url if server else None)
+    if link:
+        create_link_artifact(key=f"mlflow-{key}", link=link, link_text=f"{outcome.model} in MLflow")
+
+
+def figure_rows(figures: tuple[Figure, ...]) -> list[dict[str, Any]]:
+    """Figures as rows of a table."""
+    return [
+        {"figure": f.name, "value": round(f.value, 5), "floor": None if f.floor is None else round(f.floor, 5), "spread": f.spread, "n": f.identity.num_samples}
+        for f in figures
+    ]

@@ -1,0 +1,99 @@
+"""params.yaml: every mistake is one sentence with the line and the nearest right word."""
+
+from pathlib import Path
+
+import pytest
+
+from components.errors import UserError
+from components.project import Project
+from pipelines.catalog import load_catalog
+
+GOOD = """\
+datasets:
+  digits:
+    modality: image
+    source: {kind: digits}
+    split: {method: hash, train: 0.5, validation: 0.1, test: 0.4}
+  pydocs:
+    modality: text
+    source: {kind: pydocs}
+    split: {method: hash, train: 0.8, validation: 0.1, test: 0.1}
+models:
+  vae-digits:
+    family: vae
+    dataset: digits
+    config:
+      max_steps: 10
+  gpt-pydocs:
+    family: gpt
+    dataset: pydocs
+run: [vae-digits]
+schedules:
+  nightly:
+    cron: "0 3 * * *"
+    models: [vae-digits]
+"""
+
+
+def write(folder: Path, text: str) -> Project:
+    (folder / "params.yaml").write_text(text)
+    (folder / "dvc.yaml").write_text("stages: {}\n")
+    return Project(folder)
+
+
+def test_a_correct_file_is_resolved(tmp_path: Path) -> None:
+    catalog = load_catalog(write(tmp_path, GOOD))
+    assert catalog.model("vae-digits").config.max_steps == 10
+    assert catalog.run == ("vae-digits",)
+    assert catalog.schedules["nightly"].models == ("vae-digits",)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "line", "hint"),
+    [
+        ("    family: vae", "    family: vea", 12, "did you mean 'vae'?"),
+        ("    dataset: digits", "    dataset: digts", 13, "did you mean 'digits'?"),
+        ("      max_steps: 10", "      max_step: 10", 15, "did you mean 'max_steps'?"),
+        ("      max_steps: 10", "      max_steps: many", 15, "max_steps"),
+        ("    source: {kind: digits}", "    source: {kind: digit}", 4, "did you mean 'digits'?"),
+        ("    modality: image", "    modality: imag", 3, "did you mean 'image'?"),
+        ("datasets:", "dataset:", 1, "did you mean 'datasets'?"),
+        ("    family: gpt", "    famly: gpt", 17, "did you mean 'family'?"),
+        ("    dataset: pydocs", "    dataset: digits", 18, "these fit: pydocs"),
+        ("run: [vae-digits]", "run: [vae-digit]", 19, "did you mean 'vae-digits'?"),
+        ('    cron: "0 3 * * *"', '    cron: "0 25 * *"', 22, "five fields"),
+        ('    cron: "0 3 * * *"', '    cron: "0 25 * * *"', 22, "e.g."),
+        ("    models: [vae-digits]", "    models: [vae-digit]", 23, "did you mean 'vae-digits'?"),
+    ],
+)
+def test_a_mistake_names_its_line_and_the_nearest_word(tmp_path: Path, right: str, wrong: str, line: int, hint: str) -> None:
+    assert right in GOOD
+    with pytest.raises(UserError) as error:
+        load_catalog(write(tmp_path, GOOD.replace(right, wrong, 1)))
+    assert f"params.yaml line {line}:" in str(error.value)
+    assert hint in str(error.value)
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="line 19: the key 'models' stands twice"):
+        load_catalog(write(tmp_path, GOOD.replace("run: [vae-digits]", "models: {}", 1)))
+
+
+def test_broken_yaml_names_its_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"params.yaml line \d+ is not valid YAML"):
+        load_catalog(write(tmp_path, GOOD + "run: [unclosed\n"))
+
+
+def test_the_cheapest_model_comes_first(tmp_path: Path) -> None:
+    chosen = load_catalog(write(tmp_path, GOOD)).choose(["gpt-pydocs", "vae-digits"])
+    assert [entry.name for entry in chosen] == ["vae-digits", "gpt-pydocs"]
+
+
+def test_an_unknown_model_on_the_command_line_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'vae-digits'"):
+        load_catalog(write(tmp_path, GOOD)).choose(["vae-digit"])
+
+
+def test_an_unknown_size_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'small'"):
+        load_catalog(write(tmp_path, GOOD), size="smal")

@@ -1,0 +1,104 @@
+"""The wire format: what a request may say, and the one sentence that a bad one gets."""
+
+import base64
+import io
+import math
+
+import pytest
+from PIL import Image
+
+from components.errors import UserError
+from components.registry import wire
+
+IMAGES = (wire.SAMPLES_IMAGES, wire.RECONSTRUCTS)
+CLASSES = ("zero", "one", "7")
+
+
+def parse(
+    rows: list[dict[str, object]], params: dict[str, object] | None = None, abilities: tuple[str, ...] = IMAGES
+) -> tuple[list[wire.Row], wire.Parameters]:
+    return wire.parse_request(rows, params, abilities=abilities, class_names=CLASSES if abilities == IMAGES else ())
+
+
+def test_every_column_may_be_left_out() -> None:
+    rows, parameters = parse([{}])
+    assert rows == [wire.Row("", None, None, 1)]
+    assert parameters == wire.Parameters()
+
+
+def test_a_gap_that_pandas_fills_with_nan_is_no_value() -> None:
+    rows, _ = parse([{"label": math.nan, "n": 2.0}, {"label": "one", "n": math.nan}])
+    assert [(row.label, row.n) for row in rows] == [(None, 2), (1, 1)]
+
+
+@pytest.mark.parametrize(("label", "index"), [("one", 1), (1, 1), (0, 0), ("7", 2), (7, 2)])
+def test_a_label_is_a_class_name_or_an_index_and_the_name_wins(label: object, index: int) -> None:
+    assert parse([{"label": label}])[0][0].label == index
+
+
+@pytest.mark.parametrize(
+    ("rows", "params", "sentence"),
+    [
+        ([], {}, "no rows"),
+        ([{}] * 257, {}, "at most 256"),
+        ([{"lable": "one"}], {}, r"no request column 'lable'; did you mean 'label'\?"),
+        ([{"label": "on"}], {}, r"no class 'on'; did you mean 'one'\?"),
+        ([{"label": 3}], {}, "no class 3"),
+        ([{"label": True}], {}, "whole number"),
+        ([{"n": 0}], {}, "at least 1"),
+        ([{"n": 1.5}], {}, "whole number, not 1.5"),
+        ([{"n": "many"}], {}, "whole number, not 'many'"),
+        ([{"n": 800}, {"n": 800}], {}, "1600 draws"),
+        ([{"image": "###"}], {}, "base64"),
+        ([{"image": base64.b64encode(b"GIF89a").decode()}], {}, "no PNG"),
+        ([{"image": 5}], {}, "PNG in base64"),
+        ([{}], {"sed": 1}, r"no parameter 'sed'; did you mean 'seed'\?"),
+        ([{}], {"seed": -1}, "parameter seed is -1"),
+        ([{}], {"top_p": 0}, "parameter top_p is 0"),
+        ([{}], {"temperature": "hot"}, "parameter temperature is 'hot'"),
+    ],
+)
+def test_a_bad_request_gets_one_sentence(rows: list[dict[str, object]], params: dict[str, object], sentence: str) -> None:
+    with pytest.raises(wire.BadRequestError, match=sentence) as error:
+        parse(rows, params)
+    assert isinstance(error.value, UserError)
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_without_labels_says_so() -> None:
+    with pytest.raises(wire.BadRequestError, match="knows no labels"):
+        wire.parse_request([{"label": 1}], None, abilities=IMAGES, class_names=())
+
+
+def test_a_text_model_takes_prompts_and_no_pictures() -> None:
+    rows, _ = parse([{"prompt": "The", "n": 2}], abilities=(wire.CONTINUES_TEXT,))
+    assert (rows[0].prompt, rows[0].n) == ("The", 2)
+    with pytest.raises(wire.BadRequestError, match="no request column 'image'"):
+        parse([{"image": "x"}], abilities=(wire.CONTINUES_TEXT,))
+
+
+def test_a_picture_survives_the_round_trip() -> None:
+    picture = Image.new("RGB", (8, 8), (1, 2, 3))
+    assert wire.open_png(wire.decode_png(wire.encode_png(picture)), "RGB", 8).tobytes() == picture.tobytes()
+
+
+def test_a_picture_of_another_size_or_a_broken_one_is_refused() -> None:
+    with pytest.raises(wire.BadRequestError, match="9x8 pixels: send 8x8"):
+        wire.open_png(wire.decode_png(wire.encode_png(Image.new("L", (9, 8)))), "L", 8)
+    buffer = io.BytesIO()
+    Image.effect_noise((8, 8), 50).save(buffer, "PNG")
+    with pytest.raises(wire.BadRequestError, match="cannot be read"):
+        wire.open_png(buffer.getvalue()[:60], "L", 8)
+
+
+def test_a_picture_that_would_fill_the_memory_is_refused_before_it_is_decoded() -> None:
+    bomb = io.BytesIO()
+    Image.new("1", (9000, 9000)).save(bomb, "PNG")
+    with pytest.raises(wire.BadRequestError, match="9000x9000 pixels: send 8x8"):
+        wire.open_png(bomb.getvalue(), "L", 8)
+
+
+@pytest.mark.parametrize("abilities", [IMAGES, (wire.CONTINUES_TEXT,), (wire.RECONSTRUCTS, wire.SAMPLES_IMAGES)])
+def test_the_example_is_a_good_request(abilities: tuple[str, ...]) -> None:
+    request = wire.example(abilities, ())
+    wire.parse_request(request["rows"], request["params"], abilities=abilities, class_names=())

@@ -1,0 +1,88 @@
+"""Real MLflow stores and real packages for tests; the slow parts are made once per session."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from components.evaluation.evidence import Evidence
+from components.evaluation.protocol import Figure, Goal, Identity
+from components.models.capabilities import DataSpec
+from components.models.family import find_family
+from components.project import Project
+from components.registry.package import Package, write_package
+from components.registry.registration import register_package
+from components.registry.stored import store_evidence
+from components.tracking import ModelVersion, Tracker
+
+DIGITS = DataSpec("image", channels=1, image_size=8, class_names=tuple("0123456789"))
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database file of a store in which nothing has happened: making one takes seconds, copying it none."""
+    project = Project(tmp_path_factory.mktemp("store"))
+    Tracker.of(project).prepare()
+    return project.mlflow / "mlflow.db"
+
+
+@pytest.fixture
+def tracker(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+    """The tracker of an empty embedded store below ``tmp_path``."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tracker_in(Project(tmp_path), empty_store)
+
+
+def tracker_in(project: Project, empty_store: Path) -> Tracker:
+    """The tracker of ``project``, whose store is a copy of the empty one."""
+    project.mlflow.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(empty_store, project.mlflow / "mlflow.db")
+    return Tracker.of(project)
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """An untrained VAE for digits, packaged."""
+    return write_digits_package(tmp_path_factory.mktemp("package") / "model")
+
+
+def write_digits_package(folder: Path, *, seed: int = 0, dataset: str = "digits", data_version: str = "v1", data_sha256: str = "d" * 64) -> Package:
+    import torch
+
+    family = find_family("vae")
+    config = family.config.model_validate({"latent_dim": 4, "width": 8, "max_width": 16})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = family.load_class()(config, DIGITS).eval()
+        # A fresh network draws one grey picture, whatever the seed.
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter), alpha=0.2)
+    return write_package(
+        model,
+        family="vae",
+        config=config.model_dump(),
+        data_spec=DIGITS,
+        model_name="vae-digits",
+        identity=f"{seed:x}" * 64,
+        dataset=dataset,
+        data_version=data_version,
+        data_sha256=data_sha256,
+        folder=folder,
+        card="# vae-digits\n",
+    )
+
+
+def figure(name: str = "fid_own", value: float = 10.0, *, goal: Goal = "min", num_samples: int = 700, floor: float | None = None) -> Figure:
+    identity = Identity(metric=name, num_samples=num_samples, reference_sha256="d" * 64, split="test")
+    return Figure(name=name, value=value, goal=goal, identity=identity, floor=floor, floor_name="real images" if floor is not None else "")
+
+
+def register(tracker: Tracker, package: Package, *, fid: float = 10.0, tags: dict[str, str] | None = None, evidence: Evidence | None = None) -> ModelVersion:
+    """A finished run that stored ``fid`` and registered ``package``."""
+    spec_tags = {"identity": "0" * 64, "dataset": "digits", "data_version": "v1", "data_sha256": "d" * 64, "model": "vae-digits"}
+    run_id = tracker.start_run("digits", "vae-digits-0000", {**spec_tags, **(tags or {})}, {"latent_dim": 4, "fid_hint": fid})
+    store_evidence(tracker, run_id, evidence or Evidence((figure(value=fid),)))
+    version = register_package(tracker, run_id=run_id, folder=package.folder)
+    tracker.end_run(run_id)
+    return version

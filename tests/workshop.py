@@ -1,0 +1,63 @@
+"""A real project folder and the real command line on it."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+GENMILL = Path(sys.executable).with_name("genmill")
+
+SMALL_VAE = {"max_steps": 40, "sample_every": 20, "validate_every": 20, "checkpoint_every": 20, "warmup_steps": 5}
+SMALL_GPT = {"max_steps": 30, "sample_every": 15, "validate_every": 15, "checkpoint_every": 15, "warmup_steps": 5, "batch_size": 4}
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A project folder and the command line on it."""
+
+    root: Path
+
+    def run(self, *args: str, code: int | None = 0, env: dict[str, str] | None = None, timeout: float = 400) -> subprocess.CompletedProcess[str]:
+        """Run `genmill ARGS` here and expect the exit code."""
+        command = [str(GENMILL), *args]
+        done = subprocess.run(command, cwd=self.root, env={**clean_environment(), **(env or {})}, capture_output=True, text=True, timeout=timeout, check=False)
+        assert code is None or done.returncode == code, f"{args} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *args: str, code: int = 0) -> Any:
+        return json.loads(self.run(*args, "--json", code=code).stdout)
+
+    def edit_params(self, **changes: Any) -> None:
+        """Set dotted keys of params.yaml, e.g. ``datasets__digits__source__rows=100``."""
+        path = self.root / "params.yaml"
+        whole = yaml.safe_load(path.read_text())
+        for dotted, value in changes.items():
+            *parents, last = dotted.split("__")
+            block = whole
+            for key in parents:
+                block = block.setdefault(key.replace("_DASH_", "-"), {})
+            block[last] = value
+        path.write_text(yaml.safe_dump(whole, sort_keys=False))
+
+
+def clean_environment() -> dict[str, str]:
+    """This environment without what another project may have exported into it."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "GENMILL_"))}
+
+
+def make_workshop(folder: Path) -> Workshop:
+    """A new project with budgets of seconds."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run([str(GENMILL), "init", str(folder)], check=True, capture_output=True, env=clean_environment())
+    workshop = Workshop(folder)
+    workshop.edit_params(
+        datasets__digits__source__rows=400,
+        models__vae_DASH_digits__config=SMALL_VAE,
+        models__gpt_DASH_pydocs__config=SMALL_GPT,
+    )
+    return workshop
