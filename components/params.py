@@ -60,7 +60,8 @@ class Block:
             raise self._explain(model, error) from None
 
     def _explain(self, model: type[BaseModel], error: ValidationError) -> UserError:
-        first = error.errors()[0]
+        # A misspelt key is also a missing one: the misspelling is what the user wants to hear of.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         keys = tuple(first["loc"])
         name = _dotted((*self.location, *keys))
         if first["type"] == "extra_forbidden":

@@ -1,0 +1,35 @@
+"""A packaged model in a process of its own: one JSON request per line in, one JSON answer per line out.
+
+`python -m components.registry.child ARTIFACTS`, started in the package's code folder. The first line out is
+`{"ready": true}`; an answer is `{"rows": [...]}` or `{"error": "..."}`. It ends with its input.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from components.errors import UserError
+from components.registry.runtime import Runtime
+
+
+def main() -> None:
+    # What a library prints must not get between the answers: they have the old standard output for themselves.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        runtime = Runtime.open(Path(sys.argv[1]))
+        print(json.dumps({"ready": True}), file=answers, flush=True)
+        for line in sys.stdin:
+            print(json.dumps(_answer(runtime, line)), file=answers, flush=True)
+
+
+def _answer(runtime: Runtime, line: str) -> dict[str, object]:
+    request = json.loads(line)
+    try:
+        return {"rows": runtime.predict(request["rows"], request["params"])}
+    except UserError as error:
+        return {"error": str(error)}
+
+
+if __name__ == "__main__":
+    main()

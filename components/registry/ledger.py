@@ -1,0 +1,207 @@
+"""Who put which version into production, when and why: git branch `promotions`, one commit per record.
+
+The branch holds one file, a JSON record per line; every record carries the digest of the line before it, and every
+commit adds lines to the file of its parent and changes none. A change of the state of production is written as an
+`intent` before the alias moves and as `done` (or `undone`) after it, so that a kill in between is seen.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple
+
+from pydantic import ValidationError
+
+from components import git
+from components.errors import UserError
+from components.params import Strict
+from components.project import Project
+from components.registry.gates import GateRow
+
+BRANCH = "promotions"
+LEDGER_FILE = "promotions.jsonl"
+ATTEMPTS = 20
+
+Kind = Literal["promote", "rollback"]
+State = Literal["intent", "done", "undone", "refused"]
+
+
+class Record(Strict):
+    """One line of the ledger."""
+
+    number: int = 0
+    when: str = ""
+    """UTC, ISO 8601."""
+    who: str
+    model: str
+    kind: Kind
+    state: State
+    reason: str
+    from_version: int | None
+    """Champion before; None where there was none."""
+    to_version: int
+    previous_version: int | None = None
+    """Version of the alias `previous` before the intent, to which an undo returns."""
+    gates: tuple[GateRow, ...] = ()
+    data_version: str = ""
+    """e.g. `digits@v3`."""
+    data_sha256: str = ""
+    run_id: str = ""
+    identity: str = ""
+    package_sha256: str = ""
+    intent: int | None = None
+    """Number of the intent that a `done` or `undone` closes."""
+    previous_sha256: str = ""
+    """Digest of the line before; empty for the first."""
+
+    def line(self) -> str:
+        return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.line().encode()).hexdigest()
+
+    def __str__(self) -> str:
+        """One line for a commit's subject."""
+        return f"{self.kind} {self.model} {self.from_version or 'nothing'} -> {self.to_version}: {self.state}"
+
+
+class Mirror(NamedTuple):
+    """What the registry remembers of the ledger for one model: a rewritten branch no longer fits it."""
+
+    model: str
+    number: int
+    sha256: str
+
+    @classmethod
+    def parse(cls, model: str, text: str) -> "Mirror | None":
+        number, _, sha256 = text.partition(" ")
+        return cls(model, int(number), sha256) if number.isdigit() else None
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.sha256}"
+
+
+def append(project: Project, record: Record) -> Record:
+    """Write ``record`` as the last one; its number, time and link to the line before are filled in.
+
+    Raises:
+        UserError: the ledger is broken, so nothing may be built on it, or the project has no git repository.
+    """
+    git.require_repository(project.root)
+    for _ in range(ATTEMPTS):
+        head = git.resolve(project.root, f"refs/heads/{BRANCH}")
+        records = _parse(_file(project, head))
+        last = records[-1] if records else None
+        written = record.model_copy(
+            update={"number": len(records) + 1, "when": datetime.now(UTC).isoformat(timespec="seconds"), "previous_sha256": last.sha256 if last else ""}
+        )
+        content = "".join(f"{one.line()}\n" for one in [*records, written]).encode()
+        try:
+            git.append_commit(project.root, BRANCH, {LEDGER_FILE: content}, f"{written}\n\n{written.reason}\n", written.who, head)
+        except git.RefConflict:
+            continue
+        return written
+    raise UserError(f"The branch {BRANCH} of {project.root} keeps moving: another process writes to it without end; stop it, then run again.")
+
+
+def read(project: Project, model: str | None = None) -> list[Record]:
+    """The records, oldest first, of one model or of all; empty where there is no ledger yet."""
+    records = _parse(_file(project, git.resolve(project.root, f"refs/heads/{BRANCH}")))
+    return [record for record in records if model in (None, record.model)]
+
+
+def history(project: Project, model: str) -> list[Record]:
+    """The records of ``model`` as a user reads them, newest first: an intent only where nothing closed it."""
+    records = read(project, model)
+    pending = {record.number for record in open_intents(records)}
+    return [record for record in reversed(records) if record.state != "intent" or record.number in pending]
+
+
+def verify(project: Project, mirrors: Sequence[Mirror] = ()) -> list[str]:
+    """What is broken in the ledger, one sentence each: every link, every commit, and what the registry remembers of it."""
+    head = git.resolve(project.root, f"refs/heads/{BRANCH}")
+    lines = _file(project, head).decode("utf-8", errors="replace").splitlines()
+    return [*_broken_links(lines), *_broken_commits(project, head), *_broken_mirrors(lines, mirrors)]
+
+
+def open_intents(records: Sequence[Record]) -> list[Record]:
+    """Intents that nothing closes: a promotion was killed there."""
+    closed = {record.intent for record in records}
+    return [record for record in records if record.state == "intent" and record.number not in closed]
+
+
+def champions(records: Sequence[Record]) -> list[int]:
+    """The stack of champions that the records of one model add up to; the last one is in production, the one before it is `previous`."""
+    stack: list[int] = []
+    for record in records:
+        if record.state != "done":
+            continue
+        if record.kind == "rollback" and stack:
+            stack.pop()
+        if not stack and record.from_version is not None and record.kind == "promote":
+            stack.append(record.from_version)
+        if not stack or stack[-1] != record.to_version:
+            stack.append(record.to_version)
+    return stack
+
+
+def _file(project: Project, head: str | None) -> bytes:
+    if head is None:
+        return b""
+    try:
+        return git.read_blob(project.root, head, LEDGER_FILE)
+    except FileNotFoundError:
+        return b""
+
+
+def _parse(content: bytes) -> list[Record]:
+    """Every record; a line that is none stops everything that would build on it."""
+    lines = content.decode("utf-8", errors="replace").splitlines()
+    broken = _broken_links(lines)
+    if broken:
+        raise UserError(f"The ledger (branch {BRANCH}) is broken: {broken[0]} Restore the branch from a clone or its reflog (`git reflog {BRANCH}`).")
+    return [Record.model_validate_json(line) for line in lines]
+
+
+def _broken_links(lines: Sequence[str]) -> list[str]:
+    broken, before = [], ""
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = Record.model_validate_json(line)
+        except ValidationError:
+            broken.append(f"Record {number} cannot be read.")
+        else:
+            if record.number != number:
+                broken.append(f"Record {number} says it is number {record.number}.")
+            if record.previous_sha256 != before:
+                broken.append(f"Record {number - 1} was changed after record {number} was written.")
+        before = hashlib.sha256(line.encode()).hexdigest()
+    return broken
+
+
+def _broken_commits(project: Project, head: str | None) -> list[str]:
+    """Each commit must hold its parent's lines and at least one more."""
+    broken = []
+    commits = [commit for commit, _ in git.log(project.root, head)] if head else []
+    child = _file(project, head)
+    for commit, parent in itertools.pairwise(commits):
+        content = _file(project, parent)
+        if not child.startswith(content) or child == content:
+            broken.append(f"Commit {commit[:12]} of branch {BRANCH} changes what stood there before.")
+        child = content
+    if len(child.splitlines()) > 1:
+        broken.append(f"Branch {BRANCH} was rewritten: its first commit already holds {len(child.splitlines())} records.")
+    return broken
+
+
+def _broken_mirrors(lines: Sequence[str], mirrors: Sequence[Mirror]) -> list[str]:
+    broken = []
+    for mirror in mirrors:
+        if mirror.number > len(lines):
+            broken.append(f"The registry remembers record {mirror.number} of {mirror.model}, but the ledger ends at {len(lines)}.")
+        elif hashlib.sha256(lines[mirror.number - 1].encode()).hexdigest() != mirror.sha256:
+            broken.append(f"Record {mirror.number} is not the one that the registry remembers for {mirror.model}.")
+    return broken

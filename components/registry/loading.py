@@ -1,0 +1,128 @@
+"""Opens a package for use: in this process when its code is the code at hand, else in a child with the packaged code."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from components.code import code_digest, module_file
+from components.errors import UserError
+from components.models.capabilities import DataSpec
+from components.registry import wire
+from components.registry.runtime import PackageSpec, Runtime, read_spec
+
+
+class LoadedModel:
+    """A package that answers requests. Close it (or use `with`): a child process may stand behind it."""
+
+    def __init__(self, spec: PackageSpec, backend: "Runtime | Child") -> None:
+        self.spec, self._backend = spec, backend
+
+    @property
+    def model(self) -> Any | None:
+        """The LightningModule itself; None where the package runs in a child."""
+        return self._backend.model if isinstance(self._backend, Runtime) else None
+
+    @property
+    def data_spec(self) -> DataSpec:
+        return DataSpec.from_dict(self.spec.data_spec)
+
+    def predict(self, rows: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None) -> wire.Rows:
+        """Answer one request in the wire format; raises BadRequestError as `wire.parse_request` does."""
+        return self._backend.predict(rows, params)
+
+    def close(self) -> None:
+        if isinstance(self._backend, Child):
+            self._backend.close()
+
+    def __enter__(self) -> "LoadedModel":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def load_package(folder: Path) -> LoadedModel:
+    """Open the package in ``folder``.
+
+    Raises:
+        UserError: the folder is no package, or its code does not start on this machine.
+    """
+    artifacts = folder / "artifacts"
+    if not (artifacts / "spec.json").is_file():
+        raise UserError(f"{folder} is no packaged model: it has no artifacts/spec.json.")
+    spec = read_spec(artifacts)
+    return LoadedModel(spec, Runtime.open(artifacts) if is_same_code(spec) else Child(folder))
+
+
+def is_same_code(spec: PackageSpec) -> bool:
+    """Whether the package was made with the code that runs here."""
+    return all(module_file(module).is_file() for module in spec.modules) and code_digest(*spec.modules) == spec.code_sha256
+
+
+class Child:
+    """A package in a process of its own, see `components.registry.child`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        self._errors = tempfile.TemporaryFile(mode="w+", encoding="utf-8")  # noqa: SIM115 - closed with the child
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "components.registry.child", str(self._folder / "artifacts")],
+            cwd=self._folder / "code",
+            env={**_clean_environment(), "PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            encoding="utf-8",
+        )
+        self._read()
+
+    def predict(self, rows: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None) -> wire.Rows:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps({"rows": list(rows), "params": dict(params or {})}) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._dead() from None
+        answer = self._read()
+        if "error" in answer:
+            raise wire.BadRequestError(answer["error"])
+        rows_out: wire.Rows = answer["rows"]
+        return rows_out
+
+    def close(self) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._errors.close()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise self._dead()
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _dead(self) -> UserError:
+        self._process.wait()
+        self._errors.seek(0)
+        last = (self._errors.read().strip().splitlines() or [f"exit code {self._process.returncode}"])[-1]
+        self.close()
+        return UserError(f"The packaged code of {self._folder} does not run here ({last}): install the versions in its requirements.txt.")
+
+
+def _clean_environment() -> dict[str, str]:
+    """The environment without what would put other code before the packaged one."""
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}

@@ -1,0 +1,164 @@
+"""A packaged model brought to life: the code that answers requests, wherever it runs.
+
+It travels inside every package, so it imports only what a package needs.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from components.code import PACKAGE_ROOT, code_digest
+from components.errors import UserError
+from components.models.family import find_family
+from components.params import Strict
+from components.registry import wire
+
+SPEC_FILE = "spec.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+class PackageSpec(Strict):
+    """What a package says of itself, `spec.json`."""
+
+    format: int = 1
+    model: str
+    """The name in the registry."""
+    family: str
+    config: dict[str, Any]
+    data_spec: dict[str, Any]
+    abilities: tuple[str, ...]
+    identity: str
+    """Run identity: sha256 of config, data version and code."""
+    dataset: str
+    data_version: str
+    data_sha256: str
+    modules: tuple[str, ...]
+    """Roots of the code that is packaged; everything of `components` that they import is there."""
+    code_sha256: str
+    """Digest of that code, see `components.code`."""
+
+
+class Runtime:
+    """A model that answers requests; one at a time, so that draws stay repeatable."""
+
+    def __init__(self, model: Any, spec: PackageSpec) -> None:
+        self.model, self.spec = model, spec
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, artifacts: Path) -> "Runtime":
+        """Build the model of the package whose ``artifacts`` folder this is, in evaluation mode on the CPU.
+
+        Raises:
+            UserError: this process has imported other code than the package was made with.
+        """
+        from safetensors.torch import load_model
+
+        spec = read_spec(artifacts)
+        check_code(spec, artifacts)
+        model = build_model(spec)
+        load_model(model, artifacts / WEIGHTS_FILE)
+        return cls(model.eval(), spec)
+
+    def predict(self, rows: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None) -> wire.Rows:
+        """Answer one request in the wire format.
+
+        Raises:
+            BadRequestError: see `wire.parse_request`.
+        """
+        import torch
+
+        names = self.model.data.class_names
+        parsed, parameters = wire.parse_request(rows, params, abilities=self.spec.abilities, class_names=names)
+        answers: wire.Rows = []
+        with self._lock, torch.inference_mode():
+            for index, row in enumerate(parsed):
+                answers += [{"row": index, **answer} for answer in self._answer(row, parameters, parameters.seed + index)]
+        return answers
+
+    def _answer(self, row: wire.Row, parameters: wire.Parameters, seed: int) -> wire.Rows:
+        if row.image is not None:
+            return self._reconstruct(row.image)
+        if wire.CONTINUES_TEXT in self.spec.abilities:
+            return self._continue(row, parameters, seed)
+        if wire.SAMPLES_IMAGES in self.spec.abilities:
+            return self._sample(row, parameters, seed)
+        raise wire.BadRequestError("This model answers only requests with the column image.")
+
+    def _sample(self, row: wire.Row, parameters: wire.Parameters, seed: int) -> wire.Rows:
+        import torch
+
+        labels = None if row.label is None else torch.full((row.n,), row.label, dtype=torch.int64)
+        images = self.model.sample_images(row.n, seed=seed, labels=labels, steps=parameters.steps or None)
+        name = None if row.label is None else self.model.data.class_names[row.label]
+        return [{"seed": seed, "label": name, "image": wire.encode_png(_picture(image))} for image in images]
+
+    def _continue(self, row: wire.Row, parameters: wire.Parameters, seed: int) -> wire.Rows:
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_str(self.model.data.tokenizer)
+        prompts = [tokenizer.encode(row.prompt).ids] * row.n
+        continued = self.model.continue_tokens(
+            prompts,
+            max_new_tokens=parameters.max_new_tokens,
+            seed=seed,
+            temperature=parameters.temperature,
+            top_k=parameters.top_k or None,
+            top_p=parameters.top_p if parameters.top_p < 1 else None,
+        )
+        return [{"seed": seed, "prompt": row.prompt, "text": tokenizer.decode(tokens)} for tokens in continued]
+
+    def _reconstruct(self, png: bytes) -> wire.Rows:
+        import numpy as np
+        import torch
+
+        data = self.model.data
+        pixels = np.asarray(wire.open_png(png, _MODES[data.channels], data.image_size), dtype=np.float32) / 255
+        image = torch.from_numpy(pixels.reshape(1, data.image_size, data.image_size, data.channels)).permute(0, 3, 1, 2)
+        return [{"image": wire.encode_png(_picture(self.model.reconstruct(image)[0]))}]
+
+
+def read_spec(artifacts: Path) -> PackageSpec:
+    return PackageSpec.model_validate_json((artifacts / SPEC_FILE).read_bytes())
+
+
+def build_model(spec: PackageSpec) -> Any:
+    """The network of ``spec`` with fresh weights."""
+    from components.models.capabilities import DataSpec
+
+    family = find_family(spec.family)
+    return family.load_class()(family.config.model_validate(spec.config), DataSpec.from_dict(spec.data_spec))
+
+
+def check_code(spec: PackageSpec, artifacts: Path) -> None:
+    """Refuse to run a package with other code than its own."""
+    if (artifacts.resolve().parent / "code") == PACKAGE_ROOT or code_digest(*spec.modules) == spec.code_sha256:
+        return
+    raise UserError(
+        f"This process has already imported another version of Genmill than {spec.model} was packaged with: "
+        "load the model in a fresh process, or with components.registry.loading.load_package."
+    )
+
+
+def abilities_of(model: Any) -> tuple[str, ...]:
+    """What ``model`` can answer."""
+    from components.models import capabilities
+
+    known = {
+        wire.SAMPLES_IMAGES: capabilities.SamplesImages,
+        wire.RECONSTRUCTS: capabilities.Reconstructs,
+        wire.CONTINUES_TEXT: capabilities.ContinuesText,
+    }
+    return tuple(name for name, capability in known.items() if isinstance(model, capability))
+
+
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def _picture(image: Any) -> Any:
+    """An image tensor [C, H, W] in [0, 1] as a PIL image."""
+    from PIL import Image
+
+    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)

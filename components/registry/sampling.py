@@ -1,0 +1,81 @@
+"""Pictures or text from a registered model, for a person to look at."""
+
+import io
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from components.errors import UserError
+from components.evaluation.pictures import grid_png
+from components.params import Strict
+from components.project import Project
+from components.registry import wire
+from components.registry.loading import LoadedModel, load_package
+from components.registry.references import resolve
+from components.tracking import ModelVersion, Tracker
+
+
+class Drawn(Strict):
+    """What was drawn: a grid of pictures or a text, never both."""
+
+    png: bytes | None = None
+    text: str | None = None
+    description: str
+
+
+def sample_registered(
+    project: Project, tracker: Tracker, ref: str, *, num: int = 16, prompt: str | None = None, label: str | None = None, seed: int = 0
+) -> Drawn:
+    """Draw ``num`` pictures or texts from the version that ``ref`` means; the same seed draws the same.
+
+    Raises:
+        UserError: ``ref`` means nothing, the model draws nothing, or it takes no prompt or label.
+    """
+    version = resolve(tracker, ref)
+    with load_package(_package_folder(project, tracker, version)) as model:
+        return _draw(model, version.ref, num=num, given={"prompt": prompt, "label": label}, seed=seed)
+
+
+def _package_folder(project: Project, tracker: Tracker, version: ModelVersion) -> Path:
+    """The package where it lies on this machine, else a copy in the project's cache."""
+    local = tracker.local_path(version.source)
+    if local is not None:
+        return local
+    cached = project.cache / "packages" / version.tag("package_sha256")
+    if not cached.is_dir():
+        with tempfile.TemporaryDirectory(dir=_made(cached.parent)) as scratch:
+            tracker.download(version.source, Path(scratch) / "package").rename(cached)
+    return cached
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _draw(model: LoadedModel, name: str, *, num: int, given: dict[str, str | None], seed: int) -> Drawn:
+    abilities = set(model.spec.abilities)
+    if not abilities & {wire.SAMPLES_IMAGES, wire.CONTINUES_TEXT}:
+        raise UserError(f"{name} draws neither pictures nor text: it answers requests with {', '.join(sorted(abilities)) or 'nothing'}.")
+    row = {column: value for column, value in given.items() if value is not None}
+    answers: wire.Rows = []
+    while len(answers) < num:
+        count = min(num - len(answers), wire.MAX_DRAWS)
+        answers += model.predict([{**row, "n": count}], {"seed": seed + len(answers)})
+    if wire.CONTINUES_TEXT in abilities:
+        text = "\n\n".join(f"{answer['prompt']}{answer['text']}" for answer in answers)
+        return Drawn(text=text, description=f"{num} texts of {name}, seed {seed}")
+    return Drawn(png=_grid([answer["image"] for answer in answers]), description=f"{num} pictures of {name}, seed {seed}")
+
+
+def _grid(images: list[str]) -> bytes:
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    def pixels(image: str) -> Any:
+        array = np.asarray(Image.open(io.BytesIO(wire.decode_png(image))), dtype=np.float32) / 255
+        return array.reshape(*array.shape[:2], -1).transpose(2, 0, 1)
+
+    columns = max(1, round(len(images) ** 0.5))
+    return grid_png(torch.from_numpy(np.stack([pixels(image) for image in images])), columns)

@@ -1,0 +1,215 @@
+"""The one wire format of every served model: rows of plain values in, rows of plain values out.
+
+What a model takes follows from its abilities, never from its family:
+
+| ability | request columns | response columns |
+|---|---|---|
+| `samples-images` | `label` (class name or index), `n` | `row`, `seed`, `label`, `image` |
+| `reconstructs` | `image` | `row`, `image` |
+| `continues-text` | `prompt`, `n` | `row`, `seed`, `prompt`, `text` |
+
+Every column may be left out. Images are PNG in base64; `row` is the request row that an answer belongs to. The
+parameters (`Parameters`) hold for the whole request. Row i draws from ``seed + i``, so the same request gives the same answer.
+"""
+
+import base64
+import binascii
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import Field, ValidationError
+
+from components.errors import UserError, nearest
+from components.params import Strict
+
+SAMPLES_IMAGES = "samples-images"
+RECONSTRUCTS = "reconstructs"
+CONTINUES_TEXT = "continues-text"
+
+MAX_ROWS = 256
+MAX_DRAWS = 1024
+MAX_IMAGE_SIDE = 4096
+
+Rows = list[dict[str, Any]]
+
+
+class BadRequestError(UserError):
+    """A request that the model cannot answer; the message is the whole answer."""
+
+
+class Column(NamedTuple):
+    name: str
+    type: str
+    """`string`, `long` or `any`."""
+
+
+class Parameters(Strict):
+    """Parameters of a request; 0 stands for "not set" where that is the default."""
+
+    seed: int = Field(0, ge=0, lt=2**31)
+    steps: int = Field(0, ge=0, le=10_000)
+    """Steps of the sampler, where the model has one; 0 takes its own."""
+    temperature: float = Field(1.0, gt=0, le=10)
+    top_k: int = Field(0, ge=0)
+    """Only the k most likely tokens; 0 takes all."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_new_tokens: int = Field(128, ge=1, le=4096)
+
+
+class Row(NamedTuple):
+    """One checked request row."""
+
+    prompt: str
+    label: int | None
+    image: bytes | None
+    """PNG bytes."""
+    n: int
+
+
+_COLUMNS = {
+    SAMPLES_IMAGES: (Column("label", "any"), Column("n", "any")),
+    RECONSTRUCTS: (Column("image", "string"),),
+    CONTINUES_TEXT: (Column("prompt", "string"), Column("n", "any")),
+}
+_ANSWERS = {
+    SAMPLES_IMAGES: (Column("row", "long"), Column("seed", "long"), Column("label", "string"), Column("image", "string")),
+    RECONSTRUCTS: (Column("row", "long"), Column("image", "string")),
+    CONTINUES_TEXT: (Column("row", "long"), Column("seed", "long"), Column("prompt", "string"), Column("text", "string")),
+}
+
+
+def request_columns(abilities: Sequence[str]) -> list[Column]:
+    return _union(_COLUMNS, abilities)
+
+
+def response_columns(abilities: Sequence[str]) -> list[Column]:
+    return _union(_ANSWERS, abilities)
+
+
+def example(abilities: Sequence[str], class_names: Sequence[str]) -> dict[str, Any]:
+    """A small request (`rows`, `params`) that a model of these abilities answers."""
+    if CONTINUES_TEXT in abilities:
+        return {"rows": [{"prompt": "The", "n": 1}], "params": {"seed": 0, "max_new_tokens": 16}}
+    row = {"label": class_names[0], "n": 1} if class_names else {"n": 1}
+    return {"rows": [row], "params": {"seed": 0}}
+
+
+def parse_request(
+    rows: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None, *, abilities: Sequence[str], class_names: Sequence[str]
+) -> tuple[list[Row], Parameters]:
+    """The request, checked.
+
+    Raises:
+        BadRequestError: an unknown column, label or parameter, or a value out of range.
+    """
+    if not rows:
+        raise BadRequestError("The request has no rows: send at least one, e.g. [{}].")
+    if len(rows) > MAX_ROWS:
+        raise BadRequestError(f"The request has {len(rows)} rows: send at most {MAX_ROWS}.")
+    known = [column.name for column in request_columns(abilities)]
+    parsed = [_row(row, known, class_names) for row in rows]
+    draws = sum(row.n for row in parsed)
+    if draws > MAX_DRAWS:
+        raise BadRequestError(f"The request asks for {draws} draws: ask for at most {MAX_DRAWS} at once.")
+    return parsed, _parameters(params or {})
+
+
+def encode_png(picture: Any) -> str:
+    """A PIL image as base64 PNG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def decode_png(text: str) -> bytes:
+    """The PNG bytes in ``text``.
+
+    Raises:
+        BadRequestError: it is no base64 or no PNG.
+    """
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadRequestError("The column image must hold a PNG in base64.") from None
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise BadRequestError("The column image must hold a PNG in base64: these bytes are no PNG.")
+    return data
+
+
+def open_png(data: bytes, mode: str, size: int) -> Any:
+    """The PIL image in ``data``, converted to ``mode``; it must be ``size`` pixels square."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        picture = Image.open(io.BytesIO(data), formats=["PNG"])
+        if max(picture.size) <= MAX_IMAGE_SIDE:
+            picture.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise BadRequestError(f"The column image holds a PNG that cannot be read ({error}).") from None
+    if picture.size != (size, size):
+        raise BadRequestError(f"The image is {picture.width}x{picture.height} pixels: send {size}x{size}.")
+    return picture.convert(mode)
+
+
+def _row(row: Mapping[str, Any], known: Sequence[str], class_names: Sequence[str]) -> Row:
+    given = {name: value for name, value in row.items() if not _is_missing(value)}
+    for name in given:
+        if name not in known:
+            raise BadRequestError(f"There is no request column {name!r}; {nearest(str(name), known)}")
+    image, prompt = given.get("image"), given.get("prompt", "")
+    if image is not None and not isinstance(image, str):
+        raise BadRequestError("The column image must hold a PNG in base64.")
+    if not isinstance(prompt, str):
+        raise BadRequestError(f"The column prompt must be text, not {prompt!r}.")
+    count = _whole(given.get("n", 1), "n")
+    if count < 1:
+        raise BadRequestError(f"The column n must be at least 1, not {count}.")
+    return Row(prompt, _label(given.get("label"), class_names), decode_png(image) if image is not None else None, count)
+
+
+def _label(value: Any, class_names: Sequence[str]) -> int | None:
+    """The index of a class named by its name or index; a name wins over an index that reads the same."""
+    if value is None:
+        return None
+    if not class_names:
+        raise BadRequestError("This model knows no labels: leave the column label out.")
+    if str(value) in class_names:
+        return list(class_names).index(str(value))
+    if not isinstance(value, str):
+        index = _whole(value, "label")
+        if 0 <= index < len(class_names):
+            return index
+    raise BadRequestError(f"There is no class {value!r}; {nearest(str(value), class_names)}")
+
+
+def _parameters(params: Mapping[str, Any]) -> Parameters:
+    given = {name: value for name, value in params.items() if not _is_missing(value)}
+    try:
+        return Parameters.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+    name = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        raise BadRequestError(f"There is no parameter {name!r}; {nearest(name, Parameters.model_fields)}")
+    raise BadRequestError(f"The parameter {name} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}.")
+
+
+def _whole(value: Any, name: str) -> int:
+    """A whole number; pandas turns columns with gaps into floats, so 2.0 counts."""
+    try:
+        number = float(value)
+        if isinstance(value, bool) or not number.is_integer():
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise BadRequestError(f"The column {name} must be a whole number, not {value!r}.") from None
+    return int(number)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _union(table: Mapping[str, Sequence[Column]], abilities: Sequence[str]) -> list[Column]:
+    return list(dict.fromkeys(column for ability in abilities for column in table[ability]))

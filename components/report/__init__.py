@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: no scripts, no network, every picture inside the file."""

@@ -1,0 +1,68 @@
+"""Runs and model versions as plain values, and the names under which a run stores its artifacts.
+
+- ``SPEC_ARTIFACT``: the RunSpec of the run as JSON;
+- ``FIGURES_ARTIFACT``: a JSON list of `Figure` dumps;
+- ``PICTURES_FOLDER``/NAME.png and ``TEXTS_FOLDER``/NAME.txt: the evidence of the final evaluation, drawn from fixed seeds;
+- ``images/``: MLflow's own names for the sample grids of each step, see `Tracker.log_image`.
+"""
+
+from typing import NamedTuple
+
+from components.params import Strict
+
+FIGURES_ARTIFACT = "evaluation/figures.json"
+SPEC_ARTIFACT = "run.json"
+PICTURES_FOLDER = "evaluation/pictures"
+TEXTS_FOLDER = "evaluation/texts"
+
+PREFIX = "genmill."
+PROCESS_TAG = "genmill.process"
+
+
+class RunRecord(Strict):
+    """One MLflow run as plain values."""
+
+    run_id: str
+    experiment: str
+    name: str
+    status: str
+    """RUNNING, FINISHED, FAILED or KILLED."""
+    params: dict[str, str]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    artifact_uri: str
+    start_ms: int
+    end_ms: int | None
+
+    def tag(self, name: str) -> str:
+        """The value of our tag ``name`` (without its prefix), or the empty string."""
+        return self.tags.get(PREFIX + name, "")
+
+
+class MetricPoint(NamedTuple):
+    key: str
+    value: float
+    step: int
+    timestamp_ms: int
+
+
+class ModelVersion(Strict):
+    """One version of a registered model."""
+
+    name: str
+    version: int
+    run_id: str
+    source: str
+    """URI of the package's folder in the artifact store."""
+    tags: dict[str, str]
+    aliases: tuple[str, ...]
+    created_ms: int
+    description: str = ""
+
+    def tag(self, name: str) -> str:
+        """The value of our tag ``name`` (without its prefix), or the empty string."""
+        return self.tags.get(PREFIX + name, "")
+
+    @property
+    def ref(self) -> str:
+        return f"{self.name}/{self.version}"

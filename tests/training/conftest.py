@@ -1,0 +1,63 @@
+"""Small real runs: the embedded datasets, a network of a few thousand weights, and a real MLflow store."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.data.dataset import Dataset
+from components.models.family import find_family
+from components.params import Block
+from components.project import Project
+from components.tracking import Tracker
+from components.training.identity import run_identity
+from components.training.spec import EvaluationConfig, RunSpec
+
+SMALL_GPT = {
+    "max_steps": 10, "batch_size": 4, "vocab_size": 300, "context_length": 16, "num_layers": 1, "num_heads": 1, "width": 16, "dropout": 0.2,
+    "warmup_steps": 2, "ema_decay": 0.9, "sample_every": 1000, "validate_every": 4, "checkpoint_every": 4, "keep": "last",
+}  # fmt: skip
+SMALL_VAE = {
+    "max_steps": 6, "batch_size": 16, "width": 8, "max_width": 16, "latent_dim": 4, "warmup_steps": 2, "ema_decay": 0.9,
+    "sample_every": 1000, "validate_every": 3, "checkpoint_every": 3, "prior_components": 1, "importance_samples": 2,
+}  # fmt: skip
+DATASETS = {"gpt": "pydocs", "vae": "digits"}
+MakeSpec = Callable[..., RunSpec]
+
+
+@pytest.fixture(scope="session")
+def workplace(dataset_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with the prepared datasets and state of its own."""
+    root = tmp_path_factory.mktemp("training")
+    (root / "params.yaml").write_text(dataset_project.params.read_text())
+    (root / "dvc.yaml").touch()
+    os.symlink(dataset_project.data, root / "data")
+    return Project(root)
+
+
+@pytest.fixture(scope="session")
+def tracker(workplace: Project) -> Tracker:
+    return Tracker.of(workplace)
+
+
+@pytest.fixture
+def make_spec(workplace: Project, tmp_path: Path) -> MakeSpec:
+    """The spec of a small run of a family, its config changed by keywords; without a run in MLflow."""
+
+    def make(family: str = "gpt", **changes: Any) -> RunSpec:
+        small = SMALL_GPT if family == "gpt" else SMALL_VAE
+        config = find_family(family).resolve("tiny", Block({**small, **changes}, (), {}, workplace.params))
+        dataset = Dataset.open(workplace, DATASETS[family])
+        evaluation = EvaluationConfig()
+        identity = run_identity(
+            family=family, config=config, size="tiny", seed=0, evaluation=evaluation, modality=dataset.modality, data_sha256=dataset.manifest.sha256
+        )
+        return RunSpec(
+            model=f"{family}-{dataset.name}", family=family, size="tiny", seed=0, config=config.model_dump(), evaluation=evaluation, dataset=dataset.name,
+            modality=dataset.modality, data_version="v1", data_sha256=dataset.manifest.sha256, identity=identity, project=workplace.root,
+            run_dir=tmp_path / "run", tracking_uri=Tracker.of(workplace).uri, experiment="tests", mlflow_run_id="none", device="cpu",
+        )  # fmt: skip
+
+    return make
