@@ -180,9 +180,7 @@ def transaction(root: Path, updates: Sequence[RefUpdate], reason: str) -> None:
         raise _failure(root, "update-ref", message)
 
 
-def append_commit(  # noqa: PLR0917 - all six are needed every time
-    root: Path, branch_name: str, files: Mapping[str, bytes], message: str, actor: str, expected_old: str | None
-) -> str:
+def append_commit(root: Path, branch_name: str, files: Mapping[str, bytes], message: str, actor: str, expected_old: str | None) -> str:
     """Add one commit to branch ``branch_name`` if it still is at ``expected_old``; the commit's sha.
 
     Raises:

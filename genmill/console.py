@@ -1,18 +1,27 @@
 """What a person sees: lines that stay, one live progress bar, tables; or JSON for programs."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+PIPE_WIDTH = 160
+"""Columns where no terminal says how many it has."""
+
+
+def _console(stream: TextIO, *, stderr: bool = False) -> Console:
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
+
+
+out = _console(sys.stdout)
+err = _console(sys.stderr, stderr=True)
 LINE_EVERY_S = 15.0
 """Without a terminal a bar would be noise: one line per phase and then one every so often."""
 

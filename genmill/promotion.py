@@ -74,7 +74,7 @@ def history(model: ModelArgument, project: ProjectOption = None, as_json: JsonOp
     from genmill.console import print_json, print_table
 
     resolve(Tracker.of(where), model)
-    records = ledger.read(where, model)
+    records = ledger.history(where, model)
     if as_json:
         print_json(records)
         return

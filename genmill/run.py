@@ -71,6 +71,7 @@ def plan(
     catalog = _catalog(where, size)
     chosen = catalog.choose(models or [], everything=everything, dataset=dataset)
     from components.data import stages
+    from components.data.pending import pending
     from components.data.publish import current_version
     from components.tracking import Tracker
     from genmill.console import print_json, print_table
@@ -81,7 +82,7 @@ def plan(
     stale = set()
     for name in dict.fromkeys(entry.block.dataset for entry in chosen):
         stages.probe(where, name)
-        work = stages.pending(where, name)
+        work = pending(where, name)
         if work or current_version(where, name) is None:
             stale.add(name)
         rows.append((f"data {name}", "prepare" if name in stale else "reuse", "; ".join(f"{stage}: {why}" for stage, why in work.items()) or "up to date"))
@@ -125,10 +126,8 @@ def _row(outcome: "ModelOutcome") -> tuple[Any, ...]:
     from genmill.console import human_seconds
 
     figures = [figure for name in (outcome.primary, "fid_own", "bits_per_byte", "perplexity") if (figure := outcome.figure(name)) is not None]
-    shown = "\n".join(
-        f"{figure.name} {figure.value:.3f}" + (f" ({figure.floor_name or 'floor'} {figure.floor:.3f})" if figure.floor is not None else "")
-        for figure in dict.fromkeys(figures)
-    )
+    unique = {figure.name: figure for figure in figures}.values()
+    shown = "\n".join(f"{figure.name} {figure.value:.3f}" + (f" ({figure.floor:.3f})" if figure.floor is not None else "") for figure in unique)
     return (
         outcome.model, outcome.version, outcome.status, f"{outcome.dataset} {outcome.data_version}", shown or outcome.message,
         human_seconds(outcome.train_s), human_seconds(outcome.evaluate_s),

@@ -62,8 +62,7 @@ class ModelEntry:
 
     def cost(self) -> float:
         """A rough order of cost, to run the cheapest first."""
-        steps = self.config.max_steps * self.config.batch_size
-        return steps * (10.0 if "text" in self.family.modality else 1.0)
+        return self.config.max_steps * self.family.cost_per_step * (1, 10, 100)[SIZES.index(self.block.size)]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The environment that every tool must see before it is imported: local homes, silence, no telemetry."""
 
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -29,15 +30,21 @@ def quiet_tools() -> None:
 
 def project_environment(project: Project) -> dict[str, str]:
     """What `eval "$(genmill env)"` exports: where this project's Prefect and MLflow live."""
+    from components.tracking import Tracker
     from pipelines.servers import find_server
 
-    prefect = os.environ.get("GENMILL_USER_PREFECT_API_URL") or os.environ.get("PREFECT_API_URL") or find_server(project, "prefect")
+    server = find_server(project, "prefect")
+    prefect = os.environ.get("PREFECT_API_URL") or (f"{server.url}/api" if server else "")
     found = {
-        "PREFECT_HOME": str(project.state / "prefect"),
-        "PREFECT_API_URL": f"{prefect}",
-        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{project.mlflow / 'mlflow.db'}"),
+        "PREFECT_HOME": os.environ["PREFECT_HOME"],
+        "PREFECT_API_URL": prefect,
+        "MLFLOW_TRACKING_URI": Tracker.of(project).uri,
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        # `mlflow models serve` runs `uvicorn` by its bare name.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), *os.environ.get("PATH", "").split(os.pathsep)]),
     }
-    return {key: value for key, value in found.items() if value != "None"}
+    return {key: value for key, value in found.items() if value}
 
 
 def prepare_environment(project: Project) -> None:

@@ -43,6 +43,7 @@ def model_entry(project: Project, tracker: Tracker, outcome: ModelOutcome) -> Mo
         figures=outcome.figures,
         pictures=evidence.pictures if evidence else {},
         texts=evidence.texts if evidence else {},
+        notes=evidence.notes if evidence else (),
         version=f"{outcome.model}/{outcome.version}" if outcome.version else "",
         run_id=outcome.run_id,
         run_url=tracker.run_url(outcome.run_id, server.url if server else None) if run else "",

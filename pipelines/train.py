@@ -45,6 +45,7 @@ def open_run(project: str, entry: ModelEntry, version: DataVersion, plan: ModelP
     else:
         params = {"family": entry.block.family, "size": entry.block.size, "seed": entry.block.seed, **entry.config.model_dump()}
         run_id = tracker.start_run(experiment_of(entry), f"{entry.name}-{plan.identity[:8]}", tags, params)
+        tracker.log_dataset(run_id, name=version.dataset, digest=version.version, source=version.tag, context="training", profile=version.rows)
     return RunSpec(
         model=entry.name, family=entry.block.family, size=entry.block.size, seed=entry.block.seed, config=entry.config.model_dump(),
         evaluation=entry.block.evaluation, dataset=entry.block.dataset, modality=entry.family.modality[0], data_version=version.version,

@@ -39,6 +39,8 @@ QUIET_ENVIRONMENT = {
     "DVC_NO_ANALYTICS": "1",
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_OFFLINE": "1",
+    # The models of the tests are too small for a second thread, which on a busy machine only waits in a spin.
+    "OMP_NUM_THREADS": "1",
 }
 
 
@@ -113,6 +115,9 @@ def published_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture
 def published(published_project: Project, tmp_path: Path) -> Project:
     """A copy of `published_project` to do with as you like."""
-    root = tmp_path / "published"
-    shutil.copytree(published_project.root, root, symlinks=True)
+    return copy_project(published_project, tmp_path / "published")
+
+
+def copy_project(project: Project, root: Path) -> Project:
+    shutil.copytree(project.root, root, symlinks=True)
     return Project(root)

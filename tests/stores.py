@@ -73,6 +73,27 @@ def write_digits_package(folder: Path, *, seed: int = 0, dataset: str = "digits"
     )
 
 
+def write_text_package(folder: Path) -> Package:
+    """An untrained GPT over single bytes, packaged."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator([], trainers.BpeTrainer(vocab_size=257, special_tokens=["<end>"], initial_alphabet=alphabet, show_progress=False))
+    data_spec = DataSpec("text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
+    family = find_family("gpt")
+    config = family.config()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = family.load_class()(config, data_spec).eval()
+    return write_package(
+        model, family="gpt", config=config.model_dump(), data_spec=data_spec, model_name="gpt-pydocs", identity="1" * 64, dataset="pydocs",
+        data_version="v1", data_sha256="e" * 64, folder=folder, card="# gpt-pydocs\n",
+    )  # fmt: skip
+
+
 def figure(name: str = "fid_own", value: float = 10.0, *, goal: Goal = "min", num_samples: int = 700, floor: float | None = None) -> Figure:
     identity = Identity(metric=name, num_samples=num_samples, reference_sha256="d" * 64, split="test")
     return Figure(name=name, value=value, goal=goal, identity=identity, floor=floor, floor_name="real images" if floor is not None else "")

@@ -6,8 +6,6 @@ import tomllib
 from importlib.metadata import distributions, version
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -42,7 +40,6 @@ def test_no_dependency_that_replaces_or_breaks_torch_is_pinned() -> None:
 
 def test_fastapi_stays_below_the_version_that_breaks_prefect() -> None:
     assert tuple(map(int, version("fastapi").split(".")[:2])) < (0, 151)
-
 
 
 def test_a_new_project_starts_from_the_same_files_as_the_clone() -> None:

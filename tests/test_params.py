@@ -55,17 +55,17 @@ def test_an_unknown_key_is_answered_with_the_nearest_one(tmp_path: Path) -> None
 
 
 def test_a_missing_key_is_named_at_its_parent(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="line 4: models.two.size is missing: add it"):
+    with pytest.raises(UserError, match=r"line 4: models.two.size is missing: add it"):
         load(write(tmp_path, TEXT.replace("    size: small\n", ""))).child("models").child("two").validate(Model)
 
 
 def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="line 9: the key 'two' stands twice"):
+    with pytest.raises(UserError, match=r"line 9: the key 'two' stands twice"):
         load(write(tmp_path, TEXT + "  two: {}\n"))
 
 
 def test_a_scalar_where_a_mapping_belongs_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="line 3: models.one must be a mapping, not 'tiny'"):
+    with pytest.raises(UserError, match=r"line 3: models.one must be a mapping, not 'tiny'"):
         load(write(tmp_path, TEXT.replace("{size: tiny}", "tiny"))).child("models").child("one")
 
 

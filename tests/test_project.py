@@ -42,7 +42,7 @@ def test_a_folder_outside_any_project_says_how_to_make_one(tmp_path: Path) -> No
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no folder .*missing"):
+    with pytest.raises(UserError, match=r"no folder .*missing"):
         Project.find(tmp_path / "missing")
 
 

@@ -4,6 +4,7 @@ import io
 import os
 import platform
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -84,17 +85,12 @@ def test_pictures_are_named_as_the_image_grid_of_the_ui_reads_them_and_each_step
     assert tracker.get_run(run_id).tags["mlflow.loggedImages"] == "True"
 
 
-def test_artifacts_are_read_back_and_a_missing_one_is_none(tracker: Tracker, tmp_path: Path) -> None:
+def test_artifacts_are_read_back_and_a_missing_one_is_none(tracker: Tracker) -> None:
     run_id = start(tracker)
     tracker.log_bytes(run_id, b"\x00\x01", "evaluation/pictures/a.bin")
     tracker.log_text(run_id, "text", "run.json")
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    (folder / "file.txt").write_text("content")
-    tracker.log_folder(run_id, folder, "more")
     assert tracker.read_artifact(run_id, "evaluation/pictures/a.bin") == b"\x00\x01"
     assert tracker.read_artifact(run_id, "run.json") == b"text"
-    assert tracker.read_artifact(run_id, "more/file.txt") == b"content"
     assert tracker.read_artifact(run_id, "evaluation/nothing.json") is None
     assert tracker.list_artifacts(run_id) == ["run.json"]
 
@@ -247,6 +243,49 @@ def test_a_store_locked_for_long_is_named_and_nothing_is_half_written(tracker: T
         holder.close()
     tracker.set_tags(run_id, {"a": "b"})
     assert tracker.get_run(run_id).tag("a") == "b"
+
+
+@pytest.mark.slow
+def test_everything_works_the_same_through_a_server(tmp_path: Path, empty_store: Path) -> None:
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(Path(sys.executable).with_name("mlflow")), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db", "--artifacts-destination", str(tmp_path / "artifacts")]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (tmp_path / "server.log").open("w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
+    try:
+        tracker = Tracker(f"http://127.0.0.1:{port}")
+        wait_for(tracker)
+        run_id = start(tracker)
+        tracker.log_metrics(run_id, [MetricPoint("train/loss", 1.0, step, 1000 + step) for step in range(1500)])
+        tracker.log_image(run_id, "samples", png(), 10)
+        tracker.log_text(run_id, "text", "evaluation/figures.json")
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model/weights").write_bytes(b"w")
+        source = tracker.log_model(run_id, tmp_path / "model", name="vae-digits")
+        version = tracker.register("vae-digits", source, run_id, {"data_version": "v1"})
+        tracker.set_alias("vae-digits", "candidate", version.version)
+        assert tracker.read_artifact(run_id, "evaluation/figures.json") == b"text"
+        assert len(tracker.metric_history(run_id, "train/loss")) == 1500
+        assert tracker.model_version("vae-digits", 1).aliases == ("candidate",)
+        assert tracker.local_path(version.source) is None
+        assert (tracker.download(version.source, tmp_path / "copy") / "weights").read_bytes() == b"w"
+        assert tracker.run_url(run_id).startswith(tracker.uri)
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(20)
+
+
+def wait_for(tracker: Tracker) -> None:
+    for _ in range(120):
+        try:
+            return tracker.prepare()
+        except UserError:
+            time.sleep(0.5)
+    raise AssertionError("the server did not come up")
 
 
 @pytest.mark.slow

@@ -1,15 +1,13 @@
 """What dvc.yaml calls: `python -m components.data STAGE NAME`, in the project's folder or below."""
 
 import contextlib
-import errno
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 
 from components.data.dvc_repo import QUIET
-from components.data.failure import failure_path, write_failure
+from components.data.failure import disk_full, failure_path, write_failure
 from components.data.stamp import STAGES, Stamp, read_stamp
 from components.errors import UserError, nearest
 from components.project import Project
@@ -91,10 +89,10 @@ def _disk_full_is_the_users(project: Project) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        explained = disk_full(project, error)
+        if explained is None:
             raise
-        free = shutil.disk_usage(project.root).free
-        raise UserError(f"The disk of {project.root} is full ({free / 2**20:,.0f} MiB free): make room and run again; published versions are safe.") from error
+        raise explained from error
 
 
 if __name__ == "__main__":

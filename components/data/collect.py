@@ -1,6 +1,6 @@
 """Stage 1: the source's samples as raw shards. New samples add shards; a shard whose samples all still exist is left untouched."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from components.data.dataset import Manifest, ShardInfo, read_manifest, shard_problem, stage_folder
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 RAW = "raw"
 _Row = dict[str, Any]
+_Key = tuple[str, str]
+"""Id and content of a row."""
 
 
 def collect(project: Project, stamp: Stamp) -> Manifest:
@@ -73,16 +75,18 @@ def _raw_row(raw: RawRow, columns: list[str], modality: Modality) -> _Row:
 
 def _bring_up(project: Project, output: OutputFolder, prior: Manifest | None, modality: Modality, rows: Iterator[_Row]) -> list[ShardInfo]:
     """Old shards first (without what has gone), then new ones with what is new or changed."""
-    known = _index(project, prior)
-    still_there: set[tuple[str, str]] = set()
+    old = prior.shards if prior else ()
+    index = _index(project, old)
+    missing = set().union(*index.values())
+    known = frozenset(missing)
     fresh: list[ShardInfo] = []
     buffer: list[_Row] = []
-    next_index = 1 + max((_number(shard) for shard in prior.shards), default=-1) if prior else 0
+    next_index = 1 + max((_number(shard) for shard in old), default=-1)
     buffered_bytes = 0
     for row in rows:
         key = (row["id"], row["content"])
         if key in known:
-            still_there.add(key)
+            missing.discard(key)
             continue
         buffer.append(row)
         buffered_bytes += _size(row)
@@ -91,32 +95,31 @@ def _bring_up(project: Project, output: OutputFolder, prior: Manifest | None, mo
             buffer, buffered_bytes = [], 0
     if buffer:
         fresh.append(_write(output, next_index + len(fresh), buffer, modality))
-    kept = [shard for old in (prior.shards if prior else ()) for shard in _keep(project, output, old, known, still_there)]
+    kept = [left for shard in old for left in _keep(project, output, shard, index[shard.path] & missing)]
     return kept + fresh
 
 
-def _index(project: Project, prior: Manifest | None) -> dict[tuple[str, str], str]:
-    """(id, content) of every row that is already collected, with its shard's path."""
+def _index(project: Project, shards: Sequence[ShardInfo]) -> dict[str, set[_Key]]:
+    """The keys of the rows of every shard, by the shard's path."""
     import pyarrow.parquet as pq
 
-    index: dict[tuple[str, str], str] = {}
-    for shard in prior.shards if prior else ():
-        table = pq.read_table(project.root / shard.path, columns=["id", "content"])
-        index.update(dict.fromkeys(zip(table["id"].to_pylist(), table["content"].to_pylist(), strict=True), shard.path))
-    return index
+    return {shard.path: set(_keys(pq.read_table(project.root / shard.path, columns=["id", "content"]))) for shard in shards}
 
 
-def _keep(project: Project, output: OutputFolder, shard: ShardInfo, known: Mapping[tuple[str, str], str], still_there: set[tuple[str, str]]) -> list[ShardInfo]:
+def _keys(table: "pa.Table") -> list[_Key]:
+    return list(zip(table["id"].to_pylist(), table["content"].to_pylist(), strict=True))
+
+
+def _keep(project: Project, output: OutputFolder, shard: ShardInfo, gone: set[_Key]) -> list[ShardInfo]:
     """The old shard as it is, or rewritten without the rows that the source no longer has."""
     import pyarrow.parquet as pq
 
     name = shard.path.rsplit("/", 1)[-1]
-    mine = [key for key, path in known.items() if path == shard.path]
-    if all(key in still_there for key in mine):
+    if not gone:
         output.keep(name)
         return [shard]
     table = pq.read_table(project.root / shard.path)
-    table = table.filter([key in still_there for key in zip(table["id"].to_pylist(), table["content"].to_pylist(), strict=True)])
+    table = table.filter([key not in gone for key in _keys(table)])
     return [output.write_shard(name, RAW, table)] if table.num_rows else []
 
 

@@ -23,7 +23,8 @@ class SplitConfig(Strict):
     """How rows are dealt to train, validation and test."""
 
     method: Literal["hash", "given", "blocks"] = "hash"
-    """`hash` of the id of the group's first member; `given` by the source; `blocks`: each long document cut in three."""
+    """`hash` of the id of the group's first member; `given` by the source, where `validation` is the share of train that becomes
+    validation when the source has none; `blocks`: each long document cut in three."""
     train: float = Field(0.8, gt=0, le=1)
     validation: float = Field(0.1, ge=0, lt=1)
     test: float = Field(0.1, ge=0, lt=1)
@@ -33,7 +34,7 @@ class SplitConfig(Strict):
     @model_validator(mode="after")
     def _sum_is_one(self) -> "SplitConfig":
         total = self.train + self.validation + self.test
-        if abs(total - 1) > 1e-6:
+        if self.method != "given" and abs(total - 1) > 1e-6:
             raise ValueError(f"train, validation and test must add up to 1, not {total:g}")
         return self
 

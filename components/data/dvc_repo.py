@@ -1,5 +1,6 @@
 """The only file that talks to DVC: the repository's set-up, one stage at a time, push, and what the remote holds."""
 
+import io
 import json
 import os
 import sys
@@ -9,9 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-import yaml
-
 from components.code import PACKAGE_ROOT
+from components.data.failure import disk_full
 from components.data.stamp import STAGES
 from components.errors import UserError
 from components.project import Project
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 REMOTE = ".dvc-remote"
+_REMOTE_LIBRARIES = ("botocore", "aiobotocore", "s3fs", "aiohttp", "fsspec")
 QUIET = "GENMILL_QUIET"
 """Set for stages that a flow starts: it reads their outcome and says it itself."""
 _CONFIG = f"""\
@@ -34,10 +35,26 @@ _CONFIG = f"""\
     url = ../{REMOTE}
     verify = true
 """
+_IGNORED = f"""\
+# Where DVC need not look for stages and data.
+/.venv
+/.genmill
+/{REMOTE}
+/mlflow
+/reports
+/build
+/components
+/genmill
+/pipelines
+/tests
+/docs
+/benchmarks
+/infra
+"""
 _SETUP = {
     ".dvc/config": _CONFIG,
     ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
-    ".dvcignore": f"# Folders that DVC need not look into for stages.\n/.venv\n/.genmill\n/{REMOTE}\n/mlflow\n/reports\n",
+    ".dvcignore": _IGNORED,
 }
 
 
@@ -78,7 +95,7 @@ def push(project: Project, name: str) -> int:
         UserError: the remote cannot be reached or written.
     """
     targets = [f"{project.root / 'dvc.yaml'}:{stage}@{name}" for stage in STAGES]
-    with _repo(project) as repo:
+    with _repo(project) as repo, _remote_errors(project):
         return int(_when_free(lambda: repo.push(targets=targets)))
 
 
@@ -126,7 +143,7 @@ def stores(project: Project) -> Iterator[tuple[Store, Store]]:
     """The default remote and the local cache."""
     from dvc.config import NoRemoteError, RemoteConfigError
 
-    with _repo(project) as repo:
+    with _repo(project) as repo, _remote_errors(project):
         try:
             remote = repo.cloud.get_remote_odb()
         except (NoRemoteError, RemoteConfigError) as error:
@@ -136,17 +153,27 @@ def stores(project: Project) -> Iterator[tuple[Store, Store]]:
 
 def locked_outputs(lock: bytes, name: str) -> list[tuple[str, str]]:
     """(folder, md5 of its list of files) of every stage of dataset ``name`` in a dvc.lock."""
-    stages = (yaml.safe_load(lock) or {}).get("stages", {})
-    return [(out["path"], out["md5"]) for stage in STAGES if f"{stage}@{name}" in stages for out in stages[f"{stage}@{name}"]["outs"]]
+    stages = _read_lock(lock)["stages"]
+    return [(out["path"], out["md5"]) for stage in STAGES for out in stages.get(f"{stage}@{name}", {}).get("outs", [])]
 
 
 def merged_lock(base: bytes | None, working: bytes, name: str) -> bytes:
     """The dvc.lock ``base`` with the stages of dataset ``name`` taken from ``working``."""
-    merged: dict[str, Any] = yaml.safe_load(base) if base else {"schema": "2.0", "stages": {}}
+    from ruamel.yaml import YAML
+
     ours = {f"{stage}@{name}" for stage in STAGES}
-    mine = yaml.safe_load(working)["stages"]
-    merged["stages"] = dict(sorted({**merged["stages"], **{key: mine[key] for key in ours if key in mine}}.items()))
-    return yaml.safe_dump(merged, sort_keys=False, width=1000).encode()
+    mine = {key: stage for key, stage in _read_lock(working)["stages"].items() if key in ours}
+    stages = {**(_read_lock(base)["stages"] if base else {}), **mine}
+    text = io.StringIO()
+    # DVC's own writer: another one would leave a digest like 12e4 unquoted, which DVC then reads as a number.
+    YAML().dump({"schema": "2.0", "stages": dict(sorted(stages.items()))}, text)
+    return text.getvalue().encode()
+
+
+def _read_lock(lock: bytes) -> dict[str, Any]:
+    from ruamel.yaml import YAML
+
+    return {"stages": {}, **(YAML(typ="safe").load(lock) or {})}
 
 
 class StageError(Exception):
@@ -168,13 +195,31 @@ def _repo(project: Project) -> "Iterator[Repo]":
             yield repo
     except NotDvcRepoError:
         raise UserError(f"{project.root} is not set up for DVC: run `genmill init {project.root}`, which leaves what is there alone.") from None
-    except DvcException as error:
-        raise _explained(project, error) from error
+    except (DvcException, OSError) as error:
+        raise disk_full(project, error) or _explained(project, error) from error
+
+
+@contextmanager
+def _remote_errors(project: Project) -> Iterator[None]:
+    """What the remote's own library raises, as one sentence; a full disk here is left to be named as that."""
+    from dvc.exceptions import FileTransferError, UploadError
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise  # a missing object is an answer, not a failure of the remote
+    except Exception as error:
+        known = isinstance(error, (OSError, UploadError, FileTransferError)) or type(error).__module__.split(".")[0] in _REMOTE_LIBRARIES
+        if not known or disk_full(project, error):
+            raise
+        raise UserError(
+            f"DVC's remote cannot be used ({type(error).__name__}: {error}): check its address, rights and free space (`dvc remote list`), then run again."
+        ) from error
 
 
 def _explained(project: Project, error: Exception) -> Exception:
-    """What a user can do about an error of DVC's."""
-    from dvc.exceptions import FileTransferError, ReproductionError, UploadError
+    """What a user can do about an error of DVC's; anything else as it is."""
+    from dvc.exceptions import DvcException, ReproductionError
     from dvc.scm import SCMError
     from dvc.stage.exceptions import StageCmdFailedError
 
@@ -182,8 +227,8 @@ def _explained(project: Project, error: Exception) -> Exception:
         return StageError(str(error.__cause__))
     if isinstance(error, SCMError):
         return UserError(f"{project.root} is no git repository: run `git init {project.root}`.")
-    if isinstance(error, (UploadError, FileTransferError)):
-        return UserError(f"The data could not be sent to DVC's remote ({error}): check its address, rights and free space (.dvc/config), then run again.")
+    if not isinstance(error, DvcException):
+        return error
     cause = f": {error.__cause__}" if error.__cause__ else ""
     return UserError(f"DVC cannot go on in {project.root} ({error}{cause}): mend dvc.yaml or dvc.lock, or run `dvc status` there to see more.")
 

@@ -5,6 +5,8 @@ unchanged stage is recognised by the file alone, wherever the code of this packa
 """
 
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,7 @@ def write_stamp(project: Project, name: str, stamp: Stamp) -> bool:
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
+    part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")  # two probes at once are no harm
     part.write_text(text, encoding="utf-8")
     part.replace(path)
     return True

@@ -44,11 +44,13 @@ def require_enough(dataset: Dataset) -> None:
 
 @contextlib.contextmanager
 def _evaluation_mode(model: Any) -> Iterator[None]:
-    """No dropout, no gradients; the mode is put back."""
-    training = model.training
+    """No dropout, no gradients, products in full float32 (figures must not hang on the caller's settings); all is put back."""
+    training, precision = model.training, torch.get_float32_matmul_precision()
     model.eval()
+    torch.set_float32_matmul_precision("highest")
     try:
         with torch.no_grad():
             yield
     finally:
+        torch.set_float32_matmul_precision(precision)
         model.train(training)

@@ -25,7 +25,7 @@ FEATURES = 32
 LARGEST_SIDE = 32
 """Larger images are averaged down to this before they are looked at."""
 _BATCH = 64
-_STEPS = {"classifier": 400, "vicreg": 300}
+_STEPS = {"classifier": 300, "vicreg": 300}
 _WIDTH = 16
 
 
@@ -189,15 +189,17 @@ def _accuracy(net: ExtractorNet, dataset: Dataset) -> float:
 
 @contextlib.contextmanager
 def _repeatable() -> Iterator[None]:
-    """Seed 0 and one thread, so that the weights do not depend on the number of cores; both are put back."""
-    threads = torch.get_num_threads()
+    """Seed 0, one thread and full float32, so that the weights hang on neither cores nor settings; all is put back."""
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)
         torch.set_num_threads(1)
+        torch.set_float32_matmul_precision("highest")
         try:
             yield
         finally:
             torch.set_num_threads(threads)
+            torch.set_float32_matmul_precision(precision)
 
 
 def _store(path: Path, net: ExtractorNet, facts: dict[str, str]) -> None:

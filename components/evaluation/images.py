@@ -102,9 +102,9 @@ def _score_samples(model: SamplesImages, data_spec: DataSpec, scoring: Scoring, 
     num = config.num_samples or min(len(test), MOST_SAMPLES)
     if num < LEAST_IMAGES:
         raise UserError(f"evaluation.num_samples is {num} and fid_own needs at least {LEAST_IMAGES}: set it higher, or to 0.")
+    labels = _labels_like_train(dataset, model, num)
     samples = []
     for seed in range(config.seed, config.seed + SAMPLING_SEEDS):
-        labels = _labels_like_train(dataset, model, num, seed)
         samples.append(extractor.features(draw_images(model, num, seed=seed, labels=labels, steps=config.sampling_steps)))
     real = train[_shuffled(len(train), config.seed)[:num]] if len(train) >= num else None
     draws = Draws(samples, test, real, extractor, sampler=getattr(model, "sampler", ""))
@@ -238,12 +238,12 @@ def _reconstruction(model: Reconstructs, images: Tensor, device: torch.device, s
     return Evidence((figure,), {"reconstructions": pairs_png(images[:24], again[:24], columns=12)})
 
 
-def _labels_like_train(dataset: Dataset, model: SamplesImages, num: int, seed: int) -> Tensor | None:
-    """Labels as frequent as in the training split, so that a conditional model is not judged by its classes' shares."""
+def _labels_like_train(dataset: Dataset, model: SamplesImages, num: int) -> Tensor | None:
+    """Labels in the proportions of the training split, the same for every draw: random ones would move a figure more than the model does."""
     if not (dataset.class_names and isinstance(model, HeedsLabels) and model.conditional):
         return None
     labels = torch.from_numpy(labels_of(dataset.table("train", columns=["label"], augmented=False)))
-    return labels[torch.randint(len(labels), (num,), generator=torch.Generator().manual_seed(seed))]
+    return labels.sort().values[torch.arange(num) * len(labels) // num]
 
 
 def _shuffled(num: int, seed: int) -> Tensor:

@@ -8,14 +8,16 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-GAP = 2
+GAP = 4
+GAP_GREY = 112
+"""Neither black nor white, so that strokes that reach the border end there."""
 LEAST_SIDE = 48
 """Pixels that the side of an image should have in the grid."""
 _CAPTION_HEIGHT = 14
 
 
 def grid_png(images: Tensor, columns: int, scale: int | None = None, row_captions: Sequence[str] = ()) -> bytes:
-    """``images`` [N, C, H, W] in [0, 1] row by row on white, each pixel ``scale`` pixels wide (default: sides of about 48).
+    """``images`` [N, C, H, W] in [0, 1] row by row on grey, each pixel ``scale`` pixels wide (default: sides of about 48).
 
     ``row_captions`` stand left of their rows.
     """
@@ -28,14 +30,15 @@ def grid_png(images: Tensor, columns: int, scale: int | None = None, row_caption
     pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
     cell_h, cell_w, rows = height * scale + GAP, width * scale + GAP, -(-num // columns)
     margin = _caption_width(row_captions)
-    canvas = np.full((rows * cell_h + GAP, margin + columns * cell_w + GAP, channels), 255, dtype=np.uint8)
+    canvas = np.full((rows * cell_h + GAP, margin + columns * cell_w + GAP, channels), GAP_GREY, dtype=np.uint8)
+    canvas[:, :margin] = 255
     for index, image in enumerate(pixels):
         top, left = GAP + index // columns * cell_h, margin + GAP + index % columns * cell_w
         canvas[top : top + height * scale, left : left + width * scale] = image
     picture = Image.fromarray(canvas.squeeze(2) if channels == 1 else canvas)
     draw = ImageDraw.Draw(picture)
     for row, caption in enumerate(row_captions[:rows]):
-        draw.text((GAP * 2, GAP + row * cell_h + (cell_h - _CAPTION_HEIGHT) // 2), caption, fill=0 if channels == 1 else (0, 0, 0), font=_font())
+        draw.text((GAP, GAP + row * cell_h + (cell_h - _CAPTION_HEIGHT) // 2), caption, fill=0 if channels == 1 else (0, 0, 0), font=_font())
     return _png(picture)
 
 
@@ -52,7 +55,7 @@ def pairs_png(originals: Tensor, reconstructions: Tensor, columns: int) -> bytes
 
 
 def _caption_width(captions: Sequence[str]) -> int:
-    return GAP * 4 + int(max(_font().getlength(caption) for caption in captions)) if captions else 0
+    return GAP * 3 + int(max(_font().getlength(caption) for caption in captions)) if captions else 0
 
 
 def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:

@@ -181,12 +181,12 @@ def _generation(model: ContinuesText, tokenizer: Tokenizer, train: Sequence[str]
 
 
 def _prompts(texts: Sequence[str], num: int) -> list[str]:
-    """Passages of up to 200 characters that begin at a line, spread evenly over ``texts`` as one."""
+    """Passages of up to 200 characters that begin at a line, spread evenly over ``texts`` as one and then mixed, for the first ones are shown."""
     places = [(index, offset) for index, text in enumerate(texts) for offset in range(0, max(1, len(text) - PROMPT_CHARS), PROMPT_CHARS)]
-    chosen = [places[number * len(places) // num] for number in range(min(num, len(places)))]
-    # Showing comes first: a stride that is coprime to the count mixes the documents among the first few.
-    chosen = [chosen[(number * 7) % len(chosen)] for number in range(len(chosen))] if math.gcd(7, len(chosen)) == 1 else chosen
-    return [_passage(texts[index], offset) for index, offset in chosen]
+    count = min(num, len(places))
+    chosen = [places[number * len(places) // count] for number in range(count)]
+    mixed = np.random.default_rng(0).permutation(count)
+    return [_passage(texts[chosen[place][0]], chosen[place][1]) for place in mixed]
 
 
 def _passage(text: str, offset: int) -> str:

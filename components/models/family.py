@@ -51,6 +51,8 @@ class Family:
     goal: Goal
     sizes: Mapping[str, Mapping[str, Any]]
     """Overrides of the config's defaults for `small` and `base` (`tiny` is the defaults)."""
+    cost_per_step: float = 1.0
+    """Relative cost of one training step, so that the cheapest model is built first."""
     guards: tuple[str, ...] = ()
     """Figures that must not get worse while the primary one gets better."""
     search_space: Mapping[str, Any] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from components import git
 from components.data.publish import DataVersion, find_version, read_published
 from components.data.verify import verify as verify_data
 from components.errors import UserError
+from components.models.family import find_family
 from components.params import Strict
 from components.project import Project
 from components.registry import ledger
@@ -56,7 +57,7 @@ class ModelOverview(Strict):
     champion: int | None
     candidate: int | None
     figures: str
-    """The figures of the newest version, e.g. `fid_own 9.53, bits_per_dim 2.31`."""
+    """The primary figure and the guards of the newest version, e.g. `fid_own 9.53, bits_per_dim 2.31`."""
     data_version: str
     run_id: str
 
@@ -69,7 +70,9 @@ def overview(tracker: Tracker) -> list[ModelOverview]:
         if not versions:
             continue
         newest = versions[0]
-        figures = ", ".join(f"{figure.name} {figure.value:.4g}" for figure in stored_figures(tracker, newest.run_id))
+        family = find_family(newest.tag("family"))
+        shown = [figure for figure in stored_figures(tracker, newest.run_id) if figure.name in (family.primary, *family.guards)]
+        figures = ", ".join(f"{figure.name} {figure.value:.4g}" for figure in shown)
         found.append(
             ModelOverview(
                 model=name,

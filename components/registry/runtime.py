@@ -74,7 +74,8 @@ class Runtime:
         answers: wire.Rows = []
         with self._lock, torch.inference_mode():
             for index, row in enumerate(parsed):
-                answers += [{"row": index, **answer} for answer in self._answer(row, parameters, parameters.seed + index)]
+                # No two draws of a request share a seed, also where a model counts on from the one it is given.
+                answers += [{"row": index, **answer} for answer in self._answer(row, parameters, parameters.seed + len(answers))]
         return answers
 
     def _answer(self, row: wire.Row, parameters: wire.Parameters, seed: int) -> wire.Rows:

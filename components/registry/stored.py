@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure
-from components.tracking import FIGURES_ARTIFACT, PICTURES_FOLDER, TEXTS_FOLDER, Tracker
+from components.tracking import FIGURES_ARTIFACT, NOTES_ARTIFACT, PICTURES_FOLDER, TEXTS_FOLDER, Tracker
 
 
 def store_evidence(tracker: Tracker, run_id: str, evidence: Evidence) -> None:
@@ -14,6 +14,7 @@ def store_evidence(tracker: Tracker, run_id: str, evidence: Evidence) -> None:
         tracker.log_bytes(run_id, png, f"{PICTURES_FOLDER}/{name}.png")
     for name, text in evidence.texts.items():
         tracker.log_text(run_id, text, f"{TEXTS_FOLDER}/{name}.txt")
+    tracker.log_text(run_id, json.dumps(evidence.notes), NOTES_ARTIFACT)
     tracker.log_text(run_id, json.dumps([figure.model_dump() for figure in evidence.figures], indent=1), FIGURES_ARTIFACT)
 
 
@@ -24,10 +25,11 @@ def stored_figures(tracker: Tracker, run_id: str) -> tuple[Figure, ...]:
 
 
 def stored_evidence(tracker: Tracker, run_id: str) -> Evidence:
-    """Figures, pictures and texts of a run's final evaluation; empty where the run stored none."""
+    """Everything of a run's final evaluation; empty where the run stored none."""
     pictures, texts = {}, {}
     for path in tracker.list_artifacts(run_id, PICTURES_FOLDER):
         pictures[PurePosixPath(path).stem] = tracker.read_artifact(run_id, path) or b""
     for path in tracker.list_artifacts(run_id, TEXTS_FOLDER):
         texts[PurePosixPath(path).stem] = (tracker.read_artifact(run_id, path) or b"").decode("utf-8")
-    return Evidence(stored_figures(tracker, run_id), pictures, texts)
+    notes = json.loads(tracker.read_artifact(run_id, NOTES_ARTIFACT) or b"[]")
+    return Evidence(stored_figures(tracker, run_id), pictures, texts, tuple(notes))

@@ -9,7 +9,8 @@ What a model takes follows from its abilities, never from its family:
 | `continues-text` | `prompt`, `n` | `row`, `seed`, `prompt`, `text` |
 
 Every column may be left out. Images are PNG in base64; `row` is the request row that an answer belongs to. The
-parameters (`Parameters`) hold for the whole request. Row i draws from ``seed + i``, so the same request gives the same answer.
+parameters (`Parameters`) hold for the whole request. A row draws from ``seed`` plus the number of answers before it, so the same
+request gives the same answer.
 """
 
 import base64
@@ -51,7 +52,8 @@ class Parameters(Strict):
     seed: int = Field(0, ge=0, lt=2**31)
     steps: int = Field(0, ge=0, le=10_000)
     """Steps of the sampler, where the model has one; 0 takes its own."""
-    temperature: float = Field(1.0, gt=0, le=10)
+    temperature: float = Field(1.0, ge=0, le=10)
+    """0 takes the likeliest token."""
     top_k: int = Field(0, ge=0)
     """Only the k most likely tokens; 0 takes all."""
     top_p: float = Field(1.0, gt=0, le=1)

@@ -8,12 +8,8 @@ from pathlib import Path
 from pydantic import Field
 
 from components.evaluation.protocol import Figure
-from components.models.family import find_family
 from components.params import Strict
-from components.registry.stored import stored_evidence
 from components.report.page import render, write_page
-from components.tracking import ModelVersion, Tracker
-from components.training.spec import RunResult, RunSpec
 
 
 class DatasetEntry(Strict):
@@ -77,59 +73,6 @@ class ModelEntry(Strict):
     def first(self) -> Figure | None:
         """The primary figure, where it was measured."""
         return next((figure for figure in self.figures if figure.name == self.primary), None)
-
-    @classmethod
-    def of_result(cls, spec: RunSpec, result: RunResult, version: ModelVersion | None = None, run_url: str = "") -> "ModelEntry":
-        """The entry of a run that has just ended."""
-        family = find_family(spec.family)
-        return cls(
-            name=spec.model,
-            family=spec.family,
-            size=spec.size,
-            dataset=spec.dataset,
-            data_version=spec.data_version,
-            status=result.status,
-            message=result.message,
-            summary=family.summary,
-            primary=family.primary,
-            figures=result.figures,
-            pictures={name: path.read_bytes() for name, path in result.pictures.items()},
-            texts={name: path.read_text(encoding="utf-8") for name, path in result.texts.items()},
-            notes=result.notes,
-            version=version.ref if version else "",
-            aliases=version.aliases if version else (),
-            run_id=result.mlflow_run_id,
-            run_url=run_url,
-            steps=result.steps,
-            parameters=result.parameters,
-            train_s=result.train_s,
-            evaluate_s=result.evaluate_s,
-            package_s=result.package_s,
-            core_s=result.core_s,
-            peak_memory_bytes=result.peak_memory_bytes,
-        )
-
-    @classmethod
-    def of_version(cls, tracker: Tracker, version: ModelVersion, *, size: str, run_url: str = "") -> "ModelEntry":
-        """The entry of a version that this run reused, from what its own run stored."""
-        family, evidence = find_family(version.tag("family")), stored_evidence(tracker, version.run_id)
-        return cls(
-            name=version.name,
-            family=version.tag("family"),
-            size=size,
-            dataset=version.tag("dataset"),
-            data_version=version.tag("data_version"),
-            status="reused",
-            summary=family.summary,
-            primary=family.primary,
-            figures=evidence.figures,
-            pictures=evidence.pictures,
-            texts=evidence.texts,
-            version=version.ref,
-            aliases=version.aliases,
-            run_id=version.run_id,
-            run_url=run_url,
-        )
 
 
 class RunReport:

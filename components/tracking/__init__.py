@@ -6,6 +6,7 @@ store is SQLite under the project's mlflow/ folder; the variable MLFLOW_TRACKING
 
 from components.tracking.records import (
     FIGURES_ARTIFACT,
+    NOTES_ARTIFACT,
     PICTURES_FOLDER,
     PREFIX,
     PROCESS_TAG,
@@ -20,6 +21,7 @@ from components.tracking.tracker import Tracker
 
 __all__ = [
     "FIGURES_ARTIFACT",
+    "NOTES_ARTIFACT",
     "PICTURES_FOLDER",
     "PREFIX",
     "PROCESS_TAG",

@@ -1,7 +1,7 @@
 """Runs and model versions as plain values, and the names under which a run stores its artifacts.
 
 - ``SPEC_ARTIFACT``: the RunSpec of the run as JSON;
-- ``FIGURES_ARTIFACT``: a JSON list of `Figure` dumps;
+- ``FIGURES_ARTIFACT``: a JSON list of `Figure` dumps; ``NOTES_ARTIFACT``: a JSON list of sentences on what was left out;
 - ``PICTURES_FOLDER``/NAME.png and ``TEXTS_FOLDER``/NAME.txt: the evidence of the final evaluation, drawn from fixed seeds;
 - ``images/``: MLflow's own names for the sample grids of each step, see `Tracker.log_image`.
 """
@@ -11,6 +11,7 @@ from typing import NamedTuple
 from components.params import Strict
 
 FIGURES_ARTIFACT = "evaluation/figures.json"
+NOTES_ARTIFACT = "evaluation/notes.json"
 SPEC_ARTIFACT = "run.json"
 PICTURES_FOLDER = "evaluation/pictures"
 TEXTS_FOLDER = "evaluation/texts"

@@ -140,9 +140,6 @@ class Tracker:
             file.write_bytes(data)
             self._client.log_artifact(run_id, str(file), folder or None)
 
-    def log_folder(self, run_id: str, folder: Path, artifact_path: str) -> None:
-        self._client.log_artifacts(run_id, str(folder), artifact_path)
-
     def log_dataset(self, run_id: str, *, name: str, digest: str, source: str, context: str, profile: Mapping[str, Any]) -> None:
         """Note a dataset as the run's input; ``digest`` is the data version (at most 36 characters, MLflow's limit)."""
         from mlflow.entities import Dataset, DatasetInput, InputTag

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from components.code import code_digest
+from components.evaluation.config import EvaluationConfig
 from components.models.family import TrainingConfig
-from components.training.spec import EvaluationConfig
 
 LIBRARIES = ("torch", "pytorch-lightning", "torchmetrics", "tokenizers", "safetensors", "numpy", "scikit-learn", "mlflow", "dvc", "prefect")
 

@@ -4,6 +4,7 @@ Marker files in ``run_dir`` say which phases are done: `trained.json` (with `wei
 `packaged.json` (with `package/`). Each is written when all that it speaks for is in place.
 """
 
+import os
 import time
 import traceback
 from pathlib import Path
@@ -71,6 +72,7 @@ def main(run_json: Path, *, until_stdin_closes: bool) -> Exit:
     """Do the run that ``run_json`` describes; everything of it is in the files it leaves."""
     stop = StopRequest()
     stop.listen(until_stdin_closes=until_stdin_closes)
+    emit("started", pid=os.getpid())
     spec = RunSpec.model_validate_json(run_json.read_text(encoding="utf-8"))
     try:
         with _alone(spec):

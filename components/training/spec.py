@@ -4,7 +4,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from components.evaluation.config import EvaluationConfig as EvaluationConfig
+from components.evaluation.config import EvaluationConfig
 from components.evaluation.protocol import Figure
 from components.params import Strict
 

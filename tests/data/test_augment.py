@@ -29,7 +29,9 @@ def test_copies_differ_from_their_parent_and_from_each_other_but_not_much(tmp_pa
     project = folder_project(tmp_path, "image", augment={"copies": 2, "noise": 0.02})
     write_images(project, 60)
     run(project)
-    pixels = {row["id"]: np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])), dtype=float) for row in Dataset.open(project, "mine").table("train").to_pylist()}
+    pixels = {
+        row["id"]: np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])), dtype=float) for row in Dataset.open(project, "mine").table("train").to_pylist()
+    }
     copies = [name for name in pixels if "~" in name]
     for name in copies:
         difference = np.abs(pixels[name] - pixels[name.partition("~")[0]]).mean()
@@ -45,7 +47,9 @@ def test_a_shift_moves_the_picture_by_whole_pixels_and_repeats_the_border(tmp_pa
         parent = np.asarray(Image.open(files(project) / row["parent_id"]))
         copy = np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])))
         shifted = [
-            np.pad(parent, [(3, 3), (3, 3), (0, 0)], mode="edge")[3 - down : 19 - down, 3 - across : 19 - across] for down in range(-3, 4) for across in range(-3, 4)
+            np.pad(parent, [(3, 3), (3, 3), (0, 0)], mode="edge")[3 - down : 19 - down, 3 - across : 19 - across]
+            for down in range(-3, 4)
+            for across in range(-3, 4)
         ]
         assert any(np.array_equal(copy, candidate) for candidate in shifted)
 

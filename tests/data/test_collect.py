@@ -1,5 +1,6 @@
 """Collecting: shards are stable, new samples add to them, and the source's mistakes are named."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -111,3 +112,17 @@ def test_a_missing_folder_is_named_with_its_line(tmp_path: Path) -> None:
 def test_an_empty_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no image files \(\.png"):
         run(folder_project(tmp_path, "image"))
+
+
+def test_file_names_that_are_no_utf8_are_read_all_the_same(tmp_path: Path) -> None:
+    project = folder_project(tmp_path, "image")
+    write_images(project, 3)
+    Path(os.fsdecode(os.fsencode(files(project) / "a") + b"/caf\xe9.png")).write_bytes(png(5))
+    run(project, stages=["collect"])
+    assert "a/caf\\xe9.png" in {row["id"] for row in rows(project, stage="collect")}
+
+
+def test_one_folder_called_train_is_a_class_and_not_a_split(tmp_path: Path) -> None:
+    project = folder_project(tmp_path, "image")
+    write_images(project, 60, classes=("train",))
+    assert run(project).class_names == ("train",)

@@ -62,7 +62,7 @@ def test_a_damaged_shard_is_named_when_it_is_read_even_with_its_old_time(copy: P
 
 def test_a_missing_shard_is_named(copy: Project) -> None:
     (stage_folder(copy, "digits", "augment") / "train-00000.parquet").unlink()
-    with pytest.raises(UserError, match="Shard data/augmented/digits/train-00000.parquet is missing"):
+    with pytest.raises(UserError, match=r"Shard data/augmented/digits/train-00000.parquet is missing"):
         Dataset.open(copy, "digits").table("train")
     assert Dataset.open(copy, "digits").table("train", augmented=False).num_rows > 0
 
@@ -75,7 +75,7 @@ def test_an_unknown_dataset_is_answered_with_the_nearest_one(dataset_project: Pr
 def test_a_damaged_manifest_is_an_error_with_the_fix(copy: Project) -> None:
     folder = stage_folder(copy, "digits", "augment")
     (folder / "manifest.json").write_text('{"name": "digits"')
-    with pytest.raises(UserError, match="manifest.json is damaged: delete"):
+    with pytest.raises(UserError, match=r"manifest.json is damaged: delete"):
         Dataset.open(copy, "digits")
 
 

@@ -1,6 +1,7 @@
 """The stages through DVC: what changed runs, what did not costs milliseconds, and by hand gives the same bytes."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,14 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from components.data.__main__ import main
 from components.data.dataset import Dataset, stage_folder
-from components.data.failure import ValidationFailed
-from components.data.publish import current_version
-from components.data.result import read_result
 from components.data.stages import STAGES, probe, run_stage
 from components.errors import UserError
 from components.project import Project
-from tests.conftest import git, make_project, prepare
+from tests.conftest import git, make_project
 from tests.data.workbench import files, folder_project, png, write_images
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -59,8 +58,6 @@ def test_a_change_runs_the_stages_that_depend_on_it_and_no_others(published: Pro
     change(published, "noise: 0.02", "noise: 0.03")
     assert ran(published, "pydocs") == []
     assert ran(published, "digits") == ["augment", "validate"]
-    change(published, "severity: critical", "severity: warning")
-    assert ran(published, "digits") == ["validate"]
     change(published, "rows: 1797", "rows: 1790")
     assert ran(published, "digits", ("collect", "clean")) == ["collect", "clean"]
 
@@ -93,31 +90,18 @@ def test_dvc_repro_by_hand_shows_a_failed_validation_and_fails(tmp_path: Path) -
 def test_new_files_in_a_source_folder_are_seen(tmp_path: Path) -> None:
     project = folder_project(tmp_path, "image")
     write_images(project, 60)
-    prepare(project, "mine")
-    assert ran(project, "mine") == []
+    stages = ("collect", "clean", "augment")
+    assert ran(project, "mine", stages) == list(stages)
+    assert ran(project, "mine", stages) == []
     (files(project) / "a" / "new.png").write_bytes(png(4711))
-    assert ran(project, "mine", ("collect", "clean", "augment")) == ["collect", "clean", "augment"]
-
-
-def test_a_failed_validation_keeps_its_report_and_the_last_good_version(published: Project) -> None:
-    change(published, '"0", "1", "2"', '"1", "2"')
-    with pytest.raises(ValidationFailed, match=r"distinct_values_to_equal_set on column 'label'.*digits-\d+: 0"):
-        ran(published, "digits")
-    result = read_result(published, "digits")
-    assert result is not None
-    assert result.outcome == "failed"
-    version = current_version(published, "digits")
-    assert version is not None
-    assert version.version == "v1"
-    change(published, 'set: ["1", "2"', 'set: ["0", "1", "2"')
-    assert ran(published, "digits") == ["validate"]
+    assert ran(project, "mine", stages) == list(stages)
 
 
 def test_a_stages_own_message_reaches_the_flow(tmp_path: Path) -> None:
     project = folder_project(tmp_path, "image")
     write_images(project, 60)
     (files(project) / "a" / "wide.png").write_bytes(png(99, size=(40, 20)))
-    with pytest.raises(UserError, match="2 different sizes .* set clean.image.size"):
+    with pytest.raises(UserError, match=r"2 different sizes .* set clean.image.size"):
         ran(project, "mine")
 
 
@@ -128,14 +112,19 @@ def test_a_mistake_in_one_dataset_does_not_stop_another(published: Project) -> N
         ran(published, "pydocs")
 
 
-def test_a_full_disk_is_said_to_be_full_and_nothing_is_left_half_done(project: Project) -> None:
+def test_a_full_disk_is_said_to_be_full_and_nothing_is_left_half_done(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    probe(project, "digits")
     folder = stage_folder(project, "digits", "collect")
     folder.mkdir(parents=True)
-    (folder / "raw-00000.parquet.part").symlink_to("/dev/full")  # the kernel's own ENOSPC
-    with pytest.raises(UserError, match=r"The disk of .* is full \(.* MiB free\): make room and run again"):
-        ran(project, "digits", ("collect",))
+    # The kernel's own ENOSPC. Never through DVC: it would copy the endless file that it finds in its output.
+    (folder / "raw-00000.parquet.part").symlink_to("/dev/full")
+    monkeypatch.chdir(project.root)
+    assert main(["collect", "digits"]) == 2
+    assert re.search(r"The disk of .* is full \(.* MiB free\): make room and run again", capfd.readouterr().err)
     assert not (folder / "manifest.json").exists()
-    (folder / "raw-00000.parquet.part").unlink()
+    (folder / "raw-00000.parquet.part").unlink(missing_ok=True)
     assert ran(project, "digits", ("collect",)) == ["collect"]
 
 
@@ -162,7 +151,10 @@ def test_a_second_process_waits_and_says_for_whom_and_the_stage_runs_once(projec
     command = [sys.executable, "-c", code, str(project.root)]
     with project.lock("data", "the test"):
         environment.pop("GENMILL_LOCK_DATA", None)
-        both = [subprocess.Popen(command, env={k: v for k, v in environment.items() if not k.startswith("GENMILL_LOCK")}, stdout=-1, stderr=-1, text=True) for _ in range(2)]
+        both = [
+            subprocess.Popen(command, env={k: v for k, v in environment.items() if not k.startswith("GENMILL_LOCK")}, stdout=-1, stderr=-1, text=True)
+            for _ in range(2)
+        ]
         time.sleep(2)
     answers = [process.communicate(timeout=60) for process in both]
     assert sorted(out.strip() for out, _ in answers) == ["False", "True"], answers

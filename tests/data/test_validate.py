@@ -126,7 +126,12 @@ def test_content_in_two_splits_is_a_leak_that_stops_it(tmp_path: Path) -> None:
     from components.data.modalities import Limits
 
     frame = pd.DataFrame(
-        {"id": ["a", "b", "c", "c~1"], "split": ["train", "test", "validation", "train"], "parent_id": [None, None, None, "c"], "content_sha256": ["x", "x", "y", "z"]}
+        {
+            "id": ["a", "b", "c", "c~1"],
+            "split": ["train", "test", "validation", "train"],
+            "parent_id": [None, None, None, "c"],
+            "content_sha256": ["x", "x", "y", "z"],
+        }
     )
     manifest = Manifest(name="mine", modality="text", stage="augment", shards=())
     broken = {rule.rule: rule for rule in dataset_rules(manifest, frame, SplitConfig(), Limits()) if not rule.success}

@@ -40,6 +40,7 @@ def test_it_is_trained_once_and_leaves_the_random_state_alone(digits: Dataset, c
     assert said == []
 
 
+@pytest.mark.slow
 def test_another_data_version_has_an_extractor_of_its_own(digits: Dataset, cache: Path) -> None:
     own_extractor(digits, cache, ignore)
     said: list[str] = []
@@ -49,6 +50,7 @@ def test_another_data_version_has_an_extractor_of_its_own(digits: Dataset, cache
     assert not list(cache.rglob("*.partial"))
 
 
+@pytest.mark.slow
 def test_without_labels_the_features_still_tell_digits_apart(unlabelled: Dataset, digits: Dataset, cache: Path) -> None:
     extractor = own_extractor(unlabelled, cache, ignore)
     assert extractor.name == f"own-vicreg-{FEATURES}"

@@ -16,8 +16,8 @@ from components.evaluation.config import EvaluationConfig
 from components.evaluation.evaluate import evaluate, require_enough
 from components.evaluation.evidence import Evidence
 from components.evaluation.frechet import frechet_distance, moments
-from components.evaluation.images import LEAST_IMAGES, independent_pixels_bits, inception_score, kernel_distance
-from components.evaluation.protocol import mismatch
+from components.evaluation.images import LEAST_IMAGES, inception_score, independent_pixels_bits, kernel_distance
+from components.evaluation.protocol import Figure, mismatch
 from components.models.capabilities import DataSpec
 from components.models.vae.config import VaeConfig
 from components.models.vae.model import Vae
@@ -32,6 +32,14 @@ def normal(num: int, dim: int, seed: int, scale: float = 1.0) -> Tensor:
 
 def score(model: object, dataset: Dataset, cache: Path, spec: DataSpec = SPEC, **config: object) -> Evidence:
     return evaluate(model, dataset, spec, config=EvaluationConfig(**config), cache=cache, say=lambda _: None)
+
+
+def tiny_vae(**settings: object) -> Vae:
+    return Vae(VaeConfig(**{"width": 8, "latent_dim": 4, "levels": 17, "importance_samples": 2, **settings}), SPEC)
+
+
+def bits_figure(evidence: Evidence) -> Figure:
+    return next(figure for figure in evidence.figures if figure.name == "bits_per_dim")
 
 
 def values(evidence: Evidence) -> dict[str, float]:
@@ -113,8 +121,7 @@ def test_a_collapsed_generator_is_found_out(digits: Dataset, cache: Path) -> Non
 
 
 def test_every_figure_carries_its_protocol(digits: Dataset, cache: Path) -> None:
-    model = Vae(VaeConfig(width=8, latent_dim=4, levels=17, importance_samples=2), SPEC)
-    evidence = score(model, digits, cache)
+    evidence = score(tiny_vae(), digits, cache)
     assert set(values(evidence)) == {"fid_own", "kid_own", "inception_score_own", "bits_per_dim", "reconstruction_psnr", "active_units"}
     for figure in evidence.figures:
         identity = figure.identity
@@ -137,10 +144,7 @@ def test_scoring_twice_gives_the_same_figures(digits: Dataset, cache: Path) -> N
 def test_another_number_of_samples_or_of_levels_does_not_compare(digits: Dataset, cache: Path) -> None:
     few, many = (score(Redraws(digits), digits, cache, num_samples=num).figures[0] for num in (100, 200))
     assert mismatch(few, many) == "num_samples"
-    coarse, fine = (
-        next(f for f in score(Vae(VaeConfig(width=8, latent_dim=2, levels=levels, importance_samples=1), SPEC), digits, cache).figures if f.name == "bits_per_dim")
-        for levels in (17, 256)
-    )
+    coarse, fine = (bits_figure(score(tiny_vae(levels=levels), digits, cache)) for levels in (17, 256))
     assert mismatch(coarse, fine) == "preprocessing"
 
 
@@ -165,9 +169,9 @@ def test_more_samples_than_training_images_leave_out_the_floor_and_say_so(digits
 def test_too_few_samples_or_images_are_refused_with_the_least_number(digits: Dataset, cache: Path) -> None:
     with pytest.raises(UserError, match=f"num_samples is 10 and fid_own needs at least {LEAST_IMAGES}"):
         score(Redraws(digits), digits, cache, num_samples=10)
-    small = altered(digits, shards=[{**shard.model_dump(), "rows": 12} for shard in digits.manifest.shards])
+    shards = [{**shard.model_dump(), "rows": 12 if shard.split == "test" else shard.rows} for shard in digits.manifest.shards]
     with pytest.raises(UserError, match=rf"test split of 'digits' has 12 images and fid_own needs at least {LEAST_IMAGES}"):
-        require_enough(altered(small, shards=[s for s in small.manifest.shards if s.split == "test"] + [s for s in digits.manifest.shards if s.split == "train"]))
+        require_enough(altered(digits, shards=shards))
 
 
 def test_the_model_comes_back_in_the_mode_it_was_in(digits: Dataset, cache: Path) -> None:

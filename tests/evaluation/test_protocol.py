@@ -5,7 +5,7 @@ import pytest
 from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure, Identity, Recorded, mismatch
 
-IDENTITY = Identity(metric="fid_own", num_samples=100, reference_sha256="a" * 64, split="test", extractor="own", extractor_sha256="b" * 64, preprocessing="1x8x8")
+IDENTITY = Identity(metric="fid_own", num_samples=100, reference_sha256="a" * 64, split="test", extractor="own", extractor_sha256="b" * 64)
 
 
 def figure(**changes: object) -> Figure:

@@ -9,7 +9,10 @@ import pytest
 
 from tests.workshop import GENMILL, clean_environment
 
-VERBS = ("init", "doctor", "env", "run", "plan", "models", "compare", "audit", "sample", "promote", "rollback", "history", "up", "down", "status", "deploy", "trigger")
+VERBS = [
+    "init", "doctor", "env", "run", "plan", "models", "compare", "audit", "sample",
+    "promote", "rollback", "history", "up", "down", "status", "deploy", "trigger",
+]  # fmt: skip
 
 
 def genmill(*args: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -11,6 +11,7 @@ from components.errors import UserError
 from components.models.family import TrainingConfig, family_names, find_family
 from components.params import Block, load
 
+
 def overrides(tmp_path: Path, text: str) -> Block:
     path = tmp_path / "params.yaml"
     path.write_text(text, encoding="utf-8")

@@ -66,6 +66,16 @@ def test_samples_repeat_from_their_seed_and_differ_between_seeds() -> None:
     assert not torch.equal(model.sample_images(4, seed=3), model.sample_images(4, seed=4))
 
 
+def test_drawn_pixels_lie_on_the_levels_and_means_do_not() -> None:
+    drawn = make(draw_pixels=True).sample_images(4, seed=0) * 16
+    assert torch.allclose(drawn, drawn.round(), atol=1e-5)
+    assert len(drawn.unique()) > 5
+    model = make()
+    train(model, stripes(12)[0], 5)
+    smooth = model.sample_images(4, seed=0) * 16
+    assert not torch.allclose(smooth, smooth.round(), atol=1e-2)
+
+
 def test_probabilities_of_all_levels_add_up_to_one() -> None:
     pixels = DiscretisedLogistics(levels=17, mixtures=3)
     output = torch.randn(1, pixels.outputs(1), 1, 1, generator=torch.Generator().manual_seed(0)) * 2

@@ -17,7 +17,7 @@ from components.registry import wire
 from components.registry.loading import Child, LoadedModel, load_package
 from components.registry.package import Package, file_hashes, files_digest
 from components.registry.runtime import build_model, read_spec
-from tests.stores import write_digits_package
+from tests.stores import write_digits_package, write_text_package
 
 REQUEST = [{"label": 3, "n": 2}, {"label": "7"}]
 
@@ -103,7 +103,7 @@ def test_the_same_request_gets_the_same_answer_and_another_seed_another(package:
         first, again, other = (loaded.predict(REQUEST, {"seed": seed}) for seed in (5, 5, 6))
     assert first == again
     assert [answer["row"] for answer in first] == [0, 0, 1]
-    assert [answer["seed"] for answer in first] == [5, 5, 6]
+    assert [answer["seed"] for answer in first] == [5, 5, 7]
     assert [answer["label"] for answer in first] == ["3", "3", "7"]
     assert other[-1]["image"] != first[-1]["image"]
 
@@ -128,6 +128,19 @@ def test_with_other_code_it_runs_its_own_in_a_child_and_answers_the_same(package
         with pytest.raises(wire.BadRequestError, match="asks for 4 draws: ask for at most 3"):
             child.predict([{"n": 4}])
         assert child.predict([{"n": 1}], {"seed": 1})
+
+
+def test_a_text_model_continues_prompts_from_the_packaged_tokenizer(tmp_path: Path) -> None:
+    package = write_text_package(tmp_path / "model")
+    request = [{"prompt": "the quick", "n": 2}, {}]
+    params = {"seed": 5, "max_new_tokens": 6, "temperature": 2}
+    with load_package(package.folder) as loaded:
+        first, again = loaded.predict(request, params), loaded.predict(request, params)
+        with pytest.raises(wire.BadRequestError, match="no request column 'label'"):
+            loaded.predict([{"label": 1}])
+    assert first == again
+    assert [(answer["row"], answer["prompt"]) for answer in first] == [(0, "the quick"), (0, "the quick"), (1, "")]
+    assert len({answer["text"] for answer in first}) == 3
 
 
 @pytest.mark.slow

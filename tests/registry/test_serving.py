@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from components.errors import UserError
+from components.evaluation.evidence import Evidence
 from components.models.family import find_family
 from components.project import Project
 from components.registry import wire
@@ -22,6 +23,7 @@ from components.registry.card import CardCost, CardData, model_card
 from components.registry.loading import load_package
 from components.registry.package import Package
 from components.registry.sampling import sample_registered
+from components.registry.stored import store_evidence, stored_evidence
 from components.tracking import Tracker
 from tests.stores import figure, register, tracker_in
 
@@ -107,6 +109,14 @@ def test_a_bad_request_gets_status_400_and_one_sentence(server: str, request_: d
     assert status == 400
     assert sentence in answer["message"]
     assert "Traceback" not in json.dumps(answer)
+
+
+def test_evidence_is_read_back_as_it_was_stored(tracker: Tracker) -> None:
+    run_id = tracker.start_run("digits", "a-run", {}, {})
+    assert stored_evidence(tracker, run_id) == Evidence()
+    evidence = Evidence((figure(floor=5.0),), {"samples": b"\x89PNG"}, {"samples": "words"}, ("IS is absent: there are no labels.",))
+    store_evidence(tracker, run_id, evidence)
+    assert stored_evidence(tracker, run_id) == evidence
 
 
 def test_samples_of_a_registered_model_are_a_picture_and_repeatable(tracker: Tracker, package: Package, tmp_path: Path) -> None:

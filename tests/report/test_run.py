@@ -7,13 +7,9 @@ from pathlib import Path
 import pytest
 
 from components.errors import UserError
-from components.evaluation.evidence import Evidence
-from components.registry.package import Package
 from components.report.page import duration, number, size, write_page
 from components.report.run import DatasetEntry, ModelEntry, RunReport
-from components.tracking import Tracker
-from components.training.spec import RunResult, RunSpec
-from tests.stores import figure, register
+from tests.stores import figure
 
 PNG = b"\x89PNG\r\n\x1a\nnot really"
 
@@ -131,25 +127,6 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write_page(tmp_path / "file" / "page.html", "")
-
-
-def test_a_result_becomes_an_entry(tmp_path: Path) -> None:
-    (tmp_path / "samples.png").write_bytes(PNG)
-    spec = RunSpec(
-        model="vae-digits", family="vae", size="tiny", seed=0, config={}, dataset="digits", modality="image", data_version="v1", data_sha256="d" * 64,
-        identity="i" * 64, project=tmp_path, run_dir=tmp_path, tracking_uri="", experiment="digits", mlflow_run_id="r" * 32,
-    )  # fmt: skip
-    result = RunResult(status="finished", mlflow_run_id="r" * 32, figures=(figure(),), pictures={"samples": tmp_path / "samples.png"}, steps=10)
-    entry = ModelEntry.of_result(spec, result)
-    assert (entry.primary, entry.pictures, entry.steps) == ("fid_own", {"samples": PNG}, 10)
-    assert entry.first == figure()
-
-
-def test_a_reused_version_becomes_an_entry_from_what_its_run_stored(tracker: Tracker, package: Package) -> None:
-    version = register(tracker, package, evidence=Evidence((figure(),), {"samples": PNG}, {"samples": "text"}))
-    entry = ModelEntry.of_version(tracker, version, size="tiny")
-    assert (entry.status, entry.family, entry.figures) == ("reused", "vae", (figure(),))
-    assert (entry.pictures, entry.texts, entry.version) == ({"samples": PNG}, {"samples": "text"}, "vae-digits/1")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Small real runs: the embedded datasets, a network of a few thousand weights, and a real MLflow store."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,15 +7,16 @@ from typing import Any
 import pytest
 
 from components.data.dataset import Dataset
+from components.evaluation.config import EvaluationConfig
 from components.models.family import find_family
 from components.params import Block
 from components.project import Project
 from components.tracking import Tracker
 from components.training.identity import run_identity
-from components.training.spec import EvaluationConfig, RunSpec
+from components.training.spec import RunSpec
 
 SMALL_GPT = {
-    "max_steps": 10, "batch_size": 4, "vocab_size": 300, "context_length": 16, "num_layers": 1, "num_heads": 1, "width": 16, "dropout": 0.2,
+    "max_steps": 10, "batch_size": 4, "vocab_size": 300, "context_length": 32, "num_layers": 1, "num_heads": 1, "width": 16, "dropout": 0.2,
     "warmup_steps": 2, "ema_decay": 0.9, "sample_every": 1000, "validate_every": 4, "checkpoint_every": 4, "keep": "last",
 }  # fmt: skip
 SMALL_VAE = {
@@ -33,7 +33,7 @@ def workplace(dataset_project: Project, tmp_path_factory: pytest.TempPathFactory
     root = tmp_path_factory.mktemp("training")
     (root / "params.yaml").write_text(dataset_project.params.read_text())
     (root / "dvc.yaml").touch()
-    os.symlink(dataset_project.data, root / "data")
+    (root / "data").symlink_to(dataset_project.data)
     return Project(root)
 
 

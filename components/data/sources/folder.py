@@ -4,6 +4,7 @@ Where the folders at the top are named train, validation and test, they are the 
 """
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -30,18 +31,18 @@ def check(config: Config, modality: str, root: Path) -> None:
     folder = _folder(config, root)
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}: give source.path a folder that exists.")
-    if not _files(folder, modality):
+    if next(_walk(folder, modality), None) is None:
         raise UserError(f"{folder} holds no {modality} files ({', '.join(_SUFFIXES[modality])}): put some there or mend source.path.")
 
 
 def fingerprint(config: Config, modality: str, root: Path) -> dict[str, Any]:
     """Names, sizes and times of every file: seen without reading one."""
-    folder, digest, num_bytes = _folder(config, root), hashlib.sha256(), 0
-    files = _files(folder, modality)
-    for path in files:
+    digest, num_bytes = hashlib.sha256(), 0
+    files = _files(_folder(config, root), modality)
+    for name, path in files:
         status = path.stat()
         num_bytes += status.st_size
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return {"sha256": digest.hexdigest(), "files": len(files), "bytes": num_bytes}
 
 
@@ -53,15 +54,14 @@ def class_names(config: Config, modality: str, root: Path) -> tuple[str, ...]:
     if modality != "image" or config.labels == "none":
         return ()
     folder = _folder(config, root)
-    places = [_place(path.relative_to(folder).as_posix(), _has_splits(folder)) for path in _files(folder, modality)]
-    return tuple(sorted({label for _, label in places if label}))
+    has_splits = _has_splits(folder)
+    return tuple(sorted({label for name, _ in _files(folder, modality) if (label := _place(name, has_splits)[1])}))
 
 
 def read(config: Config, modality: str, root: Path) -> Iterator[RawRow]:
     folder = _folder(config, root)
     has_splits, labelled = _has_splits(folder), config.labels == "folders"
-    for path in _files(folder, modality):
-        name = path.relative_to(folder).as_posix()
+    for name, path in _files(folder, modality):
         split, label = _place(name, has_splits)
         fields: dict[str, Any]
         if modality == "image":
@@ -75,19 +75,30 @@ def _folder(config: Config, root: Path) -> Path:
     return root / Path(config.path).expanduser()
 
 
-def _files(folder: Path, modality: str) -> list[Path]:
-    """Visible files of the modality, sorted by their relative names."""
-    found = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in _SUFFIXES[modality] and path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+def _files(folder: Path, modality: str) -> list[tuple[str, Path]]:
+    """(relative name, path) of every visible file of the modality, sorted by name."""
+    return sorted(_walk(folder, modality))
+
+
+def _walk(folder: Path, modality: str) -> Iterator[tuple[str, Path]]:
+    for at, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        here = os.path.relpath(at, folder)
+        for name in names:
+            if name.lower().endswith(_SUFFIXES[modality]) and not name.startswith("."):
+                path = Path(at, name)
+                if path.is_file():
+                    yield _text(name if here == "." else f"{here}/{name}"), path
+
+
+def _text(name: str) -> str:
+    """The name as text, also where the file system holds bytes that are no UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _has_splits(folder: Path) -> bool:
     tops = {path.name.lower() for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    return "train" in tops and tops <= set(_SPLIT_NAMES)
+    return "train" in tops and len(tops) > 1 and tops <= set(_SPLIT_NAMES)  # a lone folder `train` may hold pictures of trains
 
 
 def _place(name: str, has_splits: bool) -> tuple[str | None, str | None]:

@@ -56,6 +56,7 @@ FAMILY = Family(
     config=GptConfig,
     model="components.models.gpt.model:Gpt",
     modality=("text",),
+    cost_per_step=4.0,
     primary="bits_per_byte",
     goal="min",
     guards=("copy_rate",),

@@ -8,7 +8,7 @@ from components.models.family import Family, TrainingConfig
 class VaeConfig(TrainingConfig):
     """Defaults are size `tiny`: 8x8 digits within a minute on two CPU cores."""
 
-    max_steps: int = 2500
+    max_steps: int = 1200
     batch_size: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
@@ -31,18 +31,20 @@ class VaeConfig(TrainingConfig):
     different levels do not compare."""
     mixtures: int = Field(1, ge=1)
     """Logistics per pixel and channel: 1 gives the smoothest pictures, more give the better likelihood."""
-    kl_warmup_steps: int = Field(500, ge=0)
+    kl_warmup_steps: int = Field(300, ge=0)
     """Steps over which the weight of the KL term grows from 0 to ``kl_weight``."""
     kl_weight: float = Field(1.0, gt=0)
     """Weight of the KL term after the warm-up; 1 is the bound on the likelihood."""
     free_nats: float = Field(0.0, ge=0)
     """KL per latent unit (batch mean, nats) below which a unit costs nothing: keeps units from dying early."""
 
-    prior_components: int = Field(2, ge=1)
+    prior_components: int = Field(3, ge=1)
     """Gaussians that the prior fitted after training has, for each class where there are labels, else ten times as many."""
     prior_draws: int = Field(8, ge=1)
     """Latents drawn from the posterior of each training image to fit the prior."""
-    importance_samples: int = Field(64, ge=1)
+    draw_pixels: bool = False
+    """Whether samples are drawn from the pixels' distribution (with its noise) rather than being its mean."""
+    importance_samples: int = Field(32, ge=1)
     """Latents per image in the importance-weighted bound of bits per dimension; more tighten it."""
 
 
@@ -50,6 +52,7 @@ FAMILY = Family(
     config=VaeConfig,
     model="components.models.vae.model:Vae",
     modality=("image",),
+    cost_per_step=1.0,
     primary="fid_own",
     goal="min",
     guards=("bits_per_dim", "active_units"),
@@ -94,5 +97,5 @@ FAMILY = Family(
     },
     summary="samples, reconstructs and embeds images; bounds their likelihood",
     intended_use="Drawing small images like those of the training data, embedding them, and telling how likely an image is.",
-    limits="Samples are smoother than real images (the decoder's mean is drawn); a single latent vector suits images up to 64x64.",
+    limits="Samples are smoother than real images (they are the decoder's mean); a single latent vector suits images up to 64x64.",
 )

@@ -3,8 +3,6 @@
 Salimans et al. 2017, "PixelCNN++", section 2.1; here the channels are independent given the latent.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -53,13 +51,6 @@ class DiscretisedLogistics:
         uniform = torch.rand(chosen.shape, generator=generator).to(output.device).clamp(1e-6, 1 - 1e-6)
         x = means.gather(2, chosen) + log_scales.gather(2, chosen).exp() * torch.logit(uniform)
         return (((x.squeeze(2).clamp(-1, 1) + 1) / 2 * (self.levels - 1)).round()) / (self.levels - 1)
-
-    def initial_nats(self, level: int) -> float:
-        """Negative log probability of grey ``level`` under a new decoder (all outputs zero)."""
-        x, half, inverse = level / (self.levels - 1) * 2 - 1, 1 / (self.levels - 1), math.exp(-INITIAL_LOG_SCALE)
-        below = 1.0 if level == self.levels - 1 else 1 / (1 + math.exp(-(x + half) * inverse))
-        above = 0.0 if level == 0 else 1 / (1 + math.exp(-(x - half) * inverse))
-        return -math.log(below - above)
 
     def _parameters(self, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log weights, centres and log scales, each [N, C, mixtures, H, W], pixels in [-1, 1]."""

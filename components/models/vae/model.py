@@ -102,7 +102,10 @@ class Vae(pl.LightningModule):
 
     # -- capabilities --------------------------------------------------------------------------------------------
 
-    sampler = "decoder mean"
+    @property
+    def sampler(self) -> str:
+        """How samples come about, for the record of a figure."""
+        return "decoder draw" if self.config.draw_pixels else "decoder mean"
 
     @property
     def conditional(self) -> bool:
@@ -111,9 +114,12 @@ class Vae(pl.LightningModule):
 
     @torch.no_grad()
     def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, steps: int | None = None) -> Tensor:
-        """The decoder's mean for ``num`` draws of the prior, [num, C, S, S] in [0, 1]; ``steps`` means nothing here."""
-        latents = self.prior.draw(num, torch.Generator().manual_seed(seed), labels)
-        return torch.cat([self.decode(chunk) for chunk in latents.split(CHUNK)])
+        """Decoded draws of the prior, [num, C, S, S] in [0, 1]; ``labels`` [num] count once `finish` has seen labels, ``steps`` never."""
+        generator = torch.Generator().manual_seed(seed)
+        chunks = self.prior.draw(num, generator, labels).split(CHUNK)
+        if self.config.draw_pixels:
+            return torch.cat([self.pixels.draw(self.decoder(chunk), generator) for chunk in chunks])
+        return torch.cat([self.decode(chunk) for chunk in chunks])
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

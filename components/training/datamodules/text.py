@@ -17,6 +17,8 @@ from components.training.datamodules import Batch, EpochOrder, epoch_generator
 
 END_OF_TEXT = "<|endoftext|>"
 """Token 0, which the tokenizer puts before every text."""
+UNTRAINED_TOKENS = 8192
+"""Tokens per batch where no gradient is taken."""
 
 
 class TextConfig(Protocol):
@@ -100,7 +102,7 @@ class TextBatches:
         if length < 1:
             return
         starts = torch.arange(0, len(stream) - length, length)
-        for chunk in starts.split(self.batch_size):
+        for chunk in starts.split(max(1, UNTRAINED_TOKENS // length)):
             yield {"tokens": stream[chunk[:, None] + torch.arange(length + 1)]}
 
 

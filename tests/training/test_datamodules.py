@@ -1,0 +1,155 @@
+"""Batches: complete, repeatable, and of the right shape."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pyarrow as pa
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from components.data.dataset import Dataset
+from components.errors import UserError
+from components.models.family import TrainingConfig
+from components.models.gpt.config import GptConfig
+from components.project import Project
+from components.training import datamodules
+from components.training.datamodules import EpochOrder, StepLoader
+from components.training.datamodules.text import documents, train_tokenizer
+
+TEXT = GptConfig(vocab_size=300, context_length=32, batch_size=4)
+IMAGE = TrainingConfig(batch_size=16)
+ODD_TEXT = "naïve Ωmega — 你好 👩‍🚀\ttabs\n\n  indents \x00\x7f"
+
+
+class Rows:
+    """A dataset of texts at hand, with the methods that a data module uses."""
+
+    name, modality, class_names = "rows", "text", ()
+
+    def __init__(self, train: list[str]) -> None:
+        self.texts = {"train": train, "validation": train[:1], "test": train[:1]}
+        self.manifest = SimpleNamespace(sha256="0" * 64)
+
+    def table(self, split: str, columns: list[str] | None = None, augmented: bool = True) -> pa.Table:
+        return pa.table({"text": self.texts[split]})
+
+
+@pytest.fixture(scope="module")
+def digits(dataset_project: Project) -> Dataset:
+    return Dataset.open(dataset_project, "digits")
+
+
+@pytest.fixture(scope="module")
+def pydocs(dataset_project: Project) -> Dataset:
+    return Dataset.open(dataset_project, "pydocs")
+
+
+def prepared(dataset: Any, config: TrainingConfig, cache: Path, seed: int = 0) -> Any:
+    return datamodules.prepare(dataset, config, datamodules.describe(dataset, config, cache), seed)
+
+
+@pytest.mark.parametrize("name", ["digits", "pydocs"])
+def test_a_batch_is_a_function_of_the_seed_and_the_step_alone(name: str, dataset_project: Project, tmp_path: Path) -> None:
+    dataset, config = Dataset.open(dataset_project, name), IMAGE if name == "digits" else TEXT
+    first, second = prepared(dataset, config, tmp_path), prepared(dataset, config, tmp_path)
+    for step in range(200):
+        first.train(step)
+    for step in (150, 0, 199):
+        ours, theirs = first.train(step), second.train(step)
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    other = prepared(dataset, config, tmp_path, seed=1).train(0)
+    key = next(iter(other))
+    assert not torch.equal(other[key], first.train(0)[key])
+
+
+def test_every_row_is_drawn_once_per_epoch_in_ever_new_orders() -> None:
+    order = EpochOrder(10, seed=0)
+    draws = [draw for step in range(5) for draw in order.draws(step, 4)]
+    epochs = [[row for epoch, row in draws if epoch == number] for number in (0, 1)]
+    assert all(sorted(rows) == list(range(10)) for rows in epochs)
+    assert epochs[0] != epochs[1]
+
+
+def test_a_batch_larger_than_the_data_goes_through_it_several_times() -> None:
+    assert sorted(row for _, row in EpochOrder(3, seed=0).draws(2, 9)) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_the_loader_starts_in_the_middle_and_counts_from_the_beginning(digits: Dataset, tmp_path: Path) -> None:
+    batches = prepared(digits, IMAGE, tmp_path)
+    loader = StepLoader(batches, start=3, stop=5)
+    assert len(loader) == 5
+    drawn = list(loader)
+    assert len(drawn) == 2
+    assert torch.equal(drawn[0]["image"], batches.train(3)["image"])
+
+
+def test_images_are_floats_in_the_unit_interval_with_labels(digits: Dataset, tmp_path: Path) -> None:
+    spec = datamodules.describe(digits, IMAGE, tmp_path)
+    assert (spec.channels, spec.image_size, spec.class_names) == (1, 8, tuple("0123456789"))
+    batch = prepared(digits, IMAGE, tmp_path).train(0)
+    assert batch["image"].shape == (16, 1, 8, 8)
+    assert batch["image"].dtype == torch.float32
+    assert batch["image"].min() >= 0
+    assert 0.5 < batch["image"].max() <= 1
+    assert batch["label"].dtype == torch.int64
+
+
+def test_originals_are_each_training_row_once_without_augmented_ones(digits: Dataset, tmp_path: Path) -> None:
+    batches = prepared(digits, IMAGE, tmp_path)
+    rows = [image for batch in batches.originals() for image in batch["image"]]
+    assert len(rows) == digits.table("train", augmented=False).num_rows < digits.table("train").num_rows
+    assert sum(len(batch["image"]) for batch in batches.validation()) == digits.table("validation").num_rows
+
+
+def test_text_windows_are_pieces_of_the_training_text(pydocs: Dataset, tmp_path: Path) -> None:
+    spec = datamodules.describe(pydocs, TEXT, tmp_path)
+    tokens = prepared(pydocs, TEXT, tmp_path).train(7)["tokens"]
+    assert tokens.shape == (4, 33)
+    assert tokens.dtype == torch.int64
+    tokenizer, everything = Tokenizer.from_str(spec.tokenizer), documents(pydocs, "train", augmented=True)
+    for window in tokens.tolist():
+        pieces = tokenizer.decode(window, skip_special_tokens=False).split("<|endoftext|>")
+        assert all(any(piece in text for text in everything) for piece in pieces)
+
+
+def test_an_epoch_of_text_leaves_out_less_than_two_windows(tmp_path: Path) -> None:
+    config = GptConfig(vocab_size=257, context_length=8, batch_size=1)
+    batches = prepared(Rows(["abcdefghij" * 20]), config, tmp_path)
+    num = batches._order.size
+    starts = {tuple(batches.train(step)["tokens"][0].tolist()) for step in range(num)}
+    assert num == 200 // 8 - 1
+    assert len(starts) > 1
+
+
+def test_the_tokenizer_gives_any_text_back(pydocs: Dataset) -> None:
+    tokenizer = train_tokenizer(documents(pydocs, "train", augmented=False), 400)
+    assert tokenizer.decode(tokenizer.encode(ODD_TEXT).ids) == ODD_TEXT
+    assert tokenizer.encode("x").ids[0] == tokenizer.token_to_id("<|endoftext|>") == 0
+    assert tokenizer.get_vocab_size() == 400
+
+
+def test_the_same_text_makes_the_same_tokenizer_and_only_the_training_split_counts(pydocs: Dataset, tmp_path: Path) -> None:
+    first, second = (datamodules.describe(pydocs, TEXT, tmp_path / name) for name in ("a", "b"))
+    assert first == second
+    rows = Rows(["the cat sat on the mat " * 5])
+    rows.texts["test"] = rows.texts["validation"] = ["zzzz zzzz " * 500]
+    made = Tokenizer.from_str(datamodules.describe(cast(Dataset, rows), TEXT, tmp_path / "c").tokenizer)
+    assert not any("zz" in token for token in made.get_vocab())
+
+
+def test_the_tokenizer_is_trained_once_per_data_version_and_size(pydocs: Dataset, tmp_path: Path) -> None:
+    datamodules.describe(pydocs, TEXT, tmp_path)
+    file = next((tmp_path / "tokenizers").iterdir())
+    written = file.stat().st_mtime_ns
+    datamodules.describe(pydocs, TEXT, tmp_path)
+    assert file.stat().st_mtime_ns == written
+    datamodules.describe(pydocs, TEXT.model_copy(update={"vocab_size": 310}), tmp_path)
+    assert len(list((tmp_path / "tokenizers").iterdir())) == 2
+
+
+def test_too_little_text_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has \d+ tokens to train on, too few for windows of 32: add text, or set context_length below \d+\.$"):
+        prepared(Rows(["short"]), TEXT, tmp_path)

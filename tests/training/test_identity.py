@@ -1,0 +1,40 @@
+"""A run's identity changes with what its result depends on, and with nothing else."""
+
+import pytest
+
+from components.evaluation.config import EvaluationConfig
+from components.models.gpt.config import GptConfig
+from components.training.identity import code_of, library_versions, params_sha256, run_identity
+
+SAME = {
+    "family": "gpt", "config": GptConfig(), "size": "tiny", "seed": 0, "evaluation": EvaluationConfig(), "modality": "text", "data_sha256": "a" * 64,
+}  # fmt: skip
+
+
+def test_is_the_same_for_the_same_run() -> None:
+    assert run_identity(**{**SAME, "config": GptConfig(), "evaluation": EvaluationConfig()}) == run_identity(**SAME)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": GptConfig(dropout=0.11)},
+        {"seed": 1},
+        {"size": "small"},
+        {"evaluation": EvaluationConfig(seed=1)},
+        {"data_sha256": "b" * 64},
+        {"precision": "bf16-mixed"},
+        {"family": "vae", "modality": "image"},
+    ],
+)
+def test_changes_with_each_thing_that_counts(change: dict[str, object]) -> None:
+    assert run_identity(**{**SAME, **change}) != run_identity(**SAME)  # type: ignore[arg-type]
+
+
+def test_code_and_params_have_digests_of_their_own() -> None:
+    assert code_of("gpt", "text") != code_of("vae", "image")
+    assert params_sha256(GptConfig(), 0, EvaluationConfig()) != params_sha256(GptConfig(), 1, EvaluationConfig())
+
+
+def test_names_the_libraries_that_matter() -> None:
+    assert library_versions()["torch"].startswith("2.13.0")
