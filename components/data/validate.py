@@ -4,6 +4,7 @@ The page and the JSON are written first; then a critical failure ends the stage 
 DVC does not record the stage as done and tries it again next time, and because its output is persistent the report stays.
 """
 
+import os
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,8 @@ def metadata_table(project: Project, manifest: Manifest, modality: Modality) -> 
 
 def _judge(frame: "pd.DataFrame", built_in: Sequence[Rule], user: Sequence[Rule], block: Block) -> list[RuleResult]:
     """Every rule against the table, in order."""
+    # Read when it is imported; by hand (`dvc repro`) nobody else has set it.
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     with warnings.catch_warnings():
         # Importing it warns of its own use of a deprecated module; nothing there is ours to mend.
         warnings.simplefilter("ignore", DeprecationWarning)

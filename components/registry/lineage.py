@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import computed_field
+
 from components import git
 from components.data.publish import DataVersion, find_version, read_published
 from components.data.verify import verify as verify_data
@@ -40,6 +42,7 @@ class AuditReport(Strict):
     version: str
     rows: tuple[AuditRow, ...]
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
         return all(row.ok for row in self.rows)

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import computed_field
+
 from components.errors import UserError
 from components.params import Block, Strict
 from components.project import Project
@@ -32,6 +34,7 @@ class PromotionResult(Strict):
     message: str
     """One sentence for the user."""
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
         """Whether the gates were passed."""
