@@ -1,6 +1,7 @@
 """`genmill`: assemble the verbs, and turn every error into the right sentence and exit code."""
 
 import errno
+import shlex
 import sys
 
 import typer
@@ -36,7 +37,7 @@ def main() -> None:
             raise
         sys.exit(_tell(f"The disk is full ({error.filename or 'no space left'}): free some space and run the same command again; nothing is lost.", None))
     except KeyboardInterrupt:
-        print("\ngenmill: interrupted; run the same command again to go on from the last checkpoint.", file=sys.stderr)
+        _tell("Interrupted; what was finished is kept.", shlex.join(["genmill", *sys.argv[1:]]))
         sys.exit(EXIT_INTERRUPTED)
 
 

@@ -72,7 +72,7 @@ def plan(
     chosen = catalog.choose(models or [], everything=everything, dataset=dataset)
     from components.data import stages
     from components.data.pending import pending
-    from components.data.publish import current_version
+    from components.data.publish import prepared_version
     from components.tracking import Tracker
     from genmill.console import print_json, print_table
     from pipelines.plan import plan_model
@@ -83,11 +83,11 @@ def plan(
     for name in dict.fromkeys(entry.block.dataset for entry in chosen):
         stages.probe(where, name)
         work = pending(where, name)
-        if work or current_version(where, name) is None:
+        if work or prepared_version(where, name) is None:
             stale.add(name)
         rows.append((f"data {name}", "prepare" if name in stale else "reuse", "; ".join(f"{stage}: {why}" for stage, why in work.items()) or "up to date"))
     for entry in chosen:
-        version = current_version(where, entry.block.dataset)
+        version = prepared_version(where, entry.block.dataset)
         if version is None or entry.block.dataset in stale:
             rows.append((entry.name, "train", "once its data is prepared, unless that changes nothing" if version else "never trained"))
         else:

@@ -10,11 +10,11 @@ from pydantic import Field
 from components import params
 from components.data.config import DatasetConfig, load_datasets
 from components.errors import UserError, nearest
+from components.evaluation.config import EvaluationConfig
 from components.models.family import Family, Size, TrainingConfig, find_family
 from components.params import Block, Strict
 from components.project import Project
 from components.registry.gates import load_gates
-from components.training.spec import EvaluationConfig
 
 TOP_LEVEL = ("datasets", "models", "run", "schedules", "servers")
 SIZES = ("tiny", "small", "base")
