@@ -30,6 +30,10 @@ def model_entry(project: Project, tracker: Tracker, outcome: ModelOutcome) -> Mo
     server = find_server(project, "mlflow")
     run = tracker.get_run(outcome.run_id) if outcome.run_id else None
     evidence = stored_evidence(tracker, outcome.run_id) if run else None
+
+    def cost(tag: str) -> float:
+        return float(run.tag(tag) or 0) if run else 0.0
+
     return ModelEntry(
         name=outcome.model,
         family=outcome.family,
@@ -49,6 +53,10 @@ def model_entry(project: Project, tracker: Tracker, outcome: ModelOutcome) -> Mo
         run_url=tracker.run_url(outcome.run_id, server.url if server else None) if run else "",
         train_s=outcome.train_s,
         evaluate_s=outcome.evaluate_s,
+        package_s=cost("package_s"),
+        core_s=cost("core_s"),
+        peak_memory_bytes=int(cost("peak_memory_bytes")),
+        parameters=int(cost("parameters")),
     )
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_model, save_model
 
 from components.data.dataset import Dataset
 from components.errors import UserError
-from components.evaluation.evaluate import evaluate
+from components.evaluation.evaluate import evaluate, require_enough
 from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure
 from components.models.capabilities import DataSpec
@@ -123,6 +123,7 @@ class Run:
         self.dataset = Dataset.open(self.project, spec.dataset)
         if self.dataset.manifest.sha256 != spec.data_sha256:
             raise UserError(f"Dataset {spec.dataset!r} has changed since {spec.data_version} was published: run the command again, it publishes first.")
+        require_enough(self.dataset)
         self.data_spec: DataSpec = datamodules.describe(self.dataset, self.config, self.project.cache)
 
     def result(self) -> RunResult:

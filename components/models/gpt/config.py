@@ -1,5 +1,7 @@
 """The settings of the language model."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from components.models.family import Family, TrainingConfig
@@ -28,17 +30,20 @@ class GptConfig(TrainingConfig):
     validate_every: int = Field(150, ge=1)
     checkpoint_every: int = Field(150, ge=1)
 
+    keep: Literal["last", "best"] = "best"
+    """On little text the model begins to learn it by heart: the weights of the lowest validation loss are kept."""
+
     vocab_size: int = Field(1024, ge=257)
     """Entries of the byte-pair vocabulary, which is trained on the training split: 256 bytes, the end-of-text mark, and merges."""
     context_length: int = Field(128, ge=2)
     """Tokens that the model can look back on."""
     num_layers: int = Field(4, ge=1)
-    num_heads: int = Field(3, ge=1)
-    width: int = Field(192, ge=4)
+    num_heads: int = Field(4, ge=1)
+    width: int = Field(128, ge=4)
     """Length of a token's vector; a multiple of twice ``num_heads``, because rotary positions turn pairs."""
     mlp_ratio: int = Field(4, ge=1)
     """Width of a block's hidden layer as a multiple of ``width``."""
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
     """Share of the values dropped behind the embedding, behind each block's two branches, and before the output layer."""
     logit_softcap: float = Field(15.0, ge=0)
     """Logits are squeezed smoothly into plus and minus this; 0 turns it off."""
