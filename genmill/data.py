@@ -139,5 +139,3 @@ def _flat(details: dict[str, object], at: str = "") -> list[tuple[str, object]]:
         else:
             rows.append((f"{at}{key}", ", ".join(map(str, value)) if isinstance(value, list) else value))
     return rows
-
-

@@ -132,5 +132,3 @@ def _row(outcome: "ModelOutcome") -> tuple[Any, ...]:
         outcome.model, outcome.version, outcome.status, f"{outcome.dataset} {outcome.data_version}", shown or outcome.message,
         human_seconds(outcome.train_s), human_seconds(outcome.evaluate_s),
     )  # fmt: skip
-
-

@@ -154,8 +154,8 @@ def _cut(row: Mapping[str, Any], split: SplitConfig, modality: Modality) -> Iter
     elif split.method == "hash":
         yield {**row, "split": None}
     else:
-        for part, block in modality.blocks(row, split.fractions).items():
-            yield {**block, "split": part}
+        for block in modality.blocks(row, split.block_chars):
+            yield {**block, "split": None}
 
 
 def _dealer(name: str, split: SplitConfig, verdicts: Sequence[Sequence[Verdict]]) -> Dealer:

@@ -24,12 +24,14 @@ class SplitConfig(Strict):
 
     method: Literal["hash", "given", "blocks"] = "hash"
     """`hash` of the id of the group's first member; `given` by the source, where `validation` is the share of train that becomes
-    validation when the source has none; `blocks`: each long document cut in three."""
+    validation when the source has none; `blocks`: long documents are cut into contiguous blocks, which are dealt by hash."""
     train: float = Field(0.8, gt=0, le=1)
     validation: float = Field(0.1, ge=0, lt=1)
     test: float = Field(0.1, ge=0, lt=1)
     seed: int = 0
     """Another seed is another draw: for small datasets whose shares came out uneven."""
+    block_chars: int = Field(2000, ge=1)
+    """Longest block of method `blocks`, in characters."""
 
     @model_validator(mode="after")
     def _sum_is_one(self) -> "SplitConfig":

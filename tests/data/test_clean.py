@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from components.data.dataset import stage_folder
+from components.data.modalities import find_modality
 from components.errors import UserError
 from tests.data.workbench import files, folder_project, png, quarantine, rows, run, set_params, shard_bytes, write_images
 
@@ -238,13 +239,22 @@ def test_a_document_of_nothing_but_known_paragraphs_is_a_duplicate(tmp_path: Pat
 
 
 def test_one_long_document_is_cut_into_contiguous_blocks(tmp_path: Path) -> None:
-    project = folder_project(tmp_path, "text", split={"method": "blocks"})
+    project = folder_project(tmp_path, "text", split={"method": "blocks", "block_chars": 200})
     lines = [f"Line {index} of the play." for index in range(1000)]
     write_texts(files(project), {"play": "\n".join(lines)})
     run(project)
-    found = {row["split"]: row["text"] for row in rows(project)}
-    assert [*found["train"].splitlines(), *found["validation"].splitlines(), *found["test"].splitlines()] == lines
-    assert 780 <= len(found["train"].splitlines()) <= 820
+    found = sorted(rows(project), key=lambda row: int(row["id"].rpartition("#")[2]))
+    assert [line for row in found for line in row["text"].splitlines()] == lines
+    assert {row["split"] for row in found} == {"train", "validation", "test"}
+    assert all(len(row["text"]) <= 200 for row in found)
+
+
+def test_a_document_that_grows_keeps_its_earlier_blocks(tmp_path: Path) -> None:
+    text = "\n\n".join(f"Paragraph {index} of the play." for index in range(200))
+    row = {"id": "play", "text": text.encode()}
+    longer = {"id": "play", "text": (text + "\n\nA last word.").encode()}
+    before, after = list(find_modality("text").blocks(row, 300)), list(find_modality("text").blocks(longer, 300))
+    assert before[:-1] == after[: len(before) - 1]
 
 
 def test_images_cannot_be_cut_into_blocks_and_the_line_says_so(tmp_path: Path) -> None:

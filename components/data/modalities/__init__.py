@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from components.data.dataset import Split
 from components.errors import UserError, nearest
 from components.params import Block, Strict
 
@@ -94,8 +93,8 @@ class Modality(Protocol):
         """A good raw row's clean columns, without the parts ``drop``."""
         ...
 
-    def blocks(self, row: Mapping[str, Any], fractions: Mapping[Split, float]) -> dict[str, Mapping[str, Any]]:
-        """A raw row cut into contiguous blocks by split; called only where ``CAN_CUT``."""
+    def blocks(self, row: Mapping[str, Any], size: int) -> Iterator[Mapping[str, Any]]:
+        """A raw row cut into contiguous blocks with ids of their own; called only where ``CAN_CUT``."""
         ...
 
     def augment(self, rows: Sequence[Mapping[str, Any]], config: Any) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from components.data.dataset import Split
 from components.data.modalities import Additions, Examined, Limits, Rejection, rng_seed
 from components.params import Block, Strict
 
@@ -163,7 +162,7 @@ def convert(row: Mapping[str, Any], form: tuple[Any, ...], drop: Sequence[int], 
     return {"image": {"bytes": content, "path": path}, "label": label, "caption": row["caption"], "width": width, "height": height, "mode": mode}
 
 
-def blocks(row: Mapping[str, Any], fractions: Mapping[Split, float]) -> dict[str, Mapping[str, Any]]:
+def blocks(row: Mapping[str, Any], size: int) -> Iterator[Mapping[str, Any]]:
     raise AssertionError("CAN_CUT is False")
 
 

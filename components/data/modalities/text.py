@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from components.data.dataset import Split
 from components.data.modalities import Additions, Examined, Limits, Rejection, rng_seed
 from components.params import Block
 
@@ -87,18 +86,28 @@ def convert(row: Mapping[str, Any], form: tuple[Any, ...], drop: Sequence[int], 
     return {"text": text, "title": row["title"], "num_chars": len(text)}
 
 
-def blocks(row: Mapping[str, Any], fractions: Mapping[Split, float]) -> dict[str, Mapping[str, Any]]:
-    """The document cut at the line ends nearest to the fractions, in the order of ``fractions``."""
-    text, start, reached = _decoded(row["text"]), 0, 0.0
-    result: dict[str, Mapping[str, Any]] = {}
-    for split, fraction in fractions.items():
-        reached += fraction
-        wanted = round(reached * len(text))
-        end = len(text) if reached > 0.999999 else (text.rfind("\n", start, wanted) + 1 or wanted)
+def blocks(row: Mapping[str, Any], size: int) -> Iterator[Mapping[str, Any]]:
+    """The document in contiguous blocks of at most ``size`` characters, cut behind paragraphs or, where one is too long, behind lines.
+
+    A document that grows at its end keeps its earlier blocks and their ids.
+    """
+    text, start, index = _decoded(row["text"]), 0, 0
+    while start < len(text):
+        end = _cut_before(text, start, start + size)
         if text[start:end].strip():
-            result[split] = {**row, "id": f"{row['id']}#{split}", "text": text[start:end].encode()}
+            yield {**row, "id": f"{row['id']}#{index}", "text": text[start:end].encode()}
+            index += 1
         start = end
-    return result
+
+
+def _cut_before(text: str, start: int, end: int) -> int:
+    if end >= len(text):
+        return len(text)
+    for sign in ("\n\n", "\n"):
+        found = text.rfind(sign, start, end)
+        if found > start:
+            return found + len(sign)
+    return end
 
 
 def augment(rows: Sequence[Mapping[str, Any]], config: AugmentConfig) -> Iterator[dict[str, Any]]:
