@@ -10,7 +10,7 @@ from components.models.family import Family, TrainingConfig
 class GptConfig(TrainingConfig):
     """Defaults are size `tiny`: a few hundred thousand characters of prose in about a minute on two CPU cores."""
 
-    max_steps: int = Field(600, ge=1)
+    max_steps: int = Field(560, ge=1)
     batch_size: int = Field(16, ge=1)
     """Windows of ``context_length`` tokens per step."""
     learning_rate: float = Field(0.02, gt=0)
@@ -26,9 +26,9 @@ class GptConfig(TrainingConfig):
     """Last share of the steps, in which the learning rates fall linearly to zero."""
     gradient_clip: float = Field(1.0, ge=0)
     ema_decay: float = Field(0.95, ge=0, lt=1)
-    sample_every: int = Field(150, ge=1)
-    validate_every: int = Field(150, ge=1)
-    checkpoint_every: int = Field(150, ge=1)
+    sample_every: int = Field(140, ge=1)
+    validate_every: int = Field(140, ge=1)
+    checkpoint_every: int = Field(140, ge=1)
 
     keep: Literal["last", "best"] = "best"
     """On little text the model begins to learn it by heart: the weights of the lowest validation loss are kept."""
