@@ -27,7 +27,6 @@ class Hardware(Strict):
     threads: int
     workers: int = 0
     """Processes that load data; 0 while everything is held in memory."""
-    compile: bool = False
 
     def apply(self) -> None:
         """Set torch's process-wide switches."""
@@ -51,7 +50,6 @@ def choose(device: str, precision: str, num_parameters: int) -> Hardware:
         precision=_precision(chosen, num_parameters) if precision == "auto" else precision,
         matmul="high" if chosen == "cuda" else "medium",
         threads=usable_cores(),
-        compile=chosen == "cuda" and num_parameters >= BF16_FROM_PARAMETERS,
     )
 
 

@@ -17,7 +17,7 @@ VOCAB = 300
 
 def make(**settings: object) -> Gpt:
     torch.manual_seed(0)
-    config = GptConfig(**{"width": 32, "num_heads": 2, "num_layers": 2, "context_length": 16, "max_steps": 100, "warmup_steps": 5, **settings})
+    config = GptConfig(**{"width": 32, "num_heads": 2, "num_layers": 2, "context_length": 16, "max_steps": 100, "warmup_steps": 5, "dropout": 0.0, **settings})
     model = Gpt(config, DataSpec("text", vocab_size=VOCAB))
     model.log = lambda *arguments, **named: None  # type: ignore[method-assign]
     return model
