@@ -10,6 +10,8 @@ class UserError(Exception):
     ``resume`` is the exact command that goes on from here, where there is one.
     """
 
+    exit_code = 2
+
     def __init__(self, message: str, *, resume: str | None = None) -> None:
         super().__init__(message)
         self.resume = resume

@@ -1,7 +1,6 @@
 """`genmill`: assemble the verbs, and turn every error into the right sentence and exit code."""
 
 import errno
-import shlex
 import sys
 
 import typer
@@ -22,30 +21,25 @@ for group in (setup, run, registry, promotion, services):
     group.add_to(app)
 app.add_typer(data.app, name="data")
 
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
-
 
 def main() -> None:
     """Entry point of the console script."""
     try:
         app()
     except UserError as error:
-        sys.exit(_tell(str(error), error.resume))
+        _tell(str(error), error.resume)
+        sys.exit(error.exit_code)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        sys.exit(_tell(f"The disk is full ({error.filename or 'no space left'}): free some space and run the same command again; nothing is lost.", None))
-    except KeyboardInterrupt:
-        _tell("Interrupted; what was finished is kept.", shlex.join(["genmill", *sys.argv[1:]]))
-        sys.exit(EXIT_INTERRUPTED)
+        _tell(f"The disk is full ({error.filename or 'no space left'}): free some space and run the same command again; nothing is lost.", None)
+        sys.exit(UserError.exit_code)
 
 
-def _tell(message: str, resume: str | None) -> int:
+def _tell(message: str, resume: str | None) -> None:
     print(f"genmill: {message}", file=sys.stderr)
     if resume:
         print(f"go on with: {resume}", file=sys.stderr)
-    return EXIT_USER_ERROR
 
 
 if __name__ == "__main__":

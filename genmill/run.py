@@ -1,5 +1,7 @@
 """Verbs that run the chain: run, plan."""
 
+import shlex
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -47,9 +49,14 @@ def run(
         ensure_servers(where, catalog, listener.say)
         from pipelines.build import build
         from pipelines.console import listening
+        from pipelines.outcomes import RunInterrupted
 
-        with listening(listener):
-            outcomes = build(str(where.root), models or None, size, refresh, everything, dataset)
+        try:
+            with listening(listener):
+                outcomes = build(str(where.root), models or None, size, refresh, everything, dataset)
+        except KeyboardInterrupt:
+            again = shlex.join(["genmill", *sys.argv[1:]])
+            raise RunInterrupted("Interrupted; what was finished, and the last checkpoint, are kept.", resume=again) from None
     _show(where, outcomes, as_json)
     if any(outcome.status == "failed" for outcome in outcomes):
         raise typer.Exit(1)

@@ -49,3 +49,5 @@ class RunFailed(UserError):
 
 class RunInterrupted(UserError):
     """Stopped by Ctrl-C or SIGTERM; ``resume`` goes on from the last checkpoint."""
+
+    exit_code = 130
