@@ -90,6 +90,7 @@ def sample(
     prompt: Annotated[str | None, typer.Option("--prompt", help="Text to continue.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="A class, where the model is conditional.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="The same seed draws the same samples.")] = 0,
+    temperature: Annotated[float, typer.Option("--temperature", help="Of text: below 1 is more careful, above 1 bolder.", min=0.01, max=10.0)] = 0.8,
     out_file: Annotated[Path | None, typer.Option("--out", help="Where the picture or text goes.")] = None,
     project: ProjectOption = None,
 ) -> None:
@@ -102,7 +103,7 @@ def sample(
     from components.tracking import Tracker
     from genmill.console import out
 
-    drawn = sample_registered(where, Tracker.of(where), ref, num=num, prompt=prompt, label=label, seed=seed)
+    drawn = sample_registered(where, Tracker.of(where), ref, num=num, prompt=prompt, label=label, seed=seed, temperature=temperature)
     if drawn.text is not None and out_file is None:
         print(drawn.text)
         return

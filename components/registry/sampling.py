@@ -24,7 +24,7 @@ class Drawn(Strict):
 
 
 def sample_registered(
-    project: Project, tracker: Tracker, ref: str, *, num: int = 16, prompt: str | None = None, label: str | None = None, seed: int = 0
+    project: Project, tracker: Tracker, ref: str, *, num: int = 16, prompt: str | None = None, label: str | None = None, seed: int = 0, temperature: float = 1.0
 ) -> Drawn:
     """Draw ``num`` pictures or texts from the version that ``ref`` means; the same seed draws the same.
 
@@ -33,7 +33,7 @@ def sample_registered(
     """
     version = resolve(tracker, ref)
     with load_package(_package_folder(project, tracker, version)) as model:
-        return _draw(model, version.ref, num=num, given={"prompt": prompt, "label": label}, seed=seed)
+        return _draw(model, version.ref, num=num, given={"prompt": prompt, "label": label}, seed=seed, temperature=temperature)
 
 
 def _package_folder(project: Project, tracker: Tracker, version: ModelVersion) -> Path:
@@ -53,7 +53,7 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _draw(model: LoadedModel, name: str, *, num: int, given: dict[str, str | None], seed: int) -> Drawn:
+def _draw(model: LoadedModel, name: str, *, num: int, given: dict[str, str | None], seed: int, temperature: float) -> Drawn:
     abilities = set(model.spec.abilities)
     if not abilities & {wire.SAMPLES_IMAGES, wire.CONTINUES_TEXT}:
         raise UserError(f"{name} draws neither pictures nor text: it answers requests with {', '.join(sorted(abilities)) or 'nothing'}.")
@@ -61,7 +61,7 @@ def _draw(model: LoadedModel, name: str, *, num: int, given: dict[str, str | Non
     answers: wire.Rows = []
     while len(answers) < num:
         count = min(num - len(answers), wire.MAX_DRAWS)
-        answers += model.predict([{**row, "n": count}], {"seed": seed + len(answers)})
+        answers += model.predict([{**row, "n": count}], {"seed": seed + len(answers), "temperature": temperature})
     if wire.CONTINUES_TEXT in abilities:
         text = "\n\n".join(f"{answer['prompt']}{answer['text']}" for answer in answers)
         return Drawn(text=text, description=f"{num} texts of {name}, seed {seed}")
