@@ -31,7 +31,7 @@ def plan_models(project: str, models: list[str], versions: dict[str, DataVersion
     return [plan_model(tracker, entry, versions[entry.block.dataset], refresh=refresh) for entry in entries]
 
 
-@flow(name="build")
+@flow(name="build", flow_run_name="build")
 def build(
     project: str, models: list[str] | None = None, size: str | None = None, refresh: bool = False, everything: bool = False, dataset: str | None = None
 ) -> list[ModelOutcome]:

@@ -38,6 +38,10 @@ def test_no_dependency_that_replaces_or_breaks_torch_is_pinned() -> None:
     assert not pins & {"torchvision", "torch-fidelity", "lpips", "timm", "open-clip-torch", "clean-fid"}
 
 
+def test_sqlalchemy_stays_below_the_version_that_breaks_prefects_scheduler() -> None:
+    assert tuple(map(int, version("sqlalchemy").split(".")[:2])) < (2, 1)
+
+
 def test_fastapi_stays_below_the_version_that_breaks_prefect() -> None:
     assert tuple(map(int, version("fastapi").split(".")[:2])) < (0, 151)
 

@@ -1,9 +1,12 @@
 """The joined story on two small models: run → reuse → compare → gate → promote → roll back → audit to the raw bytes."""
 
+import json
 import re
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,16 +128,39 @@ def test_a_schedule_is_run_by_the_worker(shop: Workshop) -> None:
     shop.run("up")
     run_id = shop.json("trigger", "nightly")["flow_run_id"]
     assert wait_for_state(shop, run_id, 120) == "COMPLETED"
+
+
+def test_a_cron_schedule_fires_by_itself(shop: Workshop) -> None:
+    shop.edit_params(schedules__nightly={"cron": "* * * * *", "models": ["vae-digits"]})
+    asked_before = {run["id"] for run in deployed_runs(shop)}
+    assert shop.json("deploy") == {"nightly": "updated"}
+    shop.run("up")
+    deadline = time.monotonic() + 150
+    states: set[str] = set()
+    while "COMPLETED" not in states and time.monotonic() < deadline:
+        time.sleep(1)
+        states = {run["state_type"] for run in deployed_runs(shop) if run["auto_scheduled"] and run["id"] not in asked_before}
+    assert "COMPLETED" in states
     shop.edit_params(schedules={})
     assert shop.json("deploy") == {"nightly": "removed"}
 
 
+def deployed_runs(shop: Workshop) -> list[dict[str, Any]]:
+    """The flow runs that belong to a deployment, read from the server's API."""
+    body = json.dumps({"flow_runs": {"deployment_id": {"is_null_": False}}}).encode()
+    request = urllib.request.Request(f"{prefect_address(shop)}/api/flow_runs/filter", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as response:
+        found: list[dict[str, Any]] = json.load(response)
+    return found
+
+
+def prefect_address(shop: Workshop) -> str:
+    return next(row["address"] for row in shop.json("status") if row["name"] == "prefect")
+
+
 def wait_for_state(shop: Workshop, run_id: str, timeout_s: float) -> str:
     """The final state of a flow run, read from the server's API."""
-    import json
-    import urllib.request
-
-    address = next(row["address"] for row in shop.json("status") if row["name"] == "prefect")
+    address = prefect_address(shop)
     deadline = time.monotonic() + timeout_s
     state = "UNKNOWN"
     while time.monotonic() < deadline and state not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
