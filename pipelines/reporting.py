@@ -51,6 +51,7 @@ def model_entry(project: Project, tracker: Tracker, outcome: ModelOutcome) -> Mo
         version=f"{outcome.model}/{outcome.version}" if outcome.version else "",
         run_id=outcome.run_id,
         run_url=tracker.run_url(outcome.run_id, server.url if server else None) if run else "",
+        steps=int(run.params.get("max_steps") or 0) if run else 0,
         train_s=outcome.train_s,
         evaluate_s=outcome.evaluate_s,
         package_s=cost("package_s"),
