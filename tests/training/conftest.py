@@ -28,7 +28,7 @@ MakeSpec = Callable[..., RunSpec]
 
 
 @pytest.fixture(scope="session")
-def workplace(dataset_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def home_project(dataset_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with the prepared datasets and state of its own."""
     root = tmp_path_factory.mktemp("training")
     (root / "params.yaml").write_text(dataset_project.params.read_text())
@@ -38,26 +38,26 @@ def workplace(dataset_project: Project, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
-def tracker(workplace: Project) -> Tracker:
-    return Tracker.of(workplace)
+def tracker(home_project: Project) -> Tracker:
+    return Tracker.of(home_project)
 
 
 @pytest.fixture
-def make_spec(workplace: Project, tmp_path: Path) -> MakeSpec:
+def make_spec(home_project: Project, tmp_path: Path) -> MakeSpec:
     """The spec of a small run of a family, its config changed by keywords; without a run in MLflow."""
 
     def make(family: str = "gpt", **changes: Any) -> RunSpec:
         small = SMALL_GPT if family == "gpt" else SMALL_VAE
-        config = find_family(family).resolve("tiny", Block({**small, **changes}, (), {}, workplace.params))
-        dataset = Dataset.open(workplace, DATASETS[family])
+        config = find_family(family).resolve("tiny", Block({**small, **changes}, (), {}, home_project.params))
+        dataset = Dataset.open(home_project, DATASETS[family])
         evaluation = EvaluationConfig()
         identity = run_identity(
             family=family, config=config, size="tiny", seed=0, evaluation=evaluation, modality=dataset.modality, data_sha256=dataset.manifest.sha256
         )
         return RunSpec(
             model=f"{family}-{dataset.name}", family=family, size="tiny", seed=0, config=config.model_dump(), evaluation=evaluation, dataset=dataset.name,
-            modality=dataset.modality, data_version="v1", data_sha256=dataset.manifest.sha256, identity=identity, project=workplace.root,
-            run_dir=tmp_path / "run", tracking_uri=Tracker.of(workplace).uri, experiment="tests", mlflow_run_id="none", device="cpu",
+            modality=dataset.modality, data_version="v1", data_sha256=dataset.manifest.sha256, identity=identity, project=home_project.root,
+            run_dir=tmp_path / "run", tracking_uri=Tracker.of(home_project).uri, experiment="tests", mlflow_run_id="none", device="cpu",
         )  # fmt: skip
 
     return make
