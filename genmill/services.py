@@ -11,7 +11,6 @@ from genmill.options import JsonOption, ProjectOption, complete_schedule, open_p
 if TYPE_CHECKING:
     from components.project import Project
     from pipelines.catalog import Catalog
-    from pipelines.servers import Server
 
 
 def add_to(app: typer.Typer) -> None:
@@ -49,7 +48,9 @@ def ensure_servers(where: "Project", catalog: "Catalog", say: Callable[[str], No
 
 def running_lines(where: "Project") -> list[str]:
     """What is left running, with its address and the command that stops it."""
-    servers = _running(where)
+    from pipelines.servers import running_servers
+
+    servers = running_servers(where)
     titles = {"prefect": "Prefect UI", "mlflow": "MLflow UI", "worker": "Worker"}
     lines = [f"{titles[name]:<10} {server.url or f'process {server.pid}'}" for name, server in servers.items()]
     if lines:
@@ -99,9 +100,9 @@ def status(project: ProjectOption = None, as_json: JsonOption = False) -> None:
     """
     where = open_project(project)
     from genmill.console import print_json, print_table
-    from pipelines.servers import NAMES, answers
+    from pipelines.servers import NAMES, answers, running_servers
 
-    servers = _running(where)
+    servers = running_servers(where)
     health = {"prefect": "/api/health", "mlflow": "/health"}
     rows = []
     for name in NAMES:
@@ -161,13 +162,6 @@ def trigger(
     out.print(f"Asked for {name}: flow run {run_id}")
     if find_server(where, "worker") is None:
         err.print("No worker runs here yet: start it with `genmill up`.")
-
-
-def _running(where: "Project") -> "dict[str, Server]":
-    from pipelines.servers import NAMES, find_server
-
-    found = {name: find_server(where, name) for name in NAMES}
-    return {name: server for name, server in found.items() if server is not None}
 
 
 def _schedule_cells(catalog: "Catalog", name: str) -> tuple[str, str, str, str]:

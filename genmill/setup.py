@@ -110,11 +110,11 @@ def _project(root: Path) -> list[Check]:
     from components import git
     from components.project import Project
     from pipelines.catalog import load_catalog
-    from pipelines.servers import NAMES, find_server
+    from pipelines.servers import running_servers
 
     where = Project(root)
     catalog = load_catalog(where)
-    running = [name for name in NAMES if find_server(where, name)]
+    running = list(running_servers(where))
     return [
         ("params.yaml", f"{len(catalog.datasets)} datasets, {len(catalog.models)} models", True, ""),
         ("git repository", git.head(root) or "no commits", git.head(root) is not None, "commit once: git add -A && git commit -m 'Start'"),

@@ -9,7 +9,7 @@ from components.registry.stored import stored_evidence
 from components.report.run import DatasetEntry, ModelEntry
 from components.tracking import Tracker
 from pipelines.outcomes import DatasetOutcome, ModelOutcome
-from pipelines.servers import find_server
+from pipelines.servers import find_server, running_servers
 
 
 def dataset_entry(project: Project, outcome: DatasetOutcome) -> DatasetEntry:
@@ -63,5 +63,6 @@ def model_entry(project: Project, tracker: Tracker, outcome: ModelOutcome) -> Mo
 
 def links(project: Project) -> list[tuple[str, str]]:
     """Where to look next: the UIs that run, and the command that stops them."""
-    found = [(title, server.url) for name, title in (("prefect", "Prefect UI"), ("mlflow", "MLflow UI")) if (server := find_server(project, name))]
+    servers = running_servers(project)
+    found = [(title, servers[name].url) for name, title in (("prefect", "Prefect UI"), ("mlflow", "MLflow UI")) if name in servers]
     return [*found, ("Stop them", f"genmill down --project {project.root}")] if found else []

@@ -47,6 +47,12 @@ def find_server(project: Project, name: str) -> Server | None:
     return server if server.alive() else None
 
 
+def running_servers(project: Project) -> dict[str, Server]:
+    """Every server of this project that runs, by name."""
+    found = {name: find_server(project, name) for name in NAMES}
+    return {name: server for name, server in found.items() if server is not None}
+
+
 def start_prefect(project: Project, port: int | None = None) -> Server:
     """Start (or find) the embedded Prefect server; does not wait for it, see `wait_ready`."""
     found = find_server(project, "prefect")
