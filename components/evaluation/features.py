@@ -78,37 +78,37 @@ class Extractor:
         return self.net.logits(features)
 
 
-def read_images(dataset: Dataset, split: Split, augmented: bool = False) -> tuple[Tensor, Tensor | None]:
-    """The images [N, C, S, S] in [0, 1] of ``split`` and their labels [N], None where the dataset has no labels."""
+def read_images(dataset: Dataset, split: Split, size: int | None = None, augmented: bool = False) -> tuple[Tensor, Tensor | None]:
+    """The images [N, C, S, S] in [0, 1] of ``split`` and their labels [N], None where the dataset has no labels; S is ``size`` or the stored one."""
     table = dataset.table(split, columns=["image", "label"], augmented=augmented)
-    images = torch.from_numpy(decode_images(table)).float() / 255
+    images = torch.from_numpy(decode_images(table, size)).float() / 255
     return images, torch.from_numpy(labels_of(table)) if dataset.class_names else None
 
 
-def own_extractor(dataset: Dataset, cache: Path, say: Callable[[str], None]) -> Extractor:
-    """The extractor of this data version: from the cache, or trained now (seconds) and kept there."""
+def own_extractor(dataset: Dataset, cache: Path, say: Callable[[str], None], size: int | None = None) -> Extractor:
+    """The extractor of this data version for images ``size`` pixels wide (default: as they are): from the cache, or trained now (seconds) and kept there."""
     code = code_digest("components.evaluation.features")
-    path = cache / "extractors" / f"{dataset.manifest.sha256}-{code[:16]}.safetensors"
+    path = cache / "extractors" / f"{dataset.manifest.sha256}-{size or 'own'}-{code[:16]}.safetensors"
     if not path.exists():
         kind = "classifier" if len(dataset.class_names) > 1 else "vicreg"
         say(f"training the feature extractor of {dataset.name} ({kind})")
-        _store(path, *_train(dataset, kind))
+        _store(path, *_train(dataset, kind, size))
     return _load(path)
 
 
-def split_features(extractor: Extractor, dataset: Dataset, split: Split, cache: Path) -> Tensor:
+def split_features(extractor: Extractor, dataset: Dataset, split: Split, cache: Path, size: int | None = None) -> Tensor:
     """Features [N, 32] of the original rows of ``split``, kept in the cache."""
     from safetensors.torch import load_file
 
     path = cache / "features" / f"{dataset.manifest.sha256}-{extractor.sha256[:16]}-{split}.safetensors"
     if not path.exists():
-        images, _ = read_images(dataset, split)
+        images, _ = read_images(dataset, split, size)
         _write(path, {"features": extractor.features(images)}, {})
     return load_file(path)["features"]
 
 
-def _train(dataset: Dataset, kind: str) -> tuple[ExtractorNet, dict[str, str]]:
-    images, labels = read_images(dataset, "train")
+def _train(dataset: Dataset, kind: str, size: int | None) -> tuple[ExtractorNet, dict[str, str]]:
+    images, labels = read_images(dataset, "train", size)
     if len(images) < 2:
         raise UserError(f"The training split of {dataset.name!r} has {len(images)} images, too few for a feature extractor: add rows.")
     with _repeatable():
@@ -119,7 +119,7 @@ def _train(dataset: Dataset, kind: str) -> tuple[ExtractorNet, dict[str, str]]:
             net = _train_vicreg(images)
         facts = {"kind": kind, "channels": str(images.shape[1]), "image_size": str(images.shape[-1]), "outputs": str(net.head.out_features)}
         if kind == "classifier":
-            facts["test_accuracy"] = f"{_accuracy(net, dataset):.4f}"
+            facts["test_accuracy"] = f"{_accuracy(net, dataset, size):.4f}"
     return net, facts
 
 
@@ -179,8 +179,8 @@ def _altered(images: Tensor) -> Tensor:
     return moved * (1 + (torch.rand(num, 1, 1, 1) - 0.5) * 0.3) + torch.randn_like(images) * 0.02
 
 
-def _accuracy(net: ExtractorNet, dataset: Dataset) -> float:
-    images, labels = read_images(dataset, "test")
+def _accuracy(net: ExtractorNet, dataset: Dataset, size: int | None) -> float:
+    images, labels = read_images(dataset, "test", size)
     assert labels is not None
     with torch.no_grad():
         named = torch.cat([net.logits(net.features(chunk)).argmax(1) for chunk in images.split(512)]) if len(images) else labels

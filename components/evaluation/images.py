@@ -45,8 +45,16 @@ class Scoring:
     config: EvaluationConfig
     cache: Path
     code: str
-    shape: str
-    """e.g. `1x8x8`."""
+    data_spec: DataSpec
+
+    @property
+    def size(self) -> int:
+        """The side in pixels of what the model makes; real images are brought to it."""
+        return self.data_spec.image_size
+
+    @property
+    def shape(self) -> str:
+        return f"{self.data_spec.channels}x{self.size}x{self.size}"
 
     def figure(self, name: str, value: float, goal: Goal, num: int, *, preprocessing: str, extractor: Extractor | None = None, **more: Any) -> Figure:
         """A figure of the test split with its whole protocol."""
@@ -83,8 +91,7 @@ def require_enough_images(dataset: Dataset) -> None:
 def score_images(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, cache: Path, say: Callable[[str], None]) -> Evidence:
     """Everything that can be measured and shown of ``model``, by its capabilities, against the test split of ``dataset``."""
     require_enough_images(dataset)
-    shape = f"{data_spec.channels}x{data_spec.image_size}x{data_spec.image_size}"
-    scoring = Scoring(dataset, config, cache, code_digest("components.evaluation.images"), shape)
+    scoring = Scoring(dataset, config, cache, code_digest("components.evaluation.images"), data_spec)
     evidence = Evidence()
     if isinstance(model, SamplesImages):
         say("drawing samples and measuring their distance to the test split")
@@ -97,15 +104,15 @@ def score_images(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: E
 
 def _score_samples(model: SamplesImages, data_spec: DataSpec, scoring: Scoring, say: Callable[[str], None]) -> Evidence:
     dataset, config = scoring.dataset, scoring.config
-    extractor = own_extractor(dataset, scoring.cache, say)
-    test, train = (split_features(extractor, dataset, split, scoring.cache) for split in ("test", "train"))
+    extractor = own_extractor(dataset, scoring.cache, say, scoring.size)
+    test, train = (split_features(extractor, dataset, split, scoring.cache, scoring.size) for split in ("test", "train"))
     num = config.num_samples or min(len(test), MOST_SAMPLES)
     if num < LEAST_IMAGES:
         raise UserError(f"evaluation.num_samples is {num} and fid_own needs at least {LEAST_IMAGES}: set it higher, or to 0.")
     labels = _labels_like_train(dataset, model, num)
     samples = []
     for seed in range(config.seed, config.seed + SAMPLING_SEEDS):
-        samples.append(extractor.features(draw_images(model, num, seed=seed, labels=labels, steps=config.sampling_steps)))
+        samples.append(extractor.features(draw_images(model, num, seed=seed, labels=labels, settings=config.settings)))
     real = train[_shuffled(len(train), config.seed)[:num]] if len(train) >= num else None
     draws = Draws(samples, test, real, extractor, sampler=getattr(model, "sampler", ""))
     figures = [_fid(scoring, draws), _kid(scoring, draws)]
@@ -116,7 +123,7 @@ def _score_samples(model: SamplesImages, data_spec: DataSpec, scoring: Scoring, 
     else:
         notes.append("inception_score_own is left out: it needs a classifier, and the dataset has no labels.")
         notes.append("Features are of the dataset's own encoder, trained without labels (VICReg).")
-    picture = samples_picture(model, data_spec, seed=config.seed, num=100, steps=config.sampling_steps)
+    picture = samples_picture(model, data_spec, seed=config.seed, num=100, settings=config.settings)
     return Evidence(tuple(figures), {"samples": picture}, notes=tuple(notes))
 
 
@@ -198,7 +205,7 @@ def _quiet_metric(seed: int) -> Iterator[None]:
 
 
 def _score_test_images(model: Any, scoring: Scoring) -> Evidence:
-    images = read_images(scoring.dataset, "test")[0][:MOST_SCORED]
+    images = read_images(scoring.dataset, "test", scoring.size)[0][:MOST_SCORED]
     device = getattr(model, "device", torch.device("cpu"))
     evidence = Evidence()
     if isinstance(model, ScoresImages):
@@ -215,7 +222,7 @@ def _score_test_images(model: Any, scoring: Scoring) -> Evidence:
 def _bits_per_dim(model: ScoresImages, images: Tensor, device: torch.device, scoring: Scoring) -> Figure:
     seed = scoring.config.seed
     bits = torch.cat([model.bits_per_dim(chunk.to(device), seed=seed + index).cpu() for index, chunk in enumerate(images.split(256))]).double()
-    train, _ = read_images(scoring.dataset, "train")
+    train, _ = read_images(scoring.dataset, "train", scoring.size)
     return scoring.figure(
         "bits_per_dim", float(bits.mean()), "min", len(images), preprocessing=f"{scoring.shape}, {model.likelihood}", unit="bits",
         floor=independent_pixels_bits(train, images, model.levels), floor_name="independent pixels (a baseline, not a limit)",

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from components.evaluation.evidence import Evidence
 from components.evaluation.pictures import grid_png
-from components.models.capabilities import ContinuesText, DataSpec, HeedsLabels, SamplesImages
+from components.models.capabilities import OWN_SETTINGS, ContinuesText, DataSpec, HeedsLabels, SamplerSettings, SamplesImages
 
 _CHUNK = 256
 _SEED_STRIDE = 1_000_003
@@ -22,31 +22,27 @@ def draw_samples(model: Any, data_spec: DataSpec, *, seed: int, num: int) -> Evi
         from components.evaluation.text import sample_text
 
         return Evidence(texts={"samples": sample_text(model, data_spec, seed=seed)})
-    if isinstance(model, ContinuesText):
-        from components.evaluation.text import sample_text
-
-        return Evidence(texts={"samples": sample_text(model, data_spec, seed=seed)})
     raise AssertionError(f"{type(model).__name__} draws no samples")
 
 
-def samples_picture(model: SamplesImages, data_spec: DataSpec, *, seed: int, num: int, steps: int | None = None) -> bytes:
+def samples_picture(model: SamplesImages, data_spec: DataSpec, *, seed: int, num: int, settings: SamplerSettings = OWN_SETTINGS) -> bytes:
     """A PNG grid; one row per class where the model heeds labels (at most 20 classes are shown)."""
     classes = data_spec.class_names[:20]
     if not (classes and isinstance(model, HeedsLabels) and model.conditional):
         columns = max(1, round(num**0.5))
-        return grid_png(draw_images(model, num, seed=seed, steps=steps), columns)
+        return grid_png(draw_images(model, num, seed=seed, settings=settings), columns)
     columns = max(4, num // len(classes))
     labels = torch.arange(len(classes)).repeat_interleave(columns)
-    return grid_png(draw_images(model, len(labels), seed=seed, labels=labels, steps=steps), columns, row_captions=classes)
+    return grid_png(draw_images(model, len(labels), seed=seed, labels=labels, settings=settings), columns, row_captions=classes)
 
 
 @torch.no_grad()
-def draw_images(model: SamplesImages, num: int, *, seed: int, labels: Tensor | None = None, steps: int | None = None) -> Tensor:
+def draw_images(model: SamplesImages, num: int, *, seed: int, labels: Tensor | None = None, settings: SamplerSettings = OWN_SETTINGS) -> Tensor:
     """``num`` samples [num, C, S, S] on the CPU, drawn in chunks of fixed size so that memory does not grow with ``num``."""
     chunks = []
     for index, start in enumerate(range(0, num, _CHUNK)):
         count = min(_CHUNK, num - start)
         chosen = None if labels is None else labels[start : start + count]
-        drawn = model.sample_images(count, seed=seed + index * _SEED_STRIDE, labels=chosen, steps=steps)
+        drawn = model.sample_images(count, seed=seed + index * _SEED_STRIDE, labels=chosen, settings=settings)
         chunks.append(drawn.float().cpu())
     return torch.cat(chunks)

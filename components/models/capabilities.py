@@ -32,10 +32,55 @@ class DataSpec:
         return cls(**{**value, "class_names": tuple(value["class_names"])})
 
 
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How to draw, where the model draws in steps; None takes the model's own setting."""
+
+    steps: int | None = None
+    method: str | None = None
+    """One of the model's `samplers`."""
+    guidance: float | None = None
+    """Scale of classifier-free guidance; 1 is the plain conditional model."""
+
+
+OWN_SETTINGS = SamplerSettings()
+
+
 @runtime_checkable
 class SamplesImages(Protocol):
-    def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, steps: int | None = None) -> Tensor:
-        """``num`` images [num, C, H, W] in [0, 1]; ``labels`` [num] where the model is conditional, else ignored."""
+    def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, settings: SamplerSettings = OWN_SETTINGS) -> Tensor:
+        """``num`` images [num, C, H, W] in [0, 1]; ``labels`` [num] where the model is conditional, else ignored.
+
+        ``settings`` counts only where the model `SamplesInSteps`.
+        """
+        ...
+
+
+@runtime_checkable
+class SamplesInSteps(Protocol):
+    samplers: tuple[str, ...]
+    """Names of the methods that its `sample_images` knows."""
+
+    def settled(self, settings: SamplerSettings) -> SamplerSettings:
+        """``settings`` with the model's own in place of None."""
+        ...
+
+
+@runtime_checkable
+class EditsImages(Protocol):
+    def edit_images(self, images: Tensor, *, strength: float, seed: int, labels: Tensor | None = None, settings: SamplerSettings = OWN_SETTINGS) -> Tensor:
+        """``images`` [N, C, H, W] in [0, 1] drawn anew: ``strength`` in (0, 1] goes from nearly the same to nearly free."""
+        ...
+
+
+@runtime_checkable
+class ShowsDiffusion(Protocol):
+    def forward_strip(self, images: Tensor, *, frames: int, seed: int) -> Tensor:
+        """``images`` [N, C, H, W] on their way to noise, [N, frames, C, H, W]; the first frame is the image, the last one noise."""
+        ...
+
+    def reverse_strip(self, num: int, *, frames: int, seed: int, labels: Tensor | None = None) -> Tensor:
+        """``num`` draws on their way from noise, [num, frames, C, H, W]; the last frame is the sample."""
         ...
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pydantic import Field
+
 import components.models
 from components.errors import UserError, nearest
 from components.params import Block, Strict
@@ -34,6 +36,14 @@ class TrainingConfig(Strict):
     checkpoint_every: int = 250
     keep: Literal["last", "best"] = "last"
     """Which averaged weights are evaluated and packaged: those of the last step, or of the lowest validation loss."""
+
+
+class ImageTrainingConfig(TrainingConfig):
+    """What every family that trains on images has besides."""
+
+    image_size: int | None = Field(None, ge=8, le=1024)
+    """Side in pixels that images are brought to when they are loaded: the middle square, scaled with an antialiased filter.
+    Null keeps the dataset's (of images that are not square, their shorter side)."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.code import PACKAGE_ROOT, code_digest
-from components.errors import UserError
+from components.errors import UserError, nearest
 from components.models.family import find_family
 from components.params import Strict
 from components.registry import wire
@@ -79,6 +79,8 @@ class Runtime:
         return answers
 
     def _answer(self, row: wire.Row, parameters: wire.Parameters, seed: int) -> wire.Rows:
+        if row.image is not None and wire.EDITS_IMAGES in self.spec.abilities:
+            return self._edit(row, parameters, seed)
         if row.image is not None:
             return self._reconstruct(row.image)
         if wire.CONTINUES_TEXT in self.spec.abilities:
@@ -88,12 +90,26 @@ class Runtime:
         raise wire.BadRequestError("This model answers only requests with the column image.")
 
     def _sample(self, row: wire.Row, parameters: wire.Parameters, seed: int) -> wire.Rows:
-        import torch
+        images = self.model.sample_images(row.n, seed=seed, labels=_labels(row), settings=self._settings(parameters))
+        return self._drawn(images, row, seed)
 
-        labels = None if row.label is None else torch.full((row.n,), row.label, dtype=torch.int64)
-        images = self.model.sample_images(row.n, seed=seed, labels=labels, steps=parameters.steps or None)
+    def _edit(self, row: wire.Row, parameters: wire.Parameters, seed: int) -> wire.Rows:
+        assert row.image is not None
+        guides = self._tensor(row.image).expand(row.n, -1, -1, -1)
+        settings = self._settings(parameters)
+        return self._drawn(self.model.edit_images(guides, strength=parameters.strength, seed=seed, labels=_labels(row), settings=settings), row, seed)
+
+    def _drawn(self, images: Any, row: wire.Row, seed: int) -> wire.Rows:
         name = None if row.label is None else self.model.data.class_names[row.label]
         return [{"seed": seed, "label": name, "image": wire.encode_png(_picture(image))} for image in images]
+
+    def _settings(self, parameters: wire.Parameters) -> Any:
+        from components.models.capabilities import SamplerSettings
+
+        known = getattr(self.model, "samplers", ())
+        if parameters.sampler and parameters.sampler not in known:
+            raise wire.BadRequestError(f"There is no sampler {parameters.sampler!r}; {nearest(parameters.sampler, known)}")
+        return SamplerSettings(parameters.steps or None, parameters.sampler or None, parameters.guidance or None)
 
     def _continue(self, row: wire.Row, parameters: wire.Parameters, seed: int) -> wire.Rows:
         from tokenizers import Tokenizer
@@ -111,13 +127,16 @@ class Runtime:
         return [{"seed": seed, "prompt": row.prompt, "text": tokenizer.decode(tokens)} for tokens in continued]
 
     def _reconstruct(self, png: bytes) -> wire.Rows:
+        return [{"image": wire.encode_png(_picture(self.model.reconstruct(self._tensor(png))[0]))}]
+
+    def _tensor(self, png: bytes) -> Any:
+        """The image in ``png`` as the model takes it, [1, C, S, S] in [0, 1]."""
         import numpy as np
         import torch
 
         data = self.model.data
         pixels = np.asarray(wire.open_png(png, _MODES[data.channels], data.image_size), dtype=np.float32) / 255
-        image = torch.from_numpy(pixels.reshape(1, data.image_size, data.image_size, data.channels)).permute(0, 3, 1, 2)
-        return [{"image": wire.encode_png(_picture(self.model.reconstruct(image)[0]))}]
+        return torch.from_numpy(pixels.reshape(1, data.image_size, data.image_size, data.channels)).permute(0, 3, 1, 2)
 
 
 def read_spec(artifacts: Path) -> PackageSpec:
@@ -148,6 +167,8 @@ def abilities_of(model: Any) -> tuple[str, ...]:
 
     known = {
         wire.SAMPLES_IMAGES: capabilities.SamplesImages,
+        wire.SAMPLES_IN_STEPS: capabilities.SamplesInSteps,
+        wire.EDITS_IMAGES: capabilities.EditsImages,
         wire.RECONSTRUCTS: capabilities.Reconstructs,
         wire.CONTINUES_TEXT: capabilities.ContinuesText,
     }
@@ -155,6 +176,12 @@ def abilities_of(model: Any) -> tuple[str, ...]:
 
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def _labels(row: wire.Row) -> Any:
+    import torch
+
+    return None if row.label is None else torch.full((row.n,), row.label, dtype=torch.int64)
 
 
 def _picture(image: Any) -> Any:

@@ -5,6 +5,7 @@ What a model takes follows from its abilities, never from its family:
 | ability | request columns | response columns |
 |---|---|---|
 | `samples-images` | `label` (class name or index), `n` | `row`, `seed`, `label`, `image` |
+| `edits-images` | `image`, `label`, `n` | `row`, `seed`, `label`, `image` |
 | `reconstructs` | `image` | `row`, `image` |
 | `continues-text` | `prompt`, `n` | `row`, `seed`, `prompt`, `text` |
 
@@ -26,6 +27,9 @@ from components.errors import UserError, nearest
 from components.params import Strict
 
 SAMPLES_IMAGES = "samples-images"
+SAMPLES_IN_STEPS = "samples-in-steps"
+"""Adds no column: the parameters `steps`, `sampler` and `guidance` count."""
+EDITS_IMAGES = "edits-images"
 RECONSTRUCTS = "reconstructs"
 CONTINUES_TEXT = "continues-text"
 
@@ -51,7 +55,13 @@ class Parameters(Strict):
 
     seed: int = Field(0, ge=0, lt=2**31)
     steps: int = Field(0, ge=0, le=10_000)
-    """Steps of the sampler, where the model has one; 0 takes its own."""
+    """Steps of the sampler; 0 takes the model's own."""
+    sampler: str = ""
+    """Method of the sampler; empty takes the model's own."""
+    guidance: float = Field(0.0, ge=0, le=100)
+    """Scale of classifier-free guidance; 0 takes the model's own, 1 is none."""
+    strength: float = Field(0.6, gt=0, le=1)
+    """How far an edited image may go from the one that is sent."""
     temperature: float = Field(1.0, ge=0, le=10)
     """0 takes the likeliest token."""
     top_k: int = Field(0, ge=0)
@@ -72,11 +82,15 @@ class Row(NamedTuple):
 
 _COLUMNS = {
     SAMPLES_IMAGES: (Column("label", "any"), Column("n", "any")),
+    SAMPLES_IN_STEPS: (),
+    EDITS_IMAGES: (Column("image", "string"), Column("label", "any"), Column("n", "any")),
     RECONSTRUCTS: (Column("image", "string"),),
     CONTINUES_TEXT: (Column("prompt", "string"), Column("n", "any")),
 }
 _ANSWERS = {
     SAMPLES_IMAGES: (Column("row", "long"), Column("seed", "long"), Column("label", "string"), Column("image", "string")),
+    SAMPLES_IN_STEPS: (),
+    EDITS_IMAGES: (Column("row", "long"), Column("seed", "long"), Column("label", "string"), Column("image", "string")),
     RECONSTRUCTS: (Column("row", "long"), Column("image", "string")),
     CONTINUES_TEXT: (Column("row", "long"), Column("seed", "long"), Column("prompt", "string"), Column("text", "string")),
 }
@@ -115,7 +129,7 @@ def parse_request(
     draws = sum(row.n for row in parsed)
     if draws > MAX_DRAWS:
         raise BadRequestError(f"The request asks for {draws} draws: ask for at most {MAX_DRAWS} at once.")
-    return parsed, _parameters(params or {})
+    return parsed, _checked(_parameters(params or {}), abilities)
 
 
 def encode_png(picture: Any) -> str:
@@ -196,6 +210,15 @@ def _parameters(params: Mapping[str, Any]) -> Parameters:
     if first["type"] == "extra_forbidden":
         raise BadRequestError(f"There is no parameter {name!r}; {nearest(name, Parameters.model_fields)}")
     raise BadRequestError(f"The parameter {name} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}.")
+
+
+def _checked(parameters: Parameters, abilities: Sequence[str]) -> Parameters:
+    """Refuse what the model would silently leave aside."""
+    if SAMPLES_IN_STEPS not in abilities:
+        for name in ("steps", "sampler", "guidance"):
+            if getattr(parameters, name):
+                raise BadRequestError(f"This model does not draw in steps: leave the parameter {name} out.")
+    return parameters
 
 
 def _whole(value: Any, name: str) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from components.data.dataset import Dataset, Manifest
 from components.evaluation.features import read_images
+from components.models.capabilities import OWN_SETTINGS, SamplerSettings
 from components.project import Project
 
 
@@ -52,7 +53,7 @@ class Redraws(nn.Module):
         self.images = read_images(dataset, split)[0]  # type: ignore[arg-type]
         self.noise = noise
 
-    def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, steps: int | None = None) -> Tensor:
+    def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, settings: SamplerSettings = OWN_SETTINGS) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         chosen = self.images[torch.randint(len(self.images), (num,), generator=generator)]
         return (chosen + self.noise * torch.randn(chosen.shape, generator=generator)).clamp(0, 1)
@@ -65,5 +66,5 @@ class Constant(nn.Module):
         super().__init__()
         self.image = image
 
-    def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, steps: int | None = None) -> Tensor:
+    def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, settings: SamplerSettings = OWN_SETTINGS) -> Tensor:
         return self.image.expand(num, -1, -1, -1)

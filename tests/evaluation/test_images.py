@@ -18,7 +18,7 @@ from components.evaluation.evidence import Evidence
 from components.evaluation.frechet import frechet_distance, moments
 from components.evaluation.images import LEAST_IMAGES, inception_score, independent_pixels_bits, kernel_distance
 from components.evaluation.protocol import Figure, mismatch
-from components.models.capabilities import DataSpec
+from components.models.capabilities import OWN_SETTINGS, DataSpec, SamplerSettings
 from components.models.vae.config import VaeConfig
 from components.models.vae.model import Vae
 from tests.evaluation.conftest import Constant, Redraws, altered
@@ -105,7 +105,7 @@ def test_real_images_score_like_the_floor_and_noise_makes_it_worse_step_by_step(
 
 def test_the_test_split_itself_scores_nearly_zero(digits: Dataset, cache: Path) -> None:
     class Copies(Redraws):
-        def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, steps: int | None = None) -> Tensor:
+        def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, settings: SamplerSettings = OWN_SETTINGS) -> Tensor:
             start = 256 * (seed // 1_000_003)
             return self.images[start : start + num]
 

@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 
 from components.errors import UserError
-from components.models.family import TrainingConfig, family_names, find_family
+from components.models.family import ImageTrainingConfig, TrainingConfig, family_names, find_family
 from components.params import Block, load
 
 
@@ -41,7 +41,7 @@ def test_every_setting_is_documented(name: str) -> None:
     """By a docstring below it, or below the run of settings it stands in."""
     config = find_family(name).config
     lines = Path(inspect.getfile(config)).read_text(encoding="utf-8").splitlines()
-    for setting in set(config.model_fields) - set(TrainingConfig.model_fields):
+    for setting in set(config.model_fields) - set(ImageTrainingConfig.model_fields):
         at = next(number for number, line in enumerate(lines) if line.startswith(f"    {setting}:"))
         below = next(line for line in lines[at:] if not re.match(r"    \w+: ", line))
         assert below.startswith('    """'), f"{name}: nothing says what {setting} is"

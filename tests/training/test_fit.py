@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from components.data.dataset import Dataset
-from components.models.capabilities import DataSpec
+from components.models.capabilities import OWN_SETTINGS, DataSpec, SamplerSettings
 from components.models.family import TrainingConfig, find_family
 from components.models.gpt.model import Gpt
 from components.project import Project
@@ -218,7 +218,7 @@ class TwoOptimisers(pl.LightningModule):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return [torch.optim.SGD([self.first], lr=1.0), torch.optim.SGD([self.second], lr=1.0)]
 
-    def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, steps: int | None = None) -> Tensor:
+    def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, settings: SamplerSettings = OWN_SETTINGS) -> Tensor:
         return torch.zeros(num, 1, 8, 8)
 
 

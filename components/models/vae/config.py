@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from components.models.family import Family, TrainingConfig
+from components.models.family import Family, ImageTrainingConfig
 
 
-class VaeConfig(TrainingConfig):
+class VaeConfig(ImageTrainingConfig):
     """Defaults are size `tiny`: 8x8 digits within a minute on two CPU cores."""
 
     max_steps: int = 1200

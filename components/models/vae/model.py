@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from components.models.capabilities import DataSpec
+from components.models.capabilities import OWN_SETTINGS, DataSpec, SamplerSettings
 from components.models.layers.conv import ConvDecoder, ConvEncoder, Pyramid, zeroed
 from components.models.vae.config import VaeConfig
 from components.models.vae.likelihood import DiscretisedLogistics
@@ -113,8 +113,8 @@ class Vae(pl.LightningModule):
         return self.prior.by_class
 
     @torch.no_grad()
-    def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, steps: int | None = None) -> Tensor:
-        """Decoded draws of the prior, [num, C, S, S] in [0, 1]; ``labels`` [num] count once `finish` has seen labels, ``steps`` never."""
+    def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, settings: SamplerSettings = OWN_SETTINGS) -> Tensor:
+        """Decoded draws of the prior, [num, C, S, S] in [0, 1]; ``labels`` [num] count once `finish` has seen labels, ``settings`` never."""
         generator = torch.Generator().manual_seed(seed)
         chunks = self.prior.draw(num, generator, labels).split(CHUNK)
         if self.config.draw_pixels:

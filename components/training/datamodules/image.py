@@ -1,42 +1,53 @@
 """Batches of images: `image` float32 [B, C, H, W] in [0, 1], and `label` int64 [B] where the dataset has labels."""
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 
-from components.data.dataset import Dataset
+from components.data.dataset import Dataset, Split
+from components.data.pixels import decode_images, labels_of
 from components.errors import UserError
 from components.models.capabilities import DataSpec
-from components.models.family import TrainingConfig
+from components.models.family import ImageTrainingConfig, TrainingConfig
 from components.training.datamodules import Batch, EpochOrder
+
+LEAST_SIDE = 8
+"""Pixels; the networks halve an image at least once."""
 
 
 def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
-    """Channels and size come from the first image; cleaning has given all of them one form."""
+    """Channels come from the first image, for cleaning has given all of them one form; so does the size where the config names none."""
     first = dataset.table("train", columns=["image"], augmented=False).slice(0, 1)
     if not first.num_rows:
         raise UserError(f"Dataset {dataset.name!r} has no images to train on: look at `genmill data show {dataset.name}`, then mend its source or its split.")
-    _, channels, height, width = _decode(first["image"].to_pylist()).shape
-    assert height == width, f"images of {dataset.name} are not square"
-    return DataSpec(modality="image", channels=channels, image_size=height, class_names=dataset.class_names)
+    channels, side = decode_images(first, _size(config)).shape[1:3]
+    if side < LEAST_SIDE:
+        raise UserError(f"The images of {dataset.name!r} are {side} pixels wide, models need at least {LEAST_SIDE}: set image_size in the model's config.")
+    return DataSpec(modality="image", channels=channels, image_size=side, class_names=dataset.class_names)
 
 
 def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> "ImageBatches":
-    return ImageBatches(dataset, config.batch_size, bool(data_spec.class_names), seed)
+    rows = dataset.manifest.rows("train")
+    if rows < config.batch_size:
+        raise UserError(
+            f"Dataset {dataset.name!r} has {rows} images to train on, fewer than a batch of {config.batch_size}: "
+            f"add images, or set batch_size to {max(1, rows // 2)} or less in the model's config."
+        )
+    return ImageBatches(dataset, config.batch_size, data_spec, seed)
+
+
+def _size(config: TrainingConfig) -> int | None:
+    return config.image_size if isinstance(config, ImageTrainingConfig) else None
 
 
 class ImageBatches:
     """All images as bytes in memory; a batch is scaled to [0, 1] when it is drawn."""
 
-    def __init__(self, dataset: Dataset, batch_size: int, labelled: bool, seed: int) -> None:
+    def __init__(self, dataset: Dataset, batch_size: int, data_spec: DataSpec, seed: int) -> None:
         self.batch_size = batch_size
-        self._train = _load(dataset, "train", labelled, augmented=True)
-        self._validation = _load(dataset, "validation", labelled, augmented=False)
+        self._train = _load(dataset, "train", data_spec, augmented=True)
+        self._validation = _load(dataset, "validation", data_spec, augmented=False)
         self._num_originals = dataset.table("train", columns=["id"], augmented=False).num_rows
         self._order = EpochOrder(len(self._train["image"]), seed)
 
@@ -51,22 +62,13 @@ class ImageBatches:
         return _in_order(self._train, self._num_originals, self.batch_size)
 
 
-def _load(dataset: Dataset, split: str, labelled: bool, augmented: bool) -> Batch:
-    table = dataset.table(split, columns=["image", *(["label"] if labelled else [])], augmented=augmented)  # type: ignore[arg-type]
-    columns = {"image": _decode(table["image"].to_pylist())}
+def _load(dataset: Dataset, split: Split, data_spec: DataSpec, augmented: bool) -> Batch:
+    labelled = bool(data_spec.class_names)
+    table = dataset.table(split, columns=["image", *(["label"] if labelled else [])], augmented=augmented)
+    columns = {"image": torch.from_numpy(decode_images(table, data_spec.image_size))}
     if labelled:
-        columns["label"] = torch.tensor(table["label"].to_pylist(), dtype=torch.int64)
+        columns["label"] = torch.from_numpy(labels_of(table))
     return columns
-
-
-def _decode(cells: list[dict[str, bytes]]) -> Tensor:
-    """uint8 [N, C, H, W]."""
-    images = []
-    for cell in cells:
-        with Image.open(io.BytesIO(cell["bytes"])) as image:
-            pixels = np.array(image)
-        images.append(torch.from_numpy(pixels if pixels.ndim == 3 else pixels[:, :, None]))
-    return torch.stack(images).permute(0, 3, 1, 2).contiguous() if images else torch.empty(0, 1, 1, 1, dtype=torch.uint8)
 
 
 def _scaled(batch: Batch) -> Batch:
