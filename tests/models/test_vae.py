@@ -121,7 +121,7 @@ def test_it_overfits_one_batch() -> None:
 def test_kl_is_weighed_in_over_the_warm_up() -> None:
     model = make(kl_warmup_steps=10)
     images, _ = stripes(12)
-    torch.nn.init.normal_(model.posterior.weight, std=0.5)
+    torch.nn.init.normal_(model.backbone.posterior.weight, std=0.5)
     torch.manual_seed(0)
     early = model.training_step({"image": images}, 0)
     late_model = make(kl_warmup_steps=0)
@@ -214,7 +214,7 @@ def test_an_unused_unit_is_not_counted_as_active() -> None:
     model, (images, _) = make(), stripes(60)
     assert model.active_units(images) == 0
     with torch.no_grad():
-        model.posterior.weight[1].normal_(std=0.5)
+        model.backbone.posterior.weight[1].normal_(std=0.5)
     assert model.active_units(images) == 1
 
 

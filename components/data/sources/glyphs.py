@@ -154,7 +154,7 @@ def class_of(char: str) -> str | None:
 
 
 def _letter_class(category: str, name: str) -> str | None:
-    script = name.split()[0]
+    script = name.split(maxsplit=1)[0]
     if script in _SCRIPTS and category in _CASES:
         return f"{script.lower()} {_CASES[category]}"
     if category in ("Lu", "Ll", "Lo"):
