@@ -13,16 +13,25 @@ from torch import Tensor, nn
 
 from components.code import code_digest
 from components.data.dataset import Dataset
-from components.data.pixels import labels_of
 from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
 from components.evaluation.features import FEATURES, Extractor, own_extractor, read_images, split_features
 from components.evaluation.frechet import frechet_distance, moments
+from components.evaluation.manifold import COVERAGE_NEIGHBOURS, RECALL_NEIGHBOURS, compare_manifolds
+from components.evaluation.memorisation import nearest_training, neighbour_ratio
 from components.evaluation.pictures import pairs_png
 from components.evaluation.protocol import Figure, Identity, Recorded
-from components.evaluation.sampling import draw_images, samples_picture
-from components.models.capabilities import DataSpec, HasLatentUnits, HeedsLabels, Reconstructs, SamplesImages, ScoresImages
+from components.evaluation.sampling import draw_images, labels_like_train, samples_picture
+from components.models.capabilities import (
+    OWN_SETTINGS,
+    DataSpec,
+    HasLatentUnits,
+    Reconstructs,
+    SamplesImages,
+    SamplesInSteps,
+    ScoresImages,
+)
 from components.models.family import Goal
 
 LEAST_IMAGES = FEATURES + 2
@@ -31,7 +40,9 @@ ENOUGH_IMAGES = 10 * FEATURES
 """With fewer, a figure is marked as indicative."""
 MOST_SAMPLES = 10_000
 MOST_SCORED = 2_000
-"""Test images that likelihood and reconstruction are measured on, at most."""
+"""Test images that likelihood and reconstruction are measured on, and samples whose nearest training image is sought, at most."""
+MOST_COMPARED = 50_000
+"""Training images among which the nearest is sought, at most."""
 SAMPLING_SEEDS = 3
 _KID_SUBSETS = 50
 _KID_SUBSET_SIZE = 1_000
@@ -67,10 +78,8 @@ class Scoring:
             extractor=extractor.name if extractor else "",
             extractor_sha256=extractor.sha256 if extractor else "",
         )
-        return Figure(name=name, value=value, goal=goal, identity=identity, **{"recorded": self.recorded(), **more})
-
-    def recorded(self, sampler: str = "") -> Recorded:
-        return Recorded(seed=self.config.seed, sampler=sampler, steps=self.config.sampling_steps if sampler else None, code=self.code)
+        recorded = Recorded(seed=self.config.seed, code=self.code)
+        return Figure(name=name, value=value, goal=goal, identity=identity, **{"recorded": recorded, **more})
 
 
 def require_enough_images(dataset: Dataset) -> None:
@@ -109,13 +118,12 @@ def _score_samples(model: SamplesImages, data_spec: DataSpec, scoring: Scoring, 
     num = config.num_samples or min(len(test), MOST_SAMPLES)
     if num < LEAST_IMAGES:
         raise UserError(f"evaluation.num_samples is {num} and fid_own needs at least {LEAST_IMAGES}: set it higher, or to 0.")
-    labels = _labels_like_train(dataset, model, num)
-    samples = []
-    for seed in range(config.seed, config.seed + SAMPLING_SEEDS):
-        samples.append(extractor.features(draw_images(model, num, seed=seed, labels=labels, settings=config.settings)))
+    labels = labels_like_train(dataset, model, num)
+    drawn = [draw_images(model, num, seed=seed, labels=labels, settings=config.settings) for seed in range(config.seed, config.seed + SAMPLING_SEEDS)]
+    samples = [extractor.features(images) for images in drawn]
     real = train[_shuffled(len(train), config.seed)[:num]] if len(train) >= num else None
-    draws = Draws(samples, test, real, extractor, sampler=getattr(model, "sampler", ""))
-    figures = [_fid(scoring, draws), _kid(scoring, draws)]
+    draws = Draws(samples, test, real, extractor, _how_drawn(model, scoring))
+    figures = [_fid(scoring, draws), _kid(scoring, draws), *_manifold(scoring, draws)]
     notes = [] if real is not None else [f"The floors are left out: they need {num:,} images of the training split, which has {len(train):,}."]
     if extractor.kind == "classifier":
         figures.append(_inception_score(scoring, draws))
@@ -123,8 +131,9 @@ def _score_samples(model: SamplesImages, data_spec: DataSpec, scoring: Scoring, 
     else:
         notes.append("inception_score_own is left out: it needs a classifier, and the dataset has no labels.")
         notes.append("Features are of the dataset's own encoder, trained without labels (VICReg).")
+    copied, beside = _memorisation(scoring, drawn, draws.recorded)
     picture = samples_picture(model, data_spec, seed=config.seed, num=100, settings=config.settings)
-    return Evidence(tuple(figures), {"samples": picture}, notes=tuple(notes))
+    return Evidence((*figures, copied), {"samples": picture, "nearest": beside}, notes=tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,7 @@ class Draws:
     real: Tensor | None
     """None where the training split has fewer images than there are samples."""
     extractor: Extractor
-    sampler: str
+    recorded: Recorded
 
     def measure(self, distance: Callable[[Tensor], float]) -> tuple[list[float], float | None]:
         """``distance`` of each draw, and of the real training images (the floor)."""
@@ -154,19 +163,57 @@ def _kid(scoring: Scoring, draws: Draws) -> Figure:
     return _sample_figure(scoring, draws, "kid_own", "min", lambda features: kernel_distance(features, draws.test, size, scoring.config.seed), detail=detail)
 
 
+def _manifold(scoring: Scoring, draws: Draws) -> list[Figure]:
+    found = [compare_manifolds(draws.test, features) for features in draws.samples]
+    real = None if draws.real is None else compare_manifolds(draws.test, draws.real)
+    neighbours = {"precision": RECALL_NEIGHBOURS, "recall": RECALL_NEIGHBOURS, "density": COVERAGE_NEIGHBOURS, "coverage": COVERAGE_NEIGHBOURS}
+    return [
+        _averaged(
+            scoring, draws, f"{name}_own", "max", [getattr(one, name) for one in found], None if real is None else getattr(real, name), f", {k} neighbours"
+        )
+        for name, k in neighbours.items()
+    ]
+
+
+def _memorisation(scoring: Scoring, drawn: list[Tensor], recorded: Recorded) -> tuple[Figure, bytes]:
+    """The neighbour ratio, and a picture of samples above their nearest training images."""
+    train, test = (read_images(scoring.dataset, split, scoring.size, augmented=split == "train")[0] for split in ("train", "test"))
+    train = train[_shuffled(len(train), 0)[:MOST_COMPARED]]
+    ratios = torch.tensor([neighbour_ratio(images[:MOST_SCORED], test[:MOST_SCORED], train) for images in drawn], dtype=torch.float64)
+    shown = drawn[0][_shuffled(len(drawn[0]), 0)[:24]]
+    figure = scoring.figure(
+        "neighbour_ratio", float(ratios.mean()), "max", min(len(drawn[0]), MOST_SCORED), recorded=recorded,
+        preprocessing=f"{scoring.shape}, pixels, {len(train):,} training images with their augmented copies",
+        spread=float(ratios.std()), spread_over=f"{len(drawn)} sampling seeds", floor=1.0, floor_name="unseen real images",
+        note="median distance to the nearest training image, over that of test images; far below 1 is memorised",
+    )  # fmt: skip
+    return figure, pairs_png(shown, train[nearest_training(shown, train).place], columns=12, captions=("sample", "nearest"))
+
+
+def _how_drawn(model: SamplesImages, scoring: Scoring) -> Recorded:
+    """What is written beside every figure of samples."""
+    settings = model.settled(scoring.config.settings) if isinstance(model, SamplesInSteps) else OWN_SETTINGS
+    sampler = settings.method or getattr(model, "sampler", "")
+    return Recorded(seed=scoring.config.seed, sampler=sampler, steps=settings.steps, guidance=settings.guidance, code=scoring.code)
+
+
 def _inception_score(scoring: Scoring, draws: Draws) -> Figure:
     return _sample_figure(scoring, draws, "inception_score_own", "max", lambda features: inception_score(draws.extractor.logits(features)))
 
 
 def _sample_figure(scoring: Scoring, draws: Draws, name: str, goal: Goal, distance: Callable[[Tensor], float], *, detail: str = "") -> Figure:
     values, floor = draws.measure(distance)
+    return _averaged(scoring, draws, name, goal, values, floor, detail)
+
+
+def _averaged(scoring: Scoring, draws: Draws, name: str, goal: Goal, values: list[float], floor: float | None, detail: str = "") -> Figure:
+    """The mean over the sampling seeds, with their spread."""
     several = torch.tensor(values, dtype=torch.float64)
     num = len(draws.samples[0])
     fewest = min(num, len(draws.test))
     return scoring.figure(
         name, float(several.mean()), goal, num, extractor=draws.extractor,
-        preprocessing=f"{scoring.shape} in [0, 1], mean of {len(values)} draws{detail}",
-        recorded=scoring.recorded(sampler=draws.sampler),
+        preprocessing=f"{scoring.shape} in [0, 1], mean of {len(values)} draws{detail}", recorded=draws.recorded,
         floor=floor, floor_name="" if floor is None else "real training images",
         spread=float(several.std()), spread_over=f"{len(values)} sampling seeds",
         note="" if fewest >= ENOUGH_IMAGES else f"indicative: {fewest} images, {ENOUGH_IMAGES} are needed for a steady figure",
@@ -243,14 +290,6 @@ def _reconstruction(model: Reconstructs, images: Tensor, device: torch.device, s
     error = (again - images).square().flatten(1).mean(1)
     figure = scoring.figure("reconstruction_psnr", float(-10 * error.mean().log10()), "max", len(images), preprocessing=f"{scoring.shape} in [0, 1]", unit="dB")
     return Evidence((figure,), {"reconstructions": pairs_png(images[:24], again[:24], columns=12)})
-
-
-def _labels_like_train(dataset: Dataset, model: SamplesImages, num: int) -> Tensor | None:
-    """Labels in the proportions of the training split, the same for every draw: random ones would move a figure more than the model does."""
-    if not (dataset.class_names and isinstance(model, HeedsLabels) and model.conditional):
-        return None
-    labels = torch.from_numpy(labels_of(dataset.table("train", columns=["label"], augmented=False)))
-    return labels.sort().values[torch.arange(num) * len(labels) // num]
 
 
 def _shuffled(num: int, seed: int) -> Tensor:

@@ -42,16 +42,14 @@ def grid_png(images: Tensor, columns: int, scale: int | None = None, row_caption
     return _png(picture)
 
 
-def pairs_png(originals: Tensor, reconstructions: Tensor, columns: int) -> bytes:
-    """Rows of ``originals`` [N, C, H, W], each above the row of their ``reconstructions``."""
-    assert originals.shape == reconstructions.shape, "one reconstruction for each original"
-    columns = min(columns, len(originals))
+def pairs_png(upper: Tensor, lower: Tensor, columns: int, captions: tuple[str, str] = ("real", "model")) -> bytes:
+    """Rows of ``upper`` [N, C, H, W], each above the row of its partners in ``lower``; ``captions`` name the two."""
+    assert upper.shape == lower.shape, "one partner for each image"
+    columns = min(columns, len(upper))
     rows: list[Tensor] = []
-    captions: list[str] = []
-    for start in range(0, len(originals) - columns + 1, columns):
-        rows += [originals[start : start + columns].cpu(), reconstructions[start : start + columns].cpu()]
-        captions += ["real", "model"]
-    return grid_png(torch.cat(rows), columns, row_captions=captions)
+    for start in range(0, len(upper) - columns + 1, columns):
+        rows += [upper[start : start + columns].cpu(), lower[start : start + columns].cpu()]
+    return grid_png(torch.cat(rows), columns, row_captions=captions * (len(rows) // 2))
 
 
 def _caption_width(captions: Sequence[str]) -> int:

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components.data.dataset import Dataset
+from components.data.pixels import labels_of
 from components.evaluation.evidence import Evidence
 from components.evaluation.pictures import grid_png
 from components.models.capabilities import OWN_SETTINGS, ContinuesText, DataSpec, HeedsLabels, SamplerSettings, SamplesImages
@@ -46,3 +48,11 @@ def draw_images(model: SamplesImages, num: int, *, seed: int, labels: Tensor | N
         drawn = model.sample_images(count, seed=seed + index * _SEED_STRIDE, labels=chosen, settings=settings)
         chunks.append(drawn.float().cpu())
     return torch.cat(chunks)
+
+
+def labels_like_train(dataset: Dataset, model: Any, num: int) -> Tensor | None:
+    """Labels in the proportions of the training split, the same for every draw: random ones would move a figure more than the model does."""
+    if not (dataset.class_names and isinstance(model, HeedsLabels) and model.conditional):
+        return None
+    labels = torch.from_numpy(labels_of(dataset.table("train", columns=["label"], augmented=False)))
+    return labels.sort().values[torch.arange(num) * len(labels) // num]

@@ -44,6 +44,10 @@ class ImageTrainingConfig(TrainingConfig):
     image_size: int | None = Field(None, ge=8, le=1024)
     """Side in pixels that images are brought to when they are loaded: the middle square, scaled with an antialiased filter.
     Null keeps the dataset's (of images that are not square, their shorter side)."""
+    watch_every: int = Field(0, ge=0)
+    """Steps between two measurements of recall and coverage, which show mode collapse while it happens; 0 turns them off."""
+    least_coverage: float = Field(0.2, ge=0, le=1)
+    """Coverage of the training images below which, after a fifth of the training, the alarm of mode collapse is raised."""
 
 
 @dataclass(frozen=True)

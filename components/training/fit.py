@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from components.data.dataset import Dataset
-from components.models.capabilities import DataSpec, Finishes
-from components.models.family import Family, TrainingConfig
+from components.models.capabilities import DataSpec, Finishes, SamplesImages
+from components.models.family import Family, ImageTrainingConfig, TrainingConfig
 from components.params import Strict
 from components.tracking import MetricPoint
 from components.training import datamodules
@@ -27,9 +27,10 @@ from components.training.progress import Progress
 from components.training.samples import Sample, Sampler
 from components.training.spec import RunSpec
 from components.training.stopping import StopRequest
+from components.training.watch import VarietyWatch
 
-Log = Callable[[list[MetricPoint], list[Sample]], None]
-"""Takes what a checkpoint has made safe: metrics and samples."""
+Log = Callable[[list[MetricPoint], list[Sample], Sequence[str]], None]
+"""Takes what a checkpoint has made safe: metrics, samples, and all alarms so far."""
 EXPECTED_WARNINGS = (".*isinstance\\(treespec, LeafSpec\\).* is deprecated",)
 """Inside Lightning itself."""
 
@@ -46,6 +47,8 @@ class Training(Strict):
     kept_step: int
     """The step whose averaged weights are kept."""
     best_validation_loss: float | None
+    alarms: tuple[str, ...] = ()
+    """What the watch on the samples' variety had to say."""
     resumed: bool
     hardware: Hardware
 
@@ -58,7 +61,9 @@ def build_model(spec: RunSpec, family: Family, data_spec: DataSpec) -> pl.Lightn
     return model
 
 
-def fit(model: pl.LightningModule, spec: RunSpec, dataset: Dataset, data_spec: DataSpec, config: TrainingConfig, *, stop: StopRequest, log: Log) -> Training:
+def fit(
+    model: pl.LightningModule, spec: RunSpec, dataset: Dataset, data_spec: DataSpec, config: TrainingConfig, *, cache: Path, stop: StopRequest, log: Log
+) -> Training:
     """Train ``model`` up to ``config.max_steps``, from its last checkpoint where there is one. It ends with the weights to keep, in eval mode.
 
     Raises:
@@ -72,12 +77,13 @@ def fit(model: pl.LightningModule, spec: RunSpec, dataset: Dataset, data_spec: D
     last, start = last_checkpoint(folder)
     ema, guard, flops, metrics = Ema(config.ema_decay), NanGuard(config.gradient_clip), FlopCount(), MetricBuffer(config.max_steps)
     sampler = Sampler(spec.run_dir / "samples", every=config.sample_every, max_steps=config.max_steps, data_spec=data_spec, ema=ema)
+    watch = _watch(model, dataset, data_spec, config, cache, ema, metrics)
     checkpoints = Checkpoints(
         folder, every=config.checkpoint_every, validate_every=config.validate_every, max_steps=config.max_steps,
-        ema=ema, flush=lambda: log(metrics.take(), sampler.take()), stop=stop,
+        ema=ema, flush=lambda: log(metrics.take(), sampler.take(), [alarm for one in watch for alarm in one.alarms]), stop=stop,
     )  # fmt: skip
     # The order counts: the average is taken before anything looks at it, and the checkpoint comes last.
-    callbacks = [flops, StepSeed(spec.seed), guard, ema, metrics, sampler, Progress(start, config.max_steps), checkpoints]
+    callbacks = [flops, StepSeed(spec.seed), guard, ema, metrics, sampler, *watch, Progress(start, config.max_steps), checkpoints]
     stop.between_steps_only = True
     _run(model, datamodules.DataModule(batches, start=start, max_steps=config.max_steps), hardware, callbacks, last)
     stop.between_steps_only = False
@@ -87,8 +93,18 @@ def fit(model: pl.LightningModule, spec: RunSpec, dataset: Dataset, data_spec: D
     return Training(
         steps=config.max_steps, train_s=checkpoints.elapsed_s, core_s=checkpoints.core_s, parameters=sum(p.numel() for p in model.parameters()),
         skipped_steps=guard.skipped, flops=flops.flops_per_step * config.max_steps, kept_step=kept_step,
-        best_validation_loss=checkpoints.best_loss if math.isfinite(checkpoints.best_loss) else None, resumed=start > 0, hardware=hardware,
+        best_validation_loss=checkpoints.best_loss if math.isfinite(checkpoints.best_loss) else None,
+        alarms=tuple(alarm for one in watch for alarm in one.alarms), resumed=start > 0, hardware=hardware,
     )  # fmt: skip
+
+
+def _watch(
+    model: pl.LightningModule, dataset: Dataset, data_spec: DataSpec, config: TrainingConfig, cache: Path, ema: Ema, metrics: MetricBuffer
+) -> list[VarietyWatch]:
+    """The watch on the samples' variety, where the config asks for it."""
+    if not (isinstance(config, ImageTrainingConfig) and config.watch_every and isinstance(model, SamplesImages)):
+        return []
+    return [VarietyWatch(dataset, data_spec, config, cache, ema, metrics)]
 
 
 def _run(model: pl.LightningModule, data: datamodules.DataModule, hardware: Hardware, callbacks: list[pl.Callback], checkpoint: Path | None) -> None:

@@ -30,6 +30,10 @@ class MetricBuffer(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._add(trainer, "validation/")
 
+    def add(self, key: str, value: float, step: int) -> None:
+        """A point that another callback measured."""
+        self._points.append(MetricPoint(key, value, step, int(time.time() * 1000)))
+
     def _add(self, trainer: pl.Trainer, prefix: str) -> None:
         step, now_ms = batches_done(trainer), int(time.time() * 1000)
         found = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith(prefix)}

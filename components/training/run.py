@@ -7,6 +7,7 @@ Marker files in ``run_dir`` say which phases are done: `trained.json` (with `wei
 import os
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -129,7 +130,7 @@ class Run:
     def result(self) -> RunResult:
         model = build_model(self.spec, self.family, self.data_spec)
         training = self._trained(model)
-        evaluated = self._evaluated(model)
+        evaluated = self._evaluated(model, training)
         packaged = self._packaged(model, training, evaluated)
         emit("progress", phase="log", step=0, max_steps=1)
         self._log(training, evaluated, packaged)
@@ -151,12 +152,12 @@ class Run:
             model.eval().to(done.hardware.device)
             return done
         self.tracker.log_text(self.spec.mlflow_run_id, self.spec.model_dump_json(indent=1), SPEC_ARTIFACT)
-        training = fit(model, self.spec, self.dataset, self.data_spec, self.config, stop=self.stop, log=self._log_progress)
+        training = fit(model, self.spec, self.dataset, self.data_spec, self.config, cache=self.project.cache, stop=self.stop, log=self._log_progress)
         write_atomically(weights, lambda path: save_model(model, str(path)))
         write_text(marker, training.model_dump_json(indent=1))
         return training
 
-    def _log_progress(self, points: list[MetricPoint], samples: list[Sample]) -> None:
+    def _log_progress(self, points: list[MetricPoint], samples: list[Sample], alarms: Sequence[str]) -> None:
         """To MLflow, behind a checkpoint. What is logged again after a kill stands there once."""
         self.tracker.log_metrics(self.spec.mlflow_run_id, points)
         for sample in samples:
@@ -165,10 +166,12 @@ class Run:
                 self.tracker.log_image(self.spec.mlflow_run_id, sample.name, path.read_bytes(), sample.step)
             else:
                 self.tracker.log_text(self.spec.mlflow_run_id, path.read_text(encoding="utf-8"), f"texts/{path.name}")
+        if alarms:
+            self.tracker.set_tags(self.spec.mlflow_run_id, {"alarm": "; ".join(alarms)})
 
     # -- evaluation --------------------------------------------------------------------------------------------------
 
-    def _evaluated(self, model: pl.LightningModule) -> Evaluated:
+    def _evaluated(self, model: pl.LightningModule, training: Training) -> Evaluated:
         marker = self.spec.run_dir / "evaluated.json"
         done = _read(marker, Evaluated)
         if done is not None:
@@ -177,11 +180,12 @@ class Run:
         began, began_core = time.monotonic(), core_seconds()
         evidence = evaluate(model, self.dataset, self.data_spec, config=self.spec.evaluation, cache=self.project.cache, say=say)
         folder = self.spec.run_dir / "evidence"
+        alarms = tuple(f"Alarm while training: {alarm}." for alarm in training.alarms)
         evaluated = Evaluated(
             figures=evidence.figures,
             pictures={name: _store(folder / f"{name}.png", png) for name, png in evidence.pictures.items()},
             texts={name: _store(folder / f"{name}.txt", text.encode()) for name, text in evidence.texts.items()},
-            notes=evidence.notes, evaluate_s=time.monotonic() - began, core_s=core_seconds() - began_core,
+            notes=(*alarms, *evidence.notes), evaluate_s=time.monotonic() - began, core_s=core_seconds() - began_core,
         )  # fmt: skip
         write_text(marker, evaluated.model_dump_json(indent=1))
         for path in evaluated.pictures.values():

@@ -23,7 +23,12 @@ SMALL_VAE = {
     "max_steps": 6, "batch_size": 16, "width": 8, "max_width": 16, "latent_dim": 4, "warmup_steps": 2, "ema_decay": 0.9,
     "sample_every": 1000, "validate_every": 3, "checkpoint_every": 3, "prior_components": 1, "importance_samples": 2,
 }  # fmt: skip
-DATASETS = {"gpt": "pydocs", "vae": "digits"}
+_SMALL_IMAGES = {"max_steps": 6, "batch_size": 16, "warmup_steps": 2, "ema_decay": 0.9, "sample_every": 1000, "validate_every": 3, "checkpoint_every": 3}
+SMALL_GAN = {**_SMALL_IMAGES, "width": 8, "max_width": 8, "latent_dim": 4, "watch_every": 0}
+SMALL_DIFFUSION = {**_SMALL_IMAGES, "widths": (8, 8), "head_width": 8, "sampling_steps": 2}
+SMALL_LATENT = {**SMALL_DIFFUSION, "latent_factor": 2, "latent_channels": 2, "autoencoder_steps": 3, "autoencoder_width": 8}
+SMALL = {"gpt": SMALL_GPT, "vae": SMALL_VAE, "gan": SMALL_GAN, "diffusion": SMALL_DIFFUSION, "latent-diffusion": SMALL_LATENT}
+DATASETS = {"gpt": "pydocs"}
 MakeSpec = Callable[..., RunSpec]
 
 
@@ -44,12 +49,13 @@ def tracker(home_project: Project) -> Tracker:
 
 @pytest.fixture
 def make_spec(home_project: Project, tmp_path: Path) -> MakeSpec:
-    """The spec of a small run of a family, its config changed by keywords; without a run in MLflow."""
+    """The spec of a small run of a family (or `latent-diffusion`), its config changed by keywords; without a run in MLflow."""
 
     def make(family: str = "gpt", **changes: Any) -> RunSpec:
-        small = SMALL_GPT if family == "gpt" else SMALL_VAE
+        small = SMALL[family]
+        family = family.removeprefix("latent-")
         config = find_family(family).resolve("tiny", Block({**small, **changes}, (), {}, home_project.params))
-        dataset = Dataset.open(home_project, DATASETS[family])
+        dataset = Dataset.open(home_project, DATASETS.get(family, "digits"))
         evaluation = EvaluationConfig()
         identity = run_identity(
             family=family, config=config, size="tiny", seed=0, evaluation=evaluation, modality=dataset.modality, data_sha256=dataset.manifest.sha256

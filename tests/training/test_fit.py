@@ -1,6 +1,7 @@
 """Training: what is resumed, averaged, skipped and kept."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,12 @@ class Record:
         self.stop, self.stop_at, self.flushes = stop, stop_at, 0
         self.points: list[MetricPoint] = []
         self.samples: list[Sample] = []
+        self.alarms: list[str] = []
 
-    def __call__(self, points: list[MetricPoint], samples: list[Sample]) -> None:
+    def __call__(self, points: list[MetricPoint], samples: list[Sample], alarms: Sequence[str]) -> None:
         self.points += points
         self.samples += samples
+        self.alarms = list(alarms)
         self.flushes += 1
         self.stop.requested |= self.flushes == self.stop_at
 
@@ -55,7 +58,7 @@ def train(spec: RunSpec, model: pl.LightningModule | None = None) -> tuple[pl.Li
     model = model or build_model(spec, find_family(spec.family), data_spec)
     stop = StopRequest()
     record = Record(stop)
-    return model, fit(model, spec, dataset, data_spec, config, stop=stop, log=record), record
+    return model, fit(model, spec, dataset, data_spec, config, cache=Project(spec.project).cache, stop=stop, log=record), record
 
 
 def raw_weights(spec: RunSpec) -> dict[str, Tensor]:
@@ -69,17 +72,19 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize(("family", "every"), [("gpt", 3), ("gpt", 4), ("vae", 2), ("vae", 3)])
+@pytest.mark.parametrize(("family", "every"), [("gpt", 3), ("gpt", 4), ("vae", 2), ("vae", 3), ("gan", 2), ("diffusion", 2), ("latent-diffusion", 2)])
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make_spec: MakeSpec, tmp_path: Path, family: str, every: int) -> None:
     """Whether the checkpoint falls on a validation (gpt 4, vae 3) or between two."""
     spec = make_spec(family, checkpoint_every=every)
+    family = spec.family
     expected, training, whole = train(spec)
     resumed = spec.model_copy(update={"run_dir": tmp_path / "resumed"})
     stop = StopRequest()
     first = Record(stop, stop_at=1)
     dataset, config, data_spec = opened(resumed)
+    model = build_model(resumed, find_family(family), data_spec)
     with pytest.raises(Interrupted):
-        fit(build_model(resumed, find_family(family), data_spec), resumed, dataset, data_spec, config, stop=stop, log=first)
+        fit(model, resumed, dataset, data_spec, config, cache=Project(spec.project).cache, stop=stop, log=first)
     assert last_checkpoint(checkpoint_folder(resumed.run_dir))[1] == every
     torch.rand(3)  # what else drew in between does not matter
     model, second_training, second = train(resumed)
@@ -90,6 +95,21 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make_spec: MakeSp
     assert sorted(set(first.values() + second.values())) == whole.values()
     assert second_training.best_validation_loss == training.best_validation_loss
     assert second_training.flops == training.flops > 0
+
+
+def test_variety_is_watched_where_the_config_asks_for_it_and_a_collapse_is_told(make_spec: MakeSpec, capsys: pytest.CaptureFixture[str]) -> None:
+    _, training, record = train(make_spec("gan", watch_every=2, least_coverage=1.0))
+    assert [point.step for point in record.points if point.key == "watch/coverage_own"] == [2, 4, 6]
+    assert len(training.alarms) == 1
+    assert "mode collapse at step 2: samples cover" in training.alarms[0]
+    assert record.alarms == list(training.alarms)
+    assert "ALARM: mode collapse at step 2" in capsys.readouterr().out
+
+
+def test_no_alarm_is_raised_while_the_coverage_is_enough(make_spec: MakeSpec) -> None:
+    _, training, record = train(make_spec("gan", watch_every=3, least_coverage=0.0))
+    assert training.alarms == ()
+    assert record.alarms == []
 
 
 def test_logs_every_step_once_and_validates_at_the_end(make_spec: MakeSpec) -> None:

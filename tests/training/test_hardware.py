@@ -35,3 +35,10 @@ def test_an_unknown_or_absent_device_is_named_with_the_fix() -> None:
     absent = "mps" if not torch.backends.mps.is_available() else "cuda"
     with pytest.raises(UserError, match=f"no {absent} device: set device to 'auto' or 'cpu'"):
         choose(absent, "auto", 10)
+
+
+def test_omp_num_threads_lowers_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert usable_cores() == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "4096")
+    assert usable_cores() <= (os.cpu_count() or 1)

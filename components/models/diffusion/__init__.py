@@ -1,0 +1,1 @@
+"""Diffusion: draws images from noise, by class, and draws given images anew."""

@@ -1,0 +1,1 @@
+"""Generative adversarial network: draws sharp images in one pass, by class."""

@@ -1,0 +1,77 @@
+"""Generator and discriminator: residual networks without normalisation, which would tie the images of a batch together."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from components.models.layers.conv import Pyramid, zeroed
+
+SLOPE = 0.2
+"""Of the leaky rectifier below zero."""
+
+
+class Generator(nn.Module):
+    """Noise [N, latent_dim] and labels [N] (None without classes) to images [N, C, S, S] in [-1, 1]."""
+
+    def __init__(self, latent_dim: int, channels: int, num_classes: int, pyramid: Pyramid) -> None:
+        super().__init__()
+        widths, sizes = pyramid.widths, pyramid.sizes
+        self.classes = nn.Embedding(num_classes, latent_dim) if num_classes else None
+        self.smallest = (widths[-1], sizes[-1], sizes[-1])
+        self.entry = nn.Linear(latent_dim * (2 if num_classes else 1), widths[-1] * sizes[-1] ** 2)
+        layers: list[nn.Module] = []
+        for level in reversed(range(len(widths))):
+            layers += [PlainBlock(widths[level]) for _ in range(pyramid.blocks)]
+            if level > 0:
+                layers += [nn.Upsample(size=(sizes[level - 1],) * 2, mode="bilinear"), nn.Conv2d(widths[level], widths[level - 1], 1)]
+        self.body = nn.Sequential(*layers, nn.LeakyReLU(SLOPE), nn.Conv2d(widths[0], channels, 3, padding=1), nn.Tanh())
+
+    def forward(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        if self.classes is not None:
+            assert labels is not None, "a conditional generator needs labels"
+            noise = torch.cat([noise, self.classes(labels)], dim=1)
+        images: Tensor = self.body(self.entry(noise).unflatten(1, self.smallest))
+        return images
+
+
+class Discriminator(nn.Module):
+    """Images [N, C, S, S] in [-1, 1] and labels to scores [N]: how real, and how much of its class; zero when it is new.
+
+    Labels by projection: Miyato and Koyama 2018, "cGANs with Projection Discriminator".
+    """
+
+    def __init__(self, channels: int, num_classes: int, pyramid: Pyramid) -> None:
+        super().__init__()
+        widths, sizes = pyramid.widths, pyramid.sizes
+        layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 3, padding=1)]
+        for level in range(len(widths)):
+            layers += [PlainBlock(widths[level]) for _ in range(pyramid.blocks)]
+            if level + 1 < len(widths):
+                layers += [nn.Conv2d(widths[level], widths[level + 1], 1), nn.AdaptiveAvgPool2d(sizes[level + 1])]
+        self.body = nn.Sequential(*layers, nn.LeakyReLU(SLOPE), nn.Flatten())
+        self.to_features = nn.Linear(widths[-1] * sizes[-1] ** 2, widths[-1])
+        self.head = zeroed(nn.Linear(widths[-1], 1))
+        self.classes = nn.Embedding(num_classes, widths[-1]) if num_classes else None
+        if self.classes is not None:
+            nn.init.zeros_(self.classes.weight)
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        features = F.leaky_relu(self.to_features(self.body(images)), SLOPE)
+        scores: Tensor = self.head(features).squeeze(1)
+        if self.classes is not None:
+            assert labels is not None, "a conditional discriminator needs labels"
+            scores = scores + (features * self.classes(labels)).sum(1)
+        return scores
+
+
+class PlainBlock(nn.Module):
+    """Residual block without normalisation, [N, C, H, W] -> the same; the identity when it is new."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = zeroed(nn.Conv2d(channels, channels, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, SLOPE)), SLOPE))
+        return x + out
