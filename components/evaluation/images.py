@@ -115,15 +115,13 @@ def _score_samples(model: SamplesImages, data_spec: DataSpec, scoring: Scoring, 
     dataset, config = scoring.dataset, scoring.config
     extractor = own_extractor(dataset, scoring.cache, say, scoring.size)
     test, train = (split_features(extractor, dataset, split, scoring.cache, scoring.size) for split in ("test", "train"))
-    num = config.num_samples or min(len(test), MOST_SAMPLES)
-    if num < LEAST_IMAGES:
-        raise UserError(f"evaluation.num_samples is {num} and fid_own needs at least {LEAST_IMAGES}: set it higher, or to 0.")
+    num = num_drawn(config, test)
     labels = labels_like_train(dataset, model, num)
     drawn = [draw_images(model, num, seed=seed, labels=labels, settings=config.settings) for seed in range(config.seed, config.seed + SAMPLING_SEEDS)]
     samples = [extractor.features(images) for images in drawn]
-    real = train[_shuffled(len(train), config.seed)[:num]] if len(train) >= num else None
+    real = real_features(train, num, config.seed)
     draws = Draws(samples, test, real, extractor, _how_drawn(model, scoring))
-    figures = [_fid(scoring, draws), _kid(scoring, draws), *_manifold(scoring, draws)]
+    figures = [fid_figure(scoring, draws), _kid(scoring, draws), *_manifold(scoring, draws)]
     notes = [] if real is not None else [f"The floors are left out: they need {num:,} images of the training split, which has {len(train):,}."]
     if extractor.kind == "classifier":
         figures.append(_inception_score(scoring, draws))
@@ -152,9 +150,26 @@ class Draws:
         return [distance(sample) for sample in self.samples], None if self.real is None else distance(self.real)
 
 
-def _fid(scoring: Scoring, draws: Draws) -> Figure:
+def num_drawn(config: EvaluationConfig, test: Tensor) -> int:
+    """How many samples are drawn for figures of distributions, beside the features ``test`` [N, 32] of the test split.
+
+    Raises:
+        UserError: the config asks for too few.
+    """
+    num = config.num_samples or min(len(test), MOST_SAMPLES)
+    if num < LEAST_IMAGES:
+        raise UserError(f"evaluation.num_samples is {num} and fid_own needs at least {LEAST_IMAGES}: set it higher, or to 0.")
+    return num
+
+
+def real_features(train: Tensor, num: int, seed: int) -> Tensor | None:
+    """``num`` of the training split's features, for the floors; None where there are fewer."""
+    return train[_shuffled(len(train), seed)[:num]] if len(train) >= num else None
+
+
+def fid_figure(scoring: Scoring, draws: Draws, name: str = "fid_own") -> Figure:
     reference = moments(draws.test)
-    return _sample_figure(scoring, draws, "fid_own", "min", lambda features: frechet_distance(moments(features), reference))
+    return _sample_figure(scoring, draws, name, "min", lambda features: frechet_distance(moments(features), reference))
 
 
 def _kid(scoring: Scoring, draws: Draws) -> Figure:

@@ -35,8 +35,8 @@ def drawn(char: str, face: str = "DejaVuSans", size: int = 32) -> np.ndarray:
     ("char", "label"),
     [
         ("A", "latin capital"), ("é", "latin small"), ("Ω", "greek capital"), ("λ", "greek small"), ("Ж", "cyrillic capital"), ("я", "cyrillic small"),
-        ("ა", "other letter"), ("ℝ", "mathematical letter"), ("7", "number"), ("¾", "number"), ("?", "punctuation"), ("→", "arrow"), ("⊂", "mathematical operator"),
-        ("╬", "box drawing"), ("♞", "symbol"), ("\u0301", None), (" ", None), ("\n", None), ("\ue000", None), ("⠿", None), ("語", None),
+        ("ა", "other letter"), ("ℝ", "mathematical letter"), ("7", "number"), ("¾", "number"), ("?", "punctuation"), ("→", "arrow"),
+        ("⊂", "mathematical operator"), ("╬", "box drawing"), ("♞", "symbol"), ("\u0301", None), (" ", None), ("\n", None), ("\ue000", None), ("⠿", None), ("語", None),
     ],
 )  # fmt: skip
 def test_a_character_has_its_class_or_is_left_out(char: str, label: str | None) -> None:
@@ -45,9 +45,9 @@ def test_a_character_has_its_class_or_is_left_out(char: str, label: str | None) 
 
 def test_every_class_and_every_face_is_well_filled() -> None:
     first = all_glyphs()[: Config(kind="glyphs").rows]
-    assert set(glyph.label for glyph in first) == set(CLASSES)
+    assert {glyph.label for glyph in first} == set(CLASSES)
     assert min(Counter(glyph.label for glyph in first).values()) > 500
-    assert set(glyph.face for glyph in first) == set(FACES)
+    assert {glyph.face for glyph in first} == set(FACES)
     assert min(Counter(glyph.face for glyph in first).values()) > 500
 
 

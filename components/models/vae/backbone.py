@@ -1,7 +1,7 @@
 """The networks between images and latents. Whatever a latent looks like inside, outside it is a vector [N, latent_dim]."""
 
 import math
-from typing import Protocol
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,27 +13,27 @@ LARGEST_LATENT_SIDE = 8
 """`autoencoder-kl` halves an image until its latent is at most this wide: 8x8x4 is 256 numbers for any image from 12 to 64 pixels."""
 
 
-class Backbone(Protocol):
+class Backbone(nn.Module):
     """New, its posterior is the standard normal and its decoder's output zero."""
 
     latent_dim: int
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation, each [N, latent_dim], of ``images`` [N, C, S, S] in [0, 1]."""
-        ...
+        raise NotImplementedError
 
     def decode(self, latents: Tensor) -> Tensor:
         """Maps [N, outputs, S, S] of ``latents`` [N, latent_dim]."""
-        ...
+        raise NotImplementedError
 
 
-def build_backbone(config: VaeConfig, channels: int, image_size: int, outputs: int) -> nn.Module:
+def build_backbone(config: VaeConfig, channels: int, image_size: int, outputs: int) -> Backbone:
     """The network that ``config.backbone`` names, for images of ``channels``; ``outputs`` is how many maps its decoder gives."""
     kind = SpatialBackbone if config.backbone == "autoencoder-kl" else VectorBackbone
     return kind(config, channels, image_size, outputs)
 
 
-class VectorBackbone(nn.Module):
+class VectorBackbone(Backbone):
     """Our own convolutional residual networks round one latent vector."""
 
     def __init__(self, config: VaeConfig, channels: int, image_size: int, outputs: int) -> None:
@@ -53,7 +53,7 @@ class VectorBackbone(nn.Module):
         return maps
 
 
-class SpatialBackbone(nn.Module):
+class SpatialBackbone(Backbone):
     """The `AutoencoderKL` of diffusers, built from its config: a latent map [latent_channels, s, s], outside the vector of its numbers.
 
     Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models", section 3.1.
@@ -70,7 +70,7 @@ class SpatialBackbone(nn.Module):
         side = (image_size + self.missing) // 2**halvings
         self.shape = (config.latent_channels, side, side)
         self.latent_dim = math.prod(self.shape)
-        self.net = AutoencoderKL(
+        self.net: Any = AutoencoderKL(
             in_channels=channels,
             out_channels=outputs,
             down_block_types=("DownEncoderBlock2D",) * len(widths),

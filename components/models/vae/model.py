@@ -6,7 +6,6 @@ nats: Kingma et al. 2016, "Inverse Autoregressive Flow", appendix C.8.
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -35,8 +34,8 @@ class Vae(pl.LightningModule):
         super().__init__()
         self.config, self.data = config, data
         self.pixels = DiscretisedLogistics(config.levels, config.mixtures)
-        self.backbone: Any = build_backbone(config, data.channels, data.image_size, self.pixels.outputs(data.channels))
-        self.latent_dim: int = self.backbone.latent_dim
+        self.backbone = build_backbone(config, data.channels, data.image_size, self.pixels.outputs(data.channels))
+        self.latent_dim = self.backbone.latent_dim
         self.prior = MixturePrior(self.latent_dim, config.prior_components, len(data.class_names) or 10)
         self.num_dims = data.channels * data.image_size**2
 
@@ -121,7 +120,17 @@ class Vae(pl.LightningModule):
     def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, settings: SamplerSettings = OWN_SETTINGS) -> Tensor:
         """Decoded draws of the prior, [num, C, S, S] in [0, 1]; ``labels`` [num] count once `finish` has seen labels, ``settings`` never."""
         generator = torch.Generator().manual_seed(seed)
-        chunks = self.prior.draw(num, generator, labels).split(CHUNK)
+        return self._images(self.prior.draw(num, generator, labels), generator)
+
+    @torch.no_grad()
+    def sample_before_prior(self, num: int, *, seed: int) -> Tensor:
+        """As `sample_images`, but of the standard normal."""
+        generator = torch.Generator().manual_seed(seed)
+        return self._images(torch.randn(num, self.latent_dim, generator=generator).to(self.device), generator)
+
+    def _images(self, latents: Tensor, generator: torch.Generator) -> Tensor:
+        """What the decoder makes of ``latents`` [N, D]: draws or means, as the config says."""
+        chunks = latents.split(CHUNK)
         if self.config.draw_pixels:
             return torch.cat([self.pixels.draw(self.backbone.decode(chunk), generator) for chunk in chunks])
         return torch.cat([self.decode(chunk) for chunk in chunks])
