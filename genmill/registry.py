@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from components.errors import UserError
 from genmill.options import JsonOption, ProjectOption, complete_model, open_project
 
 RefArgument = Annotated[str, typer.Argument(help="MODEL, MODEL@champion, MODEL/3 or a run id.", autocompletion=complete_model)]
@@ -89,21 +90,33 @@ def sample(
     num: Annotated[int, typer.Option("-n", help="How many.", min=1, max=10000)] = 16,
     prompt: Annotated[str | None, typer.Option("--prompt", help="Text to continue.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="A class, where the model is conditional.")] = None,
+    from_file: Annotated[Path | None, typer.Option("--from", help="A picture to draw anew (diffusion) or to reconstruct (vae).")] = None,
+    strength: Annotated[float | None, typer.Option("--strength", help="With --from: how far to go from the picture.", min=0.01, max=1.0)] = None,
     seed: Annotated[int, typer.Option("--seed", help="The same seed draws the same samples.")] = 0,
+    steps: Annotated[int | None, typer.Option("--steps", help="Steps of the sampler, where the model draws in steps.", min=1, max=10000)] = None,
+    sampler: Annotated[str | None, typer.Option("--sampler", help="euler, heun, ddim or ddpm, where the model draws in steps.")] = None,
+    guidance: Annotated[float | None, typer.Option("--guidance", help="How strongly the class is asked for; 1 is plain.", min=0.01, max=100.0)] = None,
     temperature: Annotated[float, typer.Option("--temperature", help="Of text: below 1 is more careful, above 1 bolder.", min=0.01, max=10.0)] = 0.8,
     out_file: Annotated[Path | None, typer.Option("--out", help="Where the picture or text goes.")] = None,
     project: ProjectOption = None,
 ) -> None:
     """Pictures or text from a registered model.
 
-    Example: [bold]genmill sample vae-digits@champion -n 64 --seed 7 --out digits.png[/]
+    Examples: [bold]genmill sample vae-digits@champion -n 64 --seed 7 --out digits.png[/]
+    [bold]genmill sample diffusion-digits --from image.png --strength 0.6[/]
     """
     where = open_project(project)
-    from components.registry.sampling import sample_registered
+    if strength is not None and from_file is None:
+        raise UserError("--strength says how far to go from a picture: give one with --from.")
+    from components.registry.sampling import SampleRequest, sample_registered
     from components.tracking import Tracker
     from genmill.console import out
 
-    drawn = sample_registered(where, Tracker.of(where), ref, num=num, prompt=prompt, label=label, seed=seed, temperature=temperature)
+    request = SampleRequest(
+        num=num, prompt=prompt, label=label, image=from_file, strength=strength, seed=seed, temperature=temperature, steps=steps, sampler=sampler,
+        guidance=guidance,
+    )  # fmt: skip
+    drawn = sample_registered(where, Tracker.of(where), ref, request)
     if drawn.text is not None and out_file is None:
         print(drawn.text)
         return

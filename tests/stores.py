@@ -46,24 +46,34 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
     return write_digits_package(tmp_path_factory.mktemp("package") / "model")
 
 
-def write_digits_package(folder: Path, *, seed: int = 0, dataset: str = "digits", data_version: str = "v1", data_sha256: str = "d" * 64) -> Package:
+SMALL = {
+    "vae": {"latent_dim": 4, "width": 8, "max_width": 16},
+    "gan": {"latent_dim": 4, "width": 8, "max_width": 8},
+    "diffusion": {"widths": (8, 8), "head_width": 8, "sampling_steps": 3},
+}
+
+
+def write_digits_package(
+    folder: Path, *, family: str = "vae", seed: int = 0, dataset: str = "digits", data_version: str = "v1", data_sha256: str = "d" * 64
+) -> Package:
+    """An untrained model of digits of a family that draws images, packaged."""
     import torch
 
-    family = find_family("vae")
-    config = family.config.model_validate({"latent_dim": 4, "width": 8, "max_width": 16})
+    found = find_family(family)
+    config = found.config.model_validate(SMALL[family])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = family.load_class()(config, DIGITS).eval()
+        model = found.load_class()(config, DIGITS).eval()
         # A fresh network draws one grey picture, whatever the seed.
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter), alpha=0.2)
     return write_package(
         model,
-        family="vae",
+        family=family,
         config=config.model_dump(),
         data_spec=DIGITS,
-        model_name="vae-digits",
+        model_name=f"{family}-digits",
         identity=f"{seed:x}" * 64,
         dataset=dataset,
         data_version=data_version,

@@ -10,7 +10,8 @@ import torch
 from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
-from components.evaluation.images import require_enough_images, score_images
+from components.evaluation.images import score_images
+from components.evaluation.scoring import require_enough_images
 from components.models.capabilities import DataSpec, HasLatentSpace, Reconstructs, SamplesImages, ScoresImages, ScoresText
 
 

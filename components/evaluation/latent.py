@@ -13,10 +13,11 @@ from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
 from components.evaluation.features import own_extractor, read_images, split_features
-from components.evaluation.images import MOST_SCORED, SAMPLING_SEEDS, Draws, Scoring, fid_figure, num_drawn, real_features
 from components.evaluation.pictures import grid_png
 from components.evaluation.protocol import Figure, Recorded
+from components.evaluation.sample_figures import SAMPLING_SEEDS, Draws, fid_figure, num_drawn, real_features
 from components.evaluation.sampling import draw_images
+from components.evaluation.scoring import MOST_SCORED, Scoring
 from components.models.capabilities import OWN_SETTINGS, DataSpec, HasFittedPrior, HasLatentSpace, SamplerSettings, SamplesImages
 
 if TYPE_CHECKING:

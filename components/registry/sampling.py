@@ -14,6 +14,9 @@ from components.registry.loading import LoadedModel, load_package
 from components.registry.references import resolve
 from components.tracking import ModelVersion, Tracker
 
+MOST_PIXELS = 50_000_000
+"""Of a picture that is given."""
+
 
 class Drawn(Strict):
     """What was drawn: a grid of pictures or a text, never both."""
@@ -23,17 +26,37 @@ class Drawn(Strict):
     description: str
 
 
-def sample_registered(
-    project: Project, tracker: Tracker, ref: str, *, num: int = 16, prompt: str | None = None, label: str | None = None, seed: int = 0, temperature: float = 1.0
-) -> Drawn:
-    """Draw ``num`` pictures or texts from the version that ``ref`` means; the same seed draws the same.
+class SampleRequest(Strict):
+    """What to draw; None leaves the choice to the model."""
+
+    num: int = 16
+    prompt: str | None = None
+    label: str | None = None
+    image: Path | None = None
+    """A picture to draw anew, of any size and mode: the middle square is brought to the model's form."""
+    strength: float | None = None
+    """How far an edit may go from ``image``, in (0, 1]."""
+    seed: int = 0
+    temperature: float = 1.0
+    steps: int | None = None
+    sampler: str | None = None
+    guidance: float | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of the wire format that were given."""
+        chosen = {"strength": self.strength, "steps": self.steps, "sampler": self.sampler, "guidance": self.guidance, "temperature": self.temperature}
+        return {name: value for name, value in chosen.items() if value is not None}
+
+
+def sample_registered(project: Project, tracker: Tracker, ref: str, request: SampleRequest) -> Drawn:
+    """Draw pictures or texts from the version that ``ref`` means; the same request draws the same.
 
     Raises:
-        UserError: ``ref`` means nothing, the model draws nothing, or it takes no prompt or label.
+        UserError: ``ref`` means nothing, the model draws nothing, or it does not take what the request gives.
     """
     version = resolve(tracker, ref)
     with load_package(_package_folder(project, tracker, version)) as model:
-        return _draw(model, version.ref, num=num, given={"prompt": prompt, "label": label}, seed=seed, temperature=temperature)
+        return _draw(model, version.ref, request)
 
 
 def _package_folder(project: Project, tracker: Tracker, version: ModelVersion) -> Path:
@@ -53,19 +76,59 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _draw(model: LoadedModel, name: str, *, num: int, given: dict[str, str | None], seed: int, temperature: float) -> Drawn:
+def _draw(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
     abilities = set(model.spec.abilities)
     if not abilities & {wire.SAMPLES_IMAGES, wire.CONTINUES_TEXT}:
         raise UserError(f"{name} draws neither pictures nor text: it answers requests with {', '.join(sorted(abilities)) or 'nothing'}.")
-    row = {column: value for column, value in given.items() if value is not None}
-    answers: wire.Rows = []
-    while len(answers) < num:
-        count = min(num - len(answers), wire.MAX_DRAWS)
-        answers += model.predict([{**row, "n": count}], {"seed": seed + len(answers), "temperature": temperature})
+    row = {column: value for column, value in (("prompt", request.prompt), ("label", request.label)) if value is not None}
+    if request.image is not None:
+        return _draw_anew(model, name, row, request)
+    answers = _ask(model, row, request)
     if wire.CONTINUES_TEXT in abilities:
         text = "\n\n".join(f"{answer['prompt']}{answer['text']}" for answer in answers)
-        return Drawn(text=text, description=f"{num} texts of {name}, seed {seed}")
-    return Drawn(png=_grid([answer["image"] for answer in answers]), description=f"{num} pictures of {name}, seed {seed}")
+        return Drawn(text=text, description=f"{request.num} texts of {name}, seed {request.seed}")
+    return Drawn(png=_grid([answer["image"] for answer in answers]), description=f"{request.num} pictures of {name}, seed {request.seed}")
+
+
+def _draw_anew(model: LoadedModel, name: str, row: dict[str, Any], request: SampleRequest) -> Drawn:
+    """The picture that is given, and behind it what the model makes of it."""
+    assert request.image is not None
+    source = _given_image(request.image, model, name)
+    row = {**row, "image": source}
+    if wire.EDITS_IMAGES in model.spec.abilities:
+        answers, made = _ask(model, row, request), f"{request.num} pictures drawn anew"
+    else:
+        answers, made = model.predict([row], request.parameters()), "its reconstruction"
+    return Drawn(png=_grid([source, *(answer["image"] for answer in answers)]), description=f"the picture given and {made} by {name}, seed {request.seed}")
+
+
+def _ask(model: LoadedModel, row: dict[str, Any], request: SampleRequest) -> wire.Rows:
+    """As many answers as are wanted; more than a request may ask for take several."""
+    answers: wire.Rows = []
+    while len(answers) < request.num:
+        count = min(request.num - len(answers), wire.MAX_DRAWS)
+        answers += model.predict([{**row, "n": count}], {**request.parameters(), "seed": request.seed + len(answers)})
+    return answers
+
+
+def _given_image(path: Path, model: LoadedModel, name: str) -> str:
+    """The picture in ``path`` in the model's size and mode, as base64 PNG."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    from components.data.pixels import squared
+
+    if not {wire.EDITS_IMAGES, wire.RECONSTRUCTS} & set(model.spec.abilities):
+        raise UserError(f"{name} takes no picture: leave --from out, or choose a model that draws pictures anew (diffusion) or reconstructs them (vae).")
+    if not path.is_file():
+        raise UserError(f"There is no picture {path}: give --from a file that exists.")
+    try:
+        with Image.open(path) as opened:
+            if opened.width * opened.height > MOST_PIXELS:
+                raise UserError(f"{path} has {opened.width}x{opened.height} pixels, allowed are {MOST_PIXELS:,}: scale it down first.")
+            picture = ImageOps.exif_transpose(opened).convert("L" if model.data_spec.channels == 1 else "RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{path} is no picture that can be read ({type(error).__name__}): give --from a PNG or JPEG.") from None
+    return wire.encode_png(squared(picture, model.data_spec.image_size))
 
 
 def _grid(images: list[str]) -> bytes:

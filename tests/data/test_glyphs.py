@@ -36,7 +36,8 @@ def drawn(char: str, face: str = "DejaVuSans", size: int = 32) -> np.ndarray:
     [
         ("A", "latin capital"), ("é", "latin small"), ("Ω", "greek capital"), ("λ", "greek small"), ("Ж", "cyrillic capital"), ("я", "cyrillic small"),
         ("ა", "other letter"), ("ℝ", "mathematical letter"), ("7", "number"), ("¾", "number"), ("?", "punctuation"), ("→", "arrow"),
-        ("⊂", "mathematical operator"), ("╬", "box drawing"), ("♞", "symbol"), ("\u0301", None), (" ", None), ("\n", None), ("\ue000", None), ("⠿", None), ("語", None),
+        ("⊂", "mathematical operator"), ("╬", "box drawing"), ("♞", "symbol"), ("\u0301", None), (" ", None), ("\n", None),
+        ("\ue000", None), ("⠿", None), ("語", None),
     ],
 )  # fmt: skip
 def test_a_character_has_its_class_or_is_left_out(char: str, label: str | None) -> None:

@@ -16,8 +16,10 @@ from components.evaluation.config import EvaluationConfig
 from components.evaluation.evaluate import evaluate, require_enough
 from components.evaluation.evidence import Evidence
 from components.evaluation.frechet import frechet_distance, moments
-from components.evaluation.images import LEAST_IMAGES, inception_score, independent_pixels_bits, kernel_distance
+from components.evaluation.images import independent_pixels_bits
+from components.evaluation.library_metrics import inception_score, kernel_distance
 from components.evaluation.protocol import Figure, mismatch
+from components.evaluation.scoring import LEAST_IMAGES
 from components.models.capabilities import OWN_SETTINGS, DataSpec, SamplerSettings
 from components.models.vae.config import VaeConfig
 from components.models.vae.model import Vae
@@ -122,7 +124,8 @@ def test_a_collapsed_generator_is_found_out(digits: Dataset, cache: Path) -> Non
 
 def test_every_figure_carries_its_protocol(digits: Dataset, cache: Path) -> None:
     evidence = score(tiny_vae(), digits, cache)
-    assert set(values(evidence)) == {"fid_own", "kid_own", "inception_score_own", "bits_per_dim", "reconstruction_psnr", "active_units"}
+    of_samples = {"fid_own", "kid_own", "inception_score_own", "precision_own", "recall_own", "density_own", "coverage_own", "neighbour_ratio"}
+    assert set(values(evidence)) == of_samples | {"bits_per_dim", "reconstruction_psnr", "active_units"}
     for figure in evidence.figures:
         identity = figure.identity
         assert identity.metric == figure.name
@@ -132,8 +135,27 @@ def test_every_figure_carries_its_protocol(digits: Dataset, cache: Path) -> None
         assert bool(identity.extractor_sha256) == figure.name.endswith("_own")
         assert identity.preprocessing
         assert len(figure.recorded.code) == 64
-    assert {name for name, png in evidence.pictures.items() if Image.open(io.BytesIO(png)).format == "PNG"} == {"samples", "reconstructions"}
+    assert {name for name, png in evidence.pictures.items() if Image.open(io.BytesIO(png)).format == "PNG"} == {"samples", "nearest", "reconstructions"}
     assert any("names 9" in note for note in evidence.notes)
+
+
+def test_a_generator_that_returns_training_images_is_called_a_copier(digits: Dataset, cache: Path) -> None:
+    evidence = score(Redraws(digits, split="train"), digits, cache, num_samples=100)
+    assert values(evidence)["neighbour_ratio"] < 0.1
+    assert any("near copies of training images" in note for note in evidence.notes)
+    assert not any("mode collapse" in note for note in evidence.notes)
+
+
+def test_a_constant_generator_is_called_collapsed(digits: Dataset, cache: Path) -> None:
+    evidence = score(Constant(Redraws(digits, "test").images[:1]), digits, cache, num_samples=100)
+    assert values(evidence)["recall_own"] < 0.05
+    assert any("mode collapse" in note for note in evidence.notes)
+
+
+def test_unseen_real_images_raise_no_alarm(digits: Dataset, cache: Path) -> None:
+    evidence = score(Redraws(digits, split="validation"), digits, cache)
+    assert not any("ALARM" in note for note in evidence.notes)
+    assert values(evidence)["neighbour_ratio"] == pytest.approx(1, abs=0.15)
 
 
 def test_scoring_twice_gives_the_same_figures(digits: Dataset, cache: Path) -> None:
@@ -150,7 +172,7 @@ def test_another_number_of_samples_or_of_levels_does_not_compare(digits: Dataset
 
 def test_without_labels_the_inception_score_is_left_out_with_the_reason(unlabelled: Dataset, cache: Path) -> None:
     evidence = score(Redraws(unlabelled), unlabelled, cache, DataSpec("image", channels=1, image_size=8))
-    assert set(values(evidence)) == {"fid_own", "kid_own"}
+    assert set(values(evidence)) == {"fid_own", "kid_own", "precision_own", "recall_own", "density_own", "coverage_own", "neighbour_ratio"}
     assert any("inception_score_own is left out" in note for note in evidence.notes)
     assert evidence.figures[0].identity.extractor == "own-vicreg-32"
 

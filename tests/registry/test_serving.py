@@ -22,7 +22,7 @@ from components.registry import wire
 from components.registry.card import CardCost, CardData, model_card
 from components.registry.loading import load_package
 from components.registry.package import Package
-from components.registry.sampling import sample_registered
+from components.registry.sampling import SampleRequest, sample_registered
 from components.registry.stored import store_evidence, stored_evidence
 from components.tracking import Tracker
 from tests.stores import figure, register, tracker_in
@@ -122,18 +122,18 @@ def test_evidence_is_read_back_as_it_was_stored(tracker: Tracker) -> None:
 def test_samples_of_a_registered_model_are_a_picture_and_repeatable(tracker: Tracker, package: Package, tmp_path: Path) -> None:
     register(tracker, package)
     project = Project(tmp_path)
-    drawn = sample_registered(project, tracker, "vae-digits", num=9, seed=3)
+    drawn = sample_registered(project, tracker, "vae-digits", SampleRequest(num=9, seed=3))
     assert drawn.png is not None
     assert drawn.png.startswith(b"\x89PNG")
-    assert drawn == sample_registered(project, tracker, "vae-digits@candidate", num=9, seed=3)
-    assert drawn.png != sample_registered(project, tracker, "vae-digits", num=9, seed=4).png
+    assert drawn == sample_registered(project, tracker, "vae-digits@candidate", SampleRequest(num=9, seed=3))
+    assert drawn.png != sample_registered(project, tracker, "vae-digits", SampleRequest(num=9, seed=4)).png
     assert drawn.description == "9 pictures of vae-digits/1, seed 3"
 
 
 def test_a_prompt_for_a_model_of_pictures_is_refused(tracker: Tracker, package: Package, tmp_path: Path) -> None:
     register(tracker, package)
     with pytest.raises(UserError, match="no request column 'prompt'"):
-        sample_registered(Project(tmp_path), tracker, "vae-digits", prompt="A")
+        sample_registered(Project(tmp_path), tracker, "vae-digits", SampleRequest(prompt="A"))
 
 
 def test_the_card_says_what_it_is_for_on_what_data_and_how_good() -> None:

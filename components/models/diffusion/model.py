@@ -244,6 +244,7 @@ class UNet(nn.Module):
             attention_head_dim=config.head_width,
             norm_num_groups=8,
             dropout=config.dropout,
+            resnet_time_scale_shift="scale_shift",  # added before a norm, as by default, most of time and class is normalised away
             num_class_embeds=num_classes + 1 if num_classes else None,
         )
         self.network.conv_out = zeroed(self.network.conv_out)

@@ -70,7 +70,7 @@ class SpatialBackbone(Backbone):
         side = (image_size + self.missing) // 2**halvings
         self.shape = (config.latent_channels, side, side)
         self.latent_dim = math.prod(self.shape)
-        self.net: Any = AutoencoderKL(
+        net: Any = AutoencoderKL(
             in_channels=channels,
             out_channels=outputs,
             down_block_types=("DownEncoderBlock2D",) * len(widths),
@@ -81,8 +81,9 @@ class SpatialBackbone(Backbone):
             norm_num_groups=math.gcd(8, *widths),
             sample_size=image_size,
         )
-        zeroed(self.net.quant_conv)
-        zeroed(self.net.decoder.conv_out)
+        zeroed(net.quant_conv)
+        zeroed(net.decoder.conv_out)
+        self.net = net
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         whole = F.pad(images, (0, self.missing, 0, self.missing), mode="replicate") if self.missing else images
