@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.models.family import Family, ImageTrainingConfig
 
@@ -54,6 +54,12 @@ class VaeConfig(ImageTrainingConfig):
     """Whether samples are drawn from the pixels' distribution (with its noise) rather than being its mean."""
     importance_samples: int = Field(32, ge=1)
     """Latents per image in the importance-weighted bound of bits per dimension; more tighten it."""
+
+    @model_validator(mode="after")
+    def _fits_the_backbone(self) -> "VaeConfig":
+        if self.backbone == "autoencoder-kl" and (self.patch > 1 or self.dropout > 0):
+            raise ValueError("patch and dropout are settings of backbone own: leave them out with autoencoder-kl")
+        return self
 
 
 FAMILY = Family(
