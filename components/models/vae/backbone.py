@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from components.models.layers.conv import ConvDecoder, ConvEncoder, Pyramid, zeroed
 from components.models.vae.config import VaeConfig
 
+LARGEST_GRID_SIDE = 16
+"""Positions a side at which `own` works at most, unless the config says how large its patches are."""
 LARGEST_LATENT_SIDE = 8
 """`autoencoder-kl` halves an image until its latent is at most this wide: 8x8x4 is 256 numbers for any image from 12 to 64 pixels."""
 
@@ -38,7 +40,8 @@ class VectorBackbone(Backbone):
 
     def __init__(self, config: VaeConfig, channels: int, image_size: int, outputs: int) -> None:
         super().__init__()
-        pyramid = Pyramid(image_size, config.width, config.max_width, config.blocks, config.dropout, config.patch)
+        patch = config.patch or math.ceil(image_size / LARGEST_GRID_SIDE)
+        pyramid = Pyramid(image_size, config.width, config.max_width, config.blocks, config.dropout, patch)
         self.latent_dim = config.latent_dim
         self.encoder = ConvEncoder(channels, pyramid)
         self.posterior = zeroed(nn.Linear(self.encoder.features, 2 * config.latent_dim))
