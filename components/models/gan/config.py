@@ -12,7 +12,7 @@ class GanConfig(ImageTrainingConfig):
 
     max_steps: int = 1000
     batch_size: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     warmup_steps: int = 20
     gradient_clip: float = 0.0
     ema_decay: float = 0.995
@@ -34,11 +34,11 @@ class GanConfig(ImageTrainingConfig):
     blocks: int = Field(1, ge=1)
     """Residual blocks per resolution, in the generator and again in the discriminator."""
 
-    penalty: float = Field(1.0, ge=0)
+    penalty: float = Field(5.0, ge=0)
     """Weight of the zero-centred gradient penalties R1 (on real images) and R2 (on drawn ones) when training begins."""
-    final_penalty: float = Field(0.1, ge=0)
+    final_penalty: float = Field(1.0, ge=0)
     """That weight at the end; it falls geometrically. Large ones keep the game steady, small ones give the detail."""
-    augment: tuple[Literal["shift", "cutout", "colour"], ...] = ("shift", "colour")
+    augment: tuple[Literal["shift", "cutout", "colour"], ...] = ("shift",)
     """What is done, differentiably and in the same way, to real and drawn images before the discriminator sees them."""
     shift: float = Field(0.125, ge=0, le=1)
     """Largest shift in each direction, as a share of the side."""
@@ -64,6 +64,7 @@ FAMILY = Family(
             "width": 48,
             "max_width": 256,
             "blocks": 2,
+            "augment": ("shift", "colour"),
             "sample_every": 2000,
             "watch_every": 1000,
             "validate_every": 1000,
@@ -80,7 +81,6 @@ FAMILY = Family(
             "max_width": 512,
             "blocks": 2,
             "penalty": 10.0,
-            "final_penalty": 1.0,
             "augment": ("shift", "cutout", "colour"),
             "sample_every": 10_000,
             "watch_every": 5000,
@@ -91,8 +91,8 @@ FAMILY = Family(
     search_space={
         "learning_rate": {"low": 2e-4, "high": 3e-3, "log": True},
         "batch_size": {"choices": [32, 64, 128]},
-        "penalty": {"low": 0.1, "high": 10.0, "log": True},
-        "final_penalty": {"low": 0.01, "high": 1.0, "log": True},
+        "penalty": {"low": 1.0, "high": 50.0, "log": True},
+        "final_penalty": {"low": 0.1, "high": 5.0, "log": True},
     },
     summary="draws sharp images in one pass, by class",
     intended_use="Drawing many sharp images like those of the training data quickly, e.g. as synthetic data.",
