@@ -27,6 +27,8 @@ class GanConfig(ImageTrainingConfig):
     """Whether samples are drawn by class where the dataset has labels."""
     latent_dim: int = Field(64, ge=1)
     """Length of the noise vector that an image is made from."""
+    working_side: int = Field(8, ge=4)
+    """Larger images are folded, blocks of pixels into channels, to at most this many pixels a side: both networks work on that."""
     width: int = Field(32, ge=8)
     """Channels at full resolution; doubled at each halving."""
     max_width: int = Field(128, ge=8)
@@ -61,6 +63,7 @@ FAMILY = Family(
             "learning_rate": 3e-4,
             "warmup_steps": 200,
             "ema_decay": 0.999,
+            "working_side": 32,
             "width": 48,
             "max_width": 256,
             "blocks": 2,
@@ -77,6 +80,7 @@ FAMILY = Family(
             "warmup_steps": 1000,
             "ema_decay": 0.9995,
             "latent_dim": 128,
+            "working_side": 128,
             "width": 96,
             "max_width": 512,
             "blocks": 2,
