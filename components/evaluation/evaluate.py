@@ -12,7 +12,7 @@ from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
 from components.evaluation.images import score_images
 from components.evaluation.scoring import require_enough_images
-from components.models.capabilities import DataSpec, Reconstructs, SamplesImages, ScoresImages, ScoresText
+from components.models.capabilities import DataSpec, HasLatentSpace, Reconstructs, SamplesImages, ScoresImages, ScoresText
 
 
 def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, cache: Path, say: Callable[[str], None]) -> Evidence:
@@ -25,6 +25,10 @@ def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Evalu
     with _evaluation_mode(model):
         if isinstance(model, (SamplesImages, ScoresImages, Reconstructs)):
             evidence = evidence.plus(score_images(model, dataset, data_spec, config=config, cache=cache, say=say))
+        if isinstance(model, HasLatentSpace):
+            from components.evaluation.latent import score_latent_space
+
+            evidence = evidence.plus(score_latent_space(model, dataset, data_spec, config=config, cache=cache, say=say))
         if isinstance(model, ScoresText):
             from components.evaluation.text import score_text
 

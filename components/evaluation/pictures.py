@@ -16,10 +16,10 @@ LEAST_SIDE = 48
 _CAPTION_HEIGHT = 14
 
 
-def grid_png(images: Tensor, columns: int, scale: int | None = None, row_captions: Sequence[str] = ()) -> bytes:
+def grid_png(images: Tensor, columns: int, scale: int | None = None, row_captions: Sequence[str] = (), column_captions: Sequence[str] = ()) -> bytes:
     """``images`` [N, C, H, W] in [0, 1] row by row on grey, each pixel ``scale`` pixels wide (default: sides of about 48).
 
-    ``row_captions`` stand left of their rows.
+    ``row_captions`` stand left of their rows, ``column_captions`` above their columns.
     """
     assert images.ndim == 4, f"images are [N, C, H, W], not {tuple(images.shape)}"
     assert images.shape[1] in {1, 3}, f"{images.shape[1]} channels cannot be shown"
@@ -29,16 +29,19 @@ def grid_png(images: Tensor, columns: int, scale: int | None = None, row_caption
     pixels = (images.detach().float().cpu().clamp(0, 1) * 255).round().byte().numpy().transpose(0, 2, 3, 1)
     pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
     cell_h, cell_w, rows = height * scale + GAP, width * scale + GAP, -(-num // columns)
-    margin = _caption_width(row_captions)
-    canvas = np.full((rows * cell_h + GAP, margin + columns * cell_w + GAP, channels), GAP_GREY, dtype=np.uint8)
-    canvas[:, :margin] = 255
+    margin, head = _caption_width(row_captions), _CAPTION_HEIGHT + GAP if column_captions else 0
+    canvas = np.full((head + rows * cell_h + GAP, margin + columns * cell_w + GAP, channels), GAP_GREY, dtype=np.uint8)
+    canvas[:, :margin] = canvas[:head] = 255
     for index, image in enumerate(pixels):
-        top, left = GAP + index // columns * cell_h, margin + GAP + index % columns * cell_w
+        top, left = head + GAP + index // columns * cell_h, margin + GAP + index % columns * cell_w
         canvas[top : top + height * scale, left : left + width * scale] = image
     picture = Image.fromarray(canvas.squeeze(2) if channels == 1 else canvas)
     draw = ImageDraw.Draw(picture)
+    black = 0 if channels == 1 else (0, 0, 0)
     for row, caption in enumerate(row_captions[:rows]):
-        draw.text((GAP, GAP + row * cell_h + (cell_h - _CAPTION_HEIGHT) // 2), caption, fill=0 if channels == 1 else (0, 0, 0), font=_font())
+        draw.text((GAP, head + GAP + row * cell_h + (cell_h - _CAPTION_HEIGHT) // 2), caption, fill=black, font=_font())
+    for column, caption in enumerate(column_captions[:columns]):
+        draw.text((margin + GAP + column * cell_w + width * scale / 2, GAP // 2), caption, fill=black, font=_font(), anchor="ma")
     return _png(picture)
 
 

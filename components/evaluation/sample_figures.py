@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from components.errors import UserError
+from components.evaluation.config import EvaluationConfig
 from components.evaluation.diffusing import diffusion_pictures
 from components.evaluation.editing import editing_evidence
 from components.evaluation.evidence import Evidence
@@ -57,18 +58,15 @@ def score_samples(model: SamplesImages, scoring: Scoring, say: Callable[[str], N
     dataset, config = scoring.dataset, scoring.config
     extractor = own_extractor(dataset, scoring.cache, say, scoring.size)
     test, train = (split_features(extractor, dataset, split, scoring.cache, scoring.size) for split in ("test", "train"))
-    num = config.num_samples or min(len(test), MOST_SAMPLES)
-    if num < LEAST_IMAGES:
-        raise UserError(f"evaluation.num_samples is {num} and fid_own needs at least {LEAST_IMAGES}: set it higher, or to 0.")
+    num = num_drawn(config, test)
     labels = labels_like_train(dataset, model, num)
     copying, features = Copying(scoring), []
     for seed in range(config.seed, config.seed + SAMPLING_SEEDS):
         images = draw_images(model, num, seed=seed, labels=labels, settings=config.settings)
         features.append(extractor.features(images))
         copying.look_at(images)
-    real = train[shuffled(len(train), config.seed)[:num]] if len(train) >= num else None
-    draws = Draws(features, test, real, extractor, _how_drawn(model, scoring))
-    figures = [_fid(scoring, draws), _kid(scoring, draws), *_manifold(scoring, draws), *_inception_score(scoring, draws), copying.figure(draws.recorded)]
+    draws = Draws(features, test, real_features(train, num, config.seed), extractor, _how_drawn(model, scoring))
+    figures = [fid_figure(scoring, draws), _kid(scoring, draws), *_manifold(scoring, draws), *_inception_score(scoring, draws), copying.figure(draws.recorded)]
     pictures = {"samples": samples_picture(model, scoring.data_spec, seed=config.seed, num=100, settings=config.settings), "nearest": copying.picture()}
     notes = (*_alarms(figures), *_notes(draws, num, len(train)))
     return Evidence(tuple(figures), pictures, notes=notes).plus(_at_work(model, draws, scoring, say))
@@ -150,9 +148,26 @@ class Copying:
         return pairs_png(self.shown, self.train[nearest_training(self.shown, self.train).place], columns=12, captions=("sample", "nearest"))
 
 
-def _fid(scoring: Scoring, draws: Draws) -> Figure:
+def num_drawn(config: EvaluationConfig, test: Tensor) -> int:
+    """How many samples are drawn for figures of distributions, beside the features ``test`` [N, 32] of the test split.
+
+    Raises:
+        UserError: the config asks for too few.
+    """
+    num = config.num_samples or min(len(test), MOST_SAMPLES)
+    if num < LEAST_IMAGES:
+        raise UserError(f"evaluation.num_samples is {num} and fid_own needs at least {LEAST_IMAGES}: set it higher, or to 0.")
+    return num
+
+
+def real_features(train: Tensor, num: int, seed: int) -> Tensor | None:
+    """``num`` of the training split's features, for the floors; None where there are fewer."""
+    return train[shuffled(len(train), seed)[:num]] if len(train) >= num else None
+
+
+def fid_figure(scoring: Scoring, draws: Draws, name: str = "fid_own") -> Figure:
     reference = moments(draws.test)
-    return _sample_figure(scoring, draws, "fid_own", "min", lambda features: frechet_distance(moments(features), reference))
+    return _sample_figure(scoring, draws, name, "min", lambda features: frechet_distance(moments(features), reference))
 
 
 def _kid(scoring: Scoring, draws: Draws) -> Figure:

@@ -151,3 +151,27 @@ class HasLatentUnits(Protocol):
     def active_units(self, images: Tensor) -> int:
         """How many of the latent units carry information about ``images``."""
         ...
+
+
+@runtime_checkable
+class HasLatentSpace(Protocol):
+    """An image for every point of a space, and a point for every image: what can be walked in, and mapped."""
+
+    latent_dim: int
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The latent [N, latent_dim] of each image."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """The image [N, C, H, W] in [0, 1] of each latent [N, latent_dim]."""
+        ...
+
+
+@runtime_checkable
+class HasFittedPrior(Protocol):
+    """Draws latents from a distribution that was fitted after training, no longer from the one it was trained with."""
+
+    def sample_before_prior(self, num: int, *, seed: int) -> Tensor:
+        """``num`` images [num, C, H, W] in [0, 1], made as `sample_images` does, from the prior of training."""
+        ...

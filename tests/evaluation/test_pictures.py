@@ -68,7 +68,7 @@ def test_the_samples_picture_has_a_row_per_class_once_the_model_heeds_labels() -
 def test_drawing_in_bulk_repeats_and_never_repeats_a_chunk() -> None:
     spec = DataSpec("image", channels=1, image_size=8)
     model = Vae(VaeConfig(width=8, latent_dim=2), spec)
-    torch.nn.init.normal_(model.decoder.body[-1].weight)  # type: ignore[arg-type]
+    torch.nn.init.normal_(model.backbone.decoder.body[-1].weight)  # type: ignore[arg-type]
     images = draw_images(model, 600, seed=0)
     assert images.shape == (600, 1, 8, 8)
     assert torch.equal(images, draw_images(model, 600, seed=0))

@@ -6,12 +6,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from components.models.capabilities import DataSpec, Embeds, Finishes, HasLatentUnits, HeedsLabels, Reconstructs, SamplesImages, ScoresImages
-from components.models.vae.config import VaeConfig
+from components.evaluation.frechet import frechet_distance, moments
+from components.models.capabilities import (
+    DataSpec,
+    Embeds,
+    Finishes,
+    HasFittedPrior,
+    HasLatentSpace,
+    HasLatentUnits,
+    HeedsLabels,
+    Reconstructs,
+    SamplesImages,
+    ScoresImages,
+)
+from components.models.vae.config import FAMILY, VaeConfig
 from components.models.vae.likelihood import INITIAL_LOG_SCALE, DiscretisedLogistics
-from components.models.vae.model import Vae
-from components.models.vae.prior import MixturePrior
+from components.models.vae.model import Vae, _spread
+from components.models.vae.prior import FULL_UP_TO, RANK, MixturePrior
 from tests.models.stripes import GREY, class_seen, stripes
+
+BACKBONES = ("own", "autoencoder-kl")
 
 
 def make(data: DataSpec = GREY, **settings: object) -> Vae:
@@ -33,19 +47,61 @@ def train(model: Vae, images: Tensor, steps: int) -> list[float]:
     return losses
 
 
-def test_it_has_every_capability_of_its_kind() -> None:
-    model = make()
-    for capability in (SamplesImages, Reconstructs, ScoresImages, Embeds, Finishes, HeedsLabels, HasLatentUnits):
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_it_has_every_capability_of_its_kind(backbone: str) -> None:
+    model = make(backbone=backbone)
+    known = (SamplesImages, Reconstructs, ScoresImages, Embeds, Finishes, HeedsLabels, HasLatentUnits, HasLatentSpace, HasFittedPrior)
+    for capability in known:
         assert isinstance(model, capability), capability.__name__
 
 
-@pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 8), (3, 12), (1, 28), (3, 32), (1, 64)])
-def test_samples_have_the_shape_of_the_data_and_lie_in_the_unit_range(channels: int, size: int) -> None:
-    model = make(DataSpec("image", channels=channels, image_size=size))
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 8), (3, 12), (1, 28), (3, 31), (3, 32), (1, 64), (3, 64)])
+def test_everything_has_the_shape_of_the_data_and_lies_in_the_unit_range(backbone: str, channels: int, size: int) -> None:
+    model = make(DataSpec("image", channels=channels, image_size=size), backbone=backbone, importance_samples=2)
     samples = model.sample_images(3, seed=0)
     assert samples.shape == (3, channels, size, size)
     assert 0 <= samples.min() <= samples.max() <= 1
     assert model.reconstruct(samples).shape == samples.shape
+    latents = model.embed(samples)
+    assert latents.shape == (3, model.latent_dim)
+    assert model.decode(latents).shape == samples.shape
+    assert model.bits_per_dim(samples, seed=0).shape == (3,)
+
+
+@pytest.mark.parametrize("size", ["tiny", "small"])
+@pytest.mark.parametrize("side", [8, 20, 64])
+def test_colour_images_of_every_side_can_be_trained_on_at_their_sizes_own_settings(size: str, side: int) -> None:
+    torch.manual_seed(0)
+    settings = {**FAMILY.sizes.get(size, {}), "width": 8, "max_width": 16}
+    model = Vae(VaeConfig(**settings), DataSpec("image", channels=3, image_size=side))
+    model.log = lambda *arguments, **named: None  # type: ignore[method-assign]
+    losses = train(model, torch.rand(2, 3, side, side), 2)
+    assert all(math.isfinite(loss) for loss in losses)
+    assert all(torch.isfinite(weights).all() for weights in model.parameters())
+
+
+def test_size_base_has_the_autoencoder_of_diffusers_and_the_others_their_own() -> None:
+    backbones = {size: VaeConfig(**FAMILY.sizes.get(size, {})).backbone for size in ("tiny", "small", "base")}
+    assert backbones == {"tiny": "own", "small": "own", "base": "autoencoder-kl"}
+
+
+def test_a_setting_that_the_backbone_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="settings of backbone own"):
+        VaeConfig(backbone="autoencoder-kl", patch=2)
+
+
+@pytest.mark.parametrize(("patch", "size"), [(2, 12), (2, 31), (3, 28), (4, 64)])
+def test_patches_keep_the_size_and_leave_no_pixel_out(patch: int, size: int) -> None:
+    model = make(DataSpec("image", channels=1, image_size=size), patch=patch)
+    torch.nn.init.normal_(model.backbone.posterior.weight)
+    images = torch.rand(1, 1, size, size)
+    assert model.reconstruct(images).shape == images.shape
+    before = model.embed(images)
+    for place in ((0, 0), (size - 1, size - 1), (size // 2, size // 2)):
+        changed = images.clone()
+        changed[0, 0, place[0], place[1]] = 1 - changed[0, 0, place[0], place[1]].round()
+        assert not torch.allclose(model.embed(changed), before)
 
 
 def test_samples_repeat_from_their_seed_and_differ_between_seeds() -> None:
@@ -89,9 +145,10 @@ def test_draws_of_the_likelihood_have_its_mean() -> None:
     assert draws.mean() == pytest.approx(pixels.mean(output).mean().item(), abs=0.01)
 
 
-def test_the_first_loss_is_that_of_one_logistic_in_the_middle() -> None:
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_first_loss_is_that_of_one_logistic_in_the_middle(backbone: str) -> None:
     images, _ = stripes(30)
-    loss = make().training_step({"image": images}, 0).item()
+    loss = make(backbone=backbone).training_step({"image": images}, 0).item()
     # All outputs are zero: centre 0, scale exp(INITIAL_LOG_SCALE), posterior equal to the prior, so KL = 0.
     grey = images * 2 - 1
     upper, lower = (torch.sigmoid((grey + half) / math.exp(INITIAL_LOG_SCALE)) for half in (1 / 16, -1 / 16))
@@ -99,8 +156,9 @@ def test_the_first_loss_is_that_of_one_logistic_in_the_middle() -> None:
     assert loss == pytest.approx(expected, rel=1e-4)
 
 
-def test_it_overfits_one_batch() -> None:
-    model = make(latent_dim=8, width=16, kl_weight=1e-3, kl_warmup_steps=0)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_it_overfits_one_batch(backbone: str) -> None:
+    model = make(latent_dim=8, width=16, kl_weight=1e-3, kl_warmup_steps=0, backbone=backbone)
     images, _ = stripes(8)
     losses = train(model, images, 150)
     assert losses[-1] < 0.25 * losses[0]
@@ -110,7 +168,7 @@ def test_it_overfits_one_batch() -> None:
 def test_kl_is_weighed_in_over_the_warm_up() -> None:
     model = make(kl_warmup_steps=10)
     images, _ = stripes(12)
-    torch.nn.init.normal_(model.posterior.weight, std=0.5)
+    torch.nn.init.normal_(model.backbone.posterior.weight, std=0.5)
     torch.manual_seed(0)
     early = model.training_step({"image": images}, 0)
     late_model = make(kl_warmup_steps=0)
@@ -159,8 +217,45 @@ def test_a_class_without_rows_is_never_drawn() -> None:
     assert torch.isfinite(prior.log_prob(drawn)).all()
 
 
-def test_finishing_makes_it_heed_labels() -> None:
-    model, (images, labels) = make(kl_warmup_steps=0), stripes(60)
+def test_a_full_covariance_is_kept_exactly() -> None:
+    mixing = torch.randn(3, 3, generator=torch.Generator().manual_seed(1))
+    points = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)) @ mixing.T + 2
+    prior = MixturePrior(latent_dim=3, components=1, num_classes=0)
+    prior.fit(points, None)
+    expected = torch.distributions.MultivariateNormal(points.mean(0), torch.cov(points.T)).log_prob(points[:50])
+    assert torch.allclose(prior.log_prob(points[:50]), expected, atol=0.02)
+    assert torch.allclose(torch.cov(prior.draw(20_000, torch.Generator().manual_seed(0)).T), torch.cov(points.T), atol=0.15)
+
+
+def test_above_the_limit_the_long_axes_are_kept_and_the_rest_has_one_spread() -> None:
+    dim = 4 * FULL_UP_TO
+    stds = torch.full((dim,), 0.2)
+    stds[:10] = 3.0
+    points = torch.randn(3000, dim, generator=torch.Generator().manual_seed(0)) * stds
+    prior = MixturePrior(latent_dim=dim, components=1, num_classes=0)
+    assert prior.axes.shape == (1, dim, RANK)
+    prior.fit(points, None)
+    drawn = prior.draw(3000, torch.Generator().manual_seed(1))
+    assert torch.allclose(drawn.std(0)[:10], stds[:10], rtol=0.1)
+    assert drawn.std(0)[10:].mean().item() == pytest.approx(0.2, rel=0.05)
+    fresh = torch.randn(500, dim, generator=torch.Generator().manual_seed(2)) * stds
+    exact = torch.distributions.Normal(0, stds).log_prob(fresh).sum(1)
+    # A full covariance of so many rows would overfit; this one is within a few nats in 256 dimensions.
+    assert (exact - prior.log_prob(fresh)).mean().abs() < 6
+
+
+def test_a_group_of_few_rows_in_many_dimensions_can_be_fitted() -> None:
+    prior = MixturePrior(latent_dim=256, components=3, num_classes=2)
+    labels = torch.arange(30) % 2
+    prior.fit(torch.randn(30, 256) + 5 * labels[:, None], labels)
+    ones = prior.draw(50, torch.Generator().manual_seed(0), torch.ones(50, dtype=torch.long))
+    assert ones.mean().item() == pytest.approx(5, abs=0.3)
+    assert torch.isfinite(prior.log_prob(ones)).all()
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_finishing_makes_it_heed_labels(backbone: str) -> None:
+    model, (images, labels) = make(kl_warmup_steps=0, backbone=backbone), stripes(60)
     train(model, images, 80)
     assert not model.conditional
     model.finish([{"image": images[:30], "label": labels[:30]}, {"image": images[30:], "label": labels[30:]}])
@@ -170,14 +265,33 @@ def test_finishing_makes_it_heed_labels() -> None:
         assert (class_seen(drawn) == label).float().mean() > 0.8
 
 
-def test_finishing_without_labels_fits_one_mixture_and_betters_the_bound() -> None:
-    model = make(DataSpec("image", channels=1, image_size=8), kl_weight=0.1, kl_warmup_steps=0)
-    images, _ = stripes(60)
-    train(model, images, 80)
+@pytest.mark.parametrize(("backbone", "size"), [("own", 8), ("autoencoder-kl", 8), ("autoencoder-kl", 16)])
+def test_finishing_without_labels_betters_the_bound_and_the_samples(backbone: str, size: int) -> None:
+    data = DataSpec("image", channels=1, image_size=size)
+    model = make(data, kl_weight=0.1, kl_warmup_steps=0, backbone=backbone)
+    images, _ = stripes(90, data)
+    train(model, images, 60)
     before = model.bits_per_dim(images, seed=0).mean()
     model.finish([{"image": images}])
     assert not model.conditional
     assert model.bits_per_dim(images, seed=0).mean() < before
+    real = moments(images.flatten(1))
+    after, standard = (
+        frechet_distance(moments(drawn.flatten(1)), real) for drawn in (model.sample_images(300, seed=1), model.sample_before_prior(300, seed=1))
+    )
+    assert after < 0.9 * standard
+
+
+def test_before_the_prior_is_fitted_both_ways_of_drawing_are_one() -> None:
+    model = make()
+    train(model, stripes(12)[0], 5)
+    pixels = [draw.mean() for draw in (model.sample_images(400, seed=0), model.sample_before_prior(400, seed=0))]
+    assert pixels[0].item() == pytest.approx(pixels[1].item(), abs=0.02)
+
+
+def test_many_rows_are_thinned_evenly_before_the_prior_is_fitted() -> None:
+    assert _spread(10, 100).tolist() == list(range(10))
+    assert _spread(1000, 10).tolist() == list(range(0, 1000, 100))
 
 
 def test_more_draws_tighten_the_bound() -> None:
@@ -202,15 +316,16 @@ def test_an_unused_unit_is_not_counted_as_active() -> None:
     model, (images, _) = make(), stripes(60)
     assert model.active_units(images) == 0
     with torch.no_grad():
-        model.posterior.weight[1].normal_(std=0.5)
+        model.backbone.posterior.weight[1].normal_(std=0.5)
     assert model.active_units(images) == 1
 
 
-def test_a_checkpoint_gives_the_same_model_bit_for_bit() -> None:
-    model, (images, labels) = make(), stripes(30)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_checkpoint_gives_the_same_model_bit_for_bit(backbone: str) -> None:
+    model, (images, labels) = make(backbone=backbone), stripes(30)
     train(model, images, 10)
     model.finish([{"image": images, "label": labels}])
-    again = make()
+    again = make(backbone=backbone)
     again.load_state_dict({name: tensor.clone() for name, tensor in model.state_dict().items()})
     model.eval()
     again.eval()

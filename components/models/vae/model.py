@@ -10,10 +10,10 @@ from collections.abc import Iterable
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.models.capabilities import OWN_SETTINGS, DataSpec, SamplerSettings
-from components.models.layers.conv import ConvDecoder, ConvEncoder, Pyramid, zeroed
+from components.models.vae.backbone import build_backbone
 from components.models.vae.config import VaeConfig
 from components.models.vae.likelihood import DiscretisedLogistics
 from components.models.vae.prior import MixturePrior
@@ -23,6 +23,7 @@ CHUNK = 512
 ACTIVE_VARIANCE = 0.01
 """A unit is active when the variance of its posterior mean over the data is above this (Burda et al. 2016, section 5)."""
 MAX_PRIOR_POINTS = 20_000
+"""Latents that the prior is fitted to, at most: more took minutes and scored the same."""
 Batch = dict[str, Tensor]
 
 
@@ -32,12 +33,10 @@ class Vae(pl.LightningModule):
     def __init__(self, config: VaeConfig, data: DataSpec) -> None:
         super().__init__()
         self.config, self.data = config, data
-        pyramid = Pyramid(data.image_size, config.width, config.max_width, config.blocks, config.dropout)
         self.pixels = DiscretisedLogistics(config.levels, config.mixtures)
-        self.encoder = ConvEncoder(data.channels, pyramid)
-        self.posterior = zeroed(nn.Linear(self.encoder.features, 2 * config.latent_dim))
-        self.decoder = ConvDecoder(config.latent_dim, self.pixels.outputs(data.channels), pyramid)
-        self.prior = MixturePrior(config.latent_dim, config.prior_components, len(data.class_names) or 10)
+        self.backbone = build_backbone(config, data.channels, data.image_size, self.pixels.outputs(data.channels))
+        self.latent_dim = self.backbone.latent_dim
+        self.prior = MixturePrior(self.latent_dim, config.prior_components, len(data.class_names) or 10)
         self.num_dims = data.channels * data.image_size**2
 
     # -- training ------------------------------------------------------------------------------------------------
@@ -75,30 +74,35 @@ class Vae(pl.LightningModule):
         mean, log_std = self.encode(images)
         latents = mean + log_std.exp() * torch.randn_like(mean)
         kl = 0.5 * (mean.square() + (2 * log_std).exp() - 1) - log_std
-        return -self.pixels.log_prob(self.decoder(latents), images), kl
+        return -self.pixels.log_prob(self.backbone.decode(latents), images), kl
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation of the posterior, each [N, latent_dim]."""
-        mean, log_std = self.posterior(self.encoder(images)).chunk(2, dim=1)
+        mean, log_std = self.backbone.encode(images)
         return mean, log_std.clamp(-8, 4)
 
     # -- after training ------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def finish(self, batches: Iterable[Batch]) -> None:
-        """Fit the prior to the posteriors of ``batches``, the training split's original rows."""
-        generator = torch.Generator().manual_seed(0)
-        latents, labels, rows = [], [], 0
+        """Fit the prior to draws of the posteriors of ``batches``, the training split's original rows."""
+        means, log_stds, labels = [], [], []
         for batch in batches:
             mean, log_std = self.encode(batch["image"].to(self.device))
-            draws = 1 if rows > MAX_PRIOR_POINTS else self.config.prior_draws
-            noise = torch.randn(draws, *mean.shape, generator=generator).to(mean)
-            latents.append((mean + log_std.exp() * noise).flatten(0, 1))
-            labels.append(batch["label"].to(self.device).repeat(draws) if "label" in batch else None)
-            rows += len(latents[-1])
-        assert latents, "finish needs the training rows"
-        known = [label for label in labels if label is not None]
-        self.prior.fit(torch.cat(latents), torch.cat(known) if known and self.data.class_names else None)
+            means.append(mean.cpu())
+            log_stds.append(log_std.cpu())
+            labels += [batch["label"]] if "label" in batch else []
+        assert means, "finish needs the training rows"
+        rows = _spread(sum(map(len, means)), MAX_PRIOR_POINTS)
+        latents, repeats = self._posterior_draws(torch.cat(means)[rows], torch.cat(log_stds)[rows])
+        known = torch.cat(labels)[rows].repeat(repeats) if labels and self.data.class_names else None
+        self.prior.fit(latents.to(self.device), None if known is None else known.to(self.device))
+
+    def _posterior_draws(self, mean: Tensor, log_std: Tensor) -> tuple[Tensor, int]:
+        """As many latents of every row as there is room for, [repeats * N, D], and how many that are of each."""
+        repeats = min(self.config.prior_draws, max(1, MAX_PRIOR_POINTS // len(mean)))
+        noise = torch.randn(repeats, *mean.shape, generator=torch.Generator().manual_seed(0))
+        return (mean + log_std.exp() * noise).flatten(0, 1), repeats
 
     # -- capabilities --------------------------------------------------------------------------------------------
 
@@ -116,15 +120,25 @@ class Vae(pl.LightningModule):
     def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, settings: SamplerSettings = OWN_SETTINGS) -> Tensor:
         """Decoded draws of the prior, [num, C, S, S] in [0, 1]; ``labels`` [num] count once `finish` has seen labels, ``settings`` never."""
         generator = torch.Generator().manual_seed(seed)
-        chunks = self.prior.draw(num, generator, labels).split(CHUNK)
+        return self._images(self.prior.draw(num, generator, labels), generator)
+
+    @torch.no_grad()
+    def sample_before_prior(self, num: int, *, seed: int) -> Tensor:
+        """As `sample_images`, but of the standard normal."""
+        generator = torch.Generator().manual_seed(seed)
+        return self._images(torch.randn(num, self.latent_dim, generator=generator).to(self.device), generator)
+
+    def _images(self, latents: Tensor, generator: torch.Generator) -> Tensor:
+        """What the decoder makes of ``latents`` [N, D]: draws or means, as the config says."""
+        chunks = latents.split(CHUNK)
         if self.config.draw_pixels:
-            return torch.cat([self.pixels.draw(self.decoder(chunk), generator) for chunk in chunks])
+            return torch.cat([self.pixels.draw(self.backbone.decode(chunk), generator) for chunk in chunks])
         return torch.cat([self.decode(chunk) for chunk in chunks])
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """The mean image of each latent, [N, C, S, S] in [0, 1]."""
-        return self.pixels.mean(self.decoder(latents))
+        return self.pixels.mean(self.backbone.decode(latents))
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor) -> Tensor:
@@ -154,15 +168,16 @@ class Vae(pl.LightningModule):
             noise = torch.randn(mean.shape, generator=generator).to(mean)
             latents = mean + log_std.exp() * noise
             log_posterior = (-0.5 * (noise.square() + math.log(2 * math.pi)) - log_std).sum(1)
-            log_ratios.append(self.pixels.log_prob(self.decoder(latents), images) + self.prior.log_prob(latents) - log_posterior)
+            log_ratios.append(self.pixels.log_prob(self.backbone.decode(latents), images) + self.prior.log_prob(latents) - log_posterior)
         log_likelihood = torch.logsumexp(torch.stack(log_ratios), dim=0) - math.log(len(log_ratios))
         return -log_likelihood / (self.num_dims * math.log(2))
-
-    @property
-    def latent_dim(self) -> int:
-        return self.config.latent_dim
 
     @torch.no_grad()
     def active_units(self, images: Tensor) -> int:
         """How many latent units carry information about ``images``."""
         return int((self.embed(images).var(dim=0) > ACTIVE_VARIANCE).sum())
+
+
+def _spread(num: int, most: int) -> Tensor:
+    """``most`` of ``num`` rows, evenly spread."""
+    return torch.arange(min(num, most)) * num // min(num, most)

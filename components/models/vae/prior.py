@@ -3,9 +3,14 @@
 The decoder is trained on latents of the aggregated posterior, which a standard normal covers with holes; a mixture that is
 fitted afterwards draws where the decoder knows its way (Ghosh et al. 2020, "From Variational to Deterministic Autoencoders",
 section 4, ex-post density estimation).
+
+Up to `FULL_UP_TO` dimensions the covariances are full, by expectation maximisation. Above, as for the 256 numbers of a latent map,
+there are too few rows for that: k-means groups the latents, and each group keeps its `RANK` longest axes and one spread for all
+other directions (Tipping and Bishop 1999, "Mixtures of Probabilistic Principal Component Analysers", equations 12 and 15).
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,27 +18,43 @@ from torch import Tensor, nn
 NO_CLASS = -1
 UNUSED = -1e9
 """Log weight of a component that is never drawn (finite, so that sums stay finite)."""
+FULL_UP_TO = 64
+RANK = 48
+LEAST_STD = 0.03
+"""No axis is shorter: a mixture must not shrink to a point."""
+_CHUNK_NUMBERS = 2**24
+"""Numbers held at once by `log_prob`."""
 
 
 class MixturePrior(nn.Module):
-    """A mixture of ``components`` Gaussians per class with full covariance, kept in buffers; new, it is a standard normal."""
+    """A mixture of ``components`` Gaussians per class, kept in buffers; new, it is a standard normal.
+
+    A Gaussian has R orthonormal axes with a standard deviation each, and one standard deviation for what is at right angles to all of
+    them; R is the whole dimension where covariances are full.
+    """
 
     log_weights: Tensor
     """[K]"""
     means: Tensor
     """[K, D]"""
-    scale_tril: Tensor
-    """Lower Cholesky factors of the covariances, [K, D, D]."""
+    axes: Tensor
+    """[K, D, R]"""
+    stds: Tensor
+    """Along the axes, [K, R]."""
+    rest: Tensor
+    """In every other direction, [K]."""
     classes: Tensor
     """The class that each component stands for, [K]; -1 for none."""
 
     def __init__(self, latent_dim: int, components: int, num_classes: int) -> None:
         super().__init__()
         self.components, self.num_classes = components, num_classes
-        count = components * max(1, num_classes)
+        count, rank = components * max(1, num_classes), rank_of(latent_dim)
         self.register_buffer("log_weights", torch.full((count,), -math.log(count)))
         self.register_buffer("means", torch.zeros(count, latent_dim))
-        self.register_buffer("scale_tril", torch.eye(latent_dim).repeat(count, 1, 1))
+        self.register_buffer("axes", torch.eye(latent_dim, rank).repeat(count, 1, 1))
+        self.register_buffer("stds", torch.ones(count, rank))
+        self.register_buffer("rest", torch.ones(count))
         self.register_buffer("classes", torch.full((count,), NO_CLASS))
 
     @property
@@ -43,14 +64,18 @@ class MixturePrior(nn.Module):
 
     def log_prob(self, latents: Tensor) -> Tensor:
         """Log density in nats of ``latents`` [N, D], [N]."""
-        dim = latents.shape[1]
-        inverse = torch.linalg.solve_triangular(self.scale_tril, torch.eye(dim, device=latents.device).expand_as(self.scale_tril), upper=False)
-        log_det = self.scale_tril.diagonal(dim1=1, dim2=2).log().sum(1)
+        count, dim, rank = self.axes.shape
+        log_det = self.stds.log().sum(1) + (dim - rank) * self.rest.log()
         constant = self.log_weights - log_det - 0.5 * dim * math.log(2 * math.pi)
         densities = []
-        for chunk in latents.split(4096):  # [n, K, D] would not fit for many latents
-            white = torch.einsum("kde,nke->nkd", inverse, chunk[:, None] - self.means)
-            densities.append(torch.logsumexp(constant - 0.5 * white.square().sum(2), dim=1))
+        for chunk in latents.split(max(1, _CHUNK_NUMBERS // (count * dim))):
+            offset = chunk[:, None] - self.means
+            along = torch.einsum("kdr,nkd->nkr", self.axes, offset)
+            distance = (along / self.stds).square().sum(2)
+            if rank < dim:
+                across = offset - torch.einsum("kdr,nkr->nkd", self.axes, along)
+                distance = distance + (across / self.rest[:, None]).square().sum(2)
+            densities.append(torch.logsumexp(constant - 0.5 * distance, dim=1))
         return torch.cat(densities)
 
     def draw(self, num: int, generator: torch.Generator, labels: Tensor | None = None) -> Tensor:
@@ -60,7 +85,10 @@ class MixturePrior(nn.Module):
             log_weights = torch.where(self.classes.cpu() == labels.cpu()[:, None], log_weights, UNUSED)
         chosen = torch.multinomial(log_weights.double().softmax(1), 1, replacement=True, generator=generator).squeeze(1).to(self.means.device)
         noise = torch.randn(num, self.means.shape[1], generator=generator).to(self.means.device)
-        return self.means[chosen] + torch.einsum("nde,ne->nd", self.scale_tril[chosen], noise)
+        axes = self.axes[chosen]
+        along = torch.einsum("ndr,nd->nr", axes, noise)
+        stretched = self.rest[chosen, None] * noise + torch.einsum("ndr,nr->nd", axes, (self.stds - self.rest[:, None])[chosen] * along)
+        return self.means[chosen] + stretched
 
     def fit(self, latents: Tensor, labels: Tensor | None) -> None:
         """Fit the mixture to ``latents`` [N, D]; with ``labels`` [N] each class gets components of its own."""
@@ -71,25 +99,59 @@ class MixturePrior(nn.Module):
             members = latents if labels is None else latents[labels == group]
             if len(members) < 2:
                 continue  # a class without training rows is never drawn
-            fitted = _fit_gaussians(members, min(count, len(members) // 2))
+            fitted = _fit_gaussians(members, count)
             at = slice(max(group, 0) * self.components, max(group, 0) * self.components + len(fitted.weights))
-            log_weights[at] = (fitted.weights * (len(members) / len(latents))).log()
-            self.means[at], self.scale_tril[at] = fitted.means, fitted.scale_tril
+            log_weights[at] = (fitted.weights * (len(members) / len(latents))).log().to(log_weights)
+            self.means[at] = fitted.means.to(latents)
+            self.axes[at], self.stds[at], self.rest[at] = fitted.axes.to(latents), fitted.stds.to(latents), fitted.rest.to(latents)
             self.classes[at] = group
         self.log_weights.copy_(log_weights.log_softmax(0))
 
 
+@dataclass(frozen=True)
 class _Gaussians:
-    def __init__(self, weights: Tensor, means: Tensor, scale_tril: Tensor) -> None:
-        self.weights, self.means, self.scale_tril = weights, means, scale_tril
+    weights: Tensor
+    means: Tensor
+    axes: Tensor
+    stds: Tensor
+    rest: Tensor
+
+
+def rank_of(latent_dim: int) -> int:
+    """How many axes a Gaussian of the prior has."""
+    return latent_dim if latent_dim <= FULL_UP_TO else RANK
 
 
 def _fit_gaussians(latents: Tensor, components: int) -> _Gaussians:
+    points = latents.double().cpu()
+    if points.shape[1] <= FULL_UP_TO:
+        return _fit_full(points, min(components, len(points) // 2))
+    return _fit_low_rank(points, min(components, max(1, len(points) // (2 * RANK))))
+
+
+def _fit_full(points: Tensor, components: int) -> _Gaussians:
     from sklearn.mixture import GaussianMixture
 
-    points = latents.double().cpu().numpy()
-    mixture = GaussianMixture(components, covariance_type="full", reg_covar=1e-3, random_state=0, init_params="k-means++", max_iter=200).fit(points)
-    covariances = torch.as_tensor(mixture.covariances_)
-    return _Gaussians(
-        torch.as_tensor(mixture.weights_).to(latents), torch.as_tensor(mixture.means_).to(latents), torch.linalg.cholesky(covariances).to(latents)
-    )
+    mixture = GaussianMixture(components, covariance_type="full", reg_covar=1e-3, random_state=0, init_params="k-means++", max_iter=100, tol=1e-2)
+    mixture.fit(points.numpy())
+    variances, axes = torch.linalg.eigh(torch.as_tensor(mixture.covariances_))
+    stds = variances.clamp(min=LEAST_STD**2).sqrt()
+    return _Gaussians(torch.as_tensor(mixture.weights_), torch.as_tensor(mixture.means_), axes, stds, torch.ones(components))
+
+
+def _fit_low_rank(points: Tensor, components: int) -> _Gaussians:
+    from sklearn.cluster import KMeans
+
+    nearest = torch.as_tensor(KMeans(components, n_init=1, random_state=0).fit_predict(points.numpy()))
+    groups = [points[nearest == index] for index in range(components)]
+    parts = [_principal(group) for group in groups if len(group) > 1]
+    weights = torch.tensor([len(group) / len(points) for group in groups if len(group) > 1])
+    means, axes, stds, rest = (torch.stack(column) for column in zip(*parts, strict=True))
+    return _Gaussians(weights, means, axes, stds, rest)
+
+
+def _principal(points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mean, the `RANK` longest axes, the standard deviations along them, and the mean one of the other directions."""
+    variances, axes = torch.linalg.eigh(torch.cov(points.T))
+    variances = variances.flip(0).clamp(min=LEAST_STD**2)
+    return points.mean(0), axes.flip(1)[:, :RANK], variances[:RANK].sqrt(), variances[RANK:].mean().sqrt()
