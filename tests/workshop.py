@@ -14,6 +14,9 @@ GENMILL = Path(sys.executable).with_name("genmill")
 
 SMALL_VAE = {"max_steps": 40, "sample_every": 20, "validate_every": 20, "checkpoint_every": 20, "warmup_steps": 5}
 SMALL_GPT = {"max_steps": 30, "sample_every": 15, "validate_every": 15, "checkpoint_every": 15, "warmup_steps": 5, "batch_size": 4}
+_SMALL_IMAGES = {"max_steps": 30, "sample_every": 15, "validate_every": 15, "checkpoint_every": 15, "warmup_steps": 5, "batch_size": 16}
+SMALL_GAN = {**_SMALL_IMAGES, "width": 8, "watch_every": 15}
+SMALL_DIFFUSION = {**_SMALL_IMAGES, "widths": [16, 16], "head_width": 8, "sampling_steps": 2}
 
 
 @dataclass(frozen=True)
@@ -59,5 +62,8 @@ def make_workshop(folder: Path) -> Workshop:
         datasets__digits__source__rows=400,
         models__vae_DASH_digits__config=SMALL_VAE,
         models__gpt_DASH_pydocs__config=SMALL_GPT,
+        models__gan_DASH_digits__config=SMALL_GAN,
+        models__diffusion_DASH_digits__config=SMALL_DIFFUSION,
+        run=["vae-digits", "gpt-pydocs"],
     )
     return workshop

@@ -37,6 +37,8 @@ class DiffusionConfig(ImageTrainingConfig):
     sampling_steps: int = Field(12, ge=1, le=1000)
     """Steps of the sampler; `heun` asks the network twice in each but the last."""
 
+    working_side: int = Field(8, ge=4)
+    """Larger images are folded, blocks of pixels into channels, to at most this many pixels a side before the U-Net sees them."""
     widths: tuple[int, ...] = (32, 64)
     """Channels of the U-Net at each of its halved sizes."""
     blocks: int = Field(1, ge=1)
@@ -90,6 +92,7 @@ FAMILY = Family(
             "learning_rate": 5e-4,
             "warmup_steps": 500,
             "ema_decay": 0.999,
+            "working_side": 32,
             "widths": (64, 128, 128),
             "blocks": 2,
             "attention_side": 8,
@@ -106,6 +109,7 @@ FAMILY = Family(
             "learning_rate": 2e-4,
             "warmup_steps": 2000,
             "ema_decay": 0.9999,
+            "working_side": 128,
             "widths": (128, 256, 256, 256),
             "blocks": 2,
             "attention_side": 16,

@@ -19,6 +19,7 @@ from components.models.diffusion.config import DiffusionConfig
 from components.models.diffusion.paths import Cosine, Flow, Parts, Path
 from components.models.diffusion.samplers import SAMPLERS, Denoise, integrate
 from components.models.layers.conv import zeroed
+from components.models.layers.folding import fold_factor, folded, unfolded
 
 CHUNK = 256
 """Images drawn at once where a caller may ask for any number."""
@@ -224,16 +225,17 @@ class Diffusion(pl.LightningModule):
 
 
 class UNet(nn.Module):
-    """diffusers' U-Net for codes [N, C, S, S] of any side; it says nothing (zero) when it is new."""
+    """diffusers' U-Net for codes [N, C, S, S] of any side, folded to the working side; it says nothing (zero) when it is new."""
 
     def __init__(self, channels: int, side: int, num_classes: int, config: DiffusionConfig) -> None:
         from diffusers.models.unets.unet_2d import UNet2DModel
 
         super().__init__()
         levels = len(config.widths)
-        self.multiple = 2 ** (levels - 1)
-        sides = [math.ceil(side / self.multiple) * self.multiple // 2**level for level in range(levels)]
-        attends = [size <= config.attention_side for size in sides]
+        self.side, self.factor, self.multiple = side, fold_factor(side, config.working_side), 2 ** (levels - 1)
+        smallest = math.ceil(side / self.factor / self.multiple)
+        attends = [smallest * 2**level <= config.attention_side for level in reversed(range(levels))]
+        channels *= self.factor**2
         self.network = UNet2DModel(
             in_channels=channels,
             out_channels=channels,
@@ -251,8 +253,5 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, times: Tensor, labels: Tensor | None) -> Tensor:
         """``x`` [N, C, S, S] at ``times`` [N] in [0, 1]; ``labels`` [N], class K for none."""
-        size = x.shape[-1]
-        missing = -size % self.multiple
-        padded = F.pad(x, (0, missing, 0, missing), mode="replicate") if missing else x
-        out: Tensor = self.network(padded, times * TIME_SCALE, class_labels=labels).sample
-        return out[:, :, :size, :size]
+        maps = folded(x, self.factor, self.multiple)
+        return unfolded(self.network(maps, times * TIME_SCALE, class_labels=labels).sample, self.factor, self.side)

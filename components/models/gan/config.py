@@ -12,7 +12,7 @@ class GanConfig(ImageTrainingConfig):
 
     max_steps: int = 1000
     batch_size: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     warmup_steps: int = 20
     gradient_clip: float = 0.0
     ema_decay: float = 0.995
@@ -27,6 +27,8 @@ class GanConfig(ImageTrainingConfig):
     """Whether samples are drawn by class where the dataset has labels."""
     latent_dim: int = Field(64, ge=1)
     """Length of the noise vector that an image is made from."""
+    working_side: int = Field(8, ge=4)
+    """Larger images are folded, blocks of pixels into channels, to at most this many pixels a side: both networks work on that."""
     width: int = Field(32, ge=8)
     """Channels at full resolution; doubled at each halving."""
     max_width: int = Field(128, ge=8)
@@ -34,11 +36,11 @@ class GanConfig(ImageTrainingConfig):
     blocks: int = Field(1, ge=1)
     """Residual blocks per resolution, in the generator and again in the discriminator."""
 
-    penalty: float = Field(1.0, ge=0)
+    penalty: float = Field(5.0, ge=0)
     """Weight of the zero-centred gradient penalties R1 (on real images) and R2 (on drawn ones) when training begins."""
-    final_penalty: float = Field(0.1, ge=0)
+    final_penalty: float = Field(1.0, ge=0)
     """That weight at the end; it falls geometrically. Large ones keep the game steady, small ones give the detail."""
-    augment: tuple[Literal["shift", "cutout", "colour"], ...] = ("shift", "colour")
+    augment: tuple[Literal["shift", "cutout", "colour"], ...] = ("shift",)
     """What is done, differentiably and in the same way, to real and drawn images before the discriminator sees them."""
     shift: float = Field(0.125, ge=0, le=1)
     """Largest shift in each direction, as a share of the side."""
@@ -61,9 +63,11 @@ FAMILY = Family(
             "learning_rate": 3e-4,
             "warmup_steps": 200,
             "ema_decay": 0.999,
+            "working_side": 32,
             "width": 48,
             "max_width": 256,
             "blocks": 2,
+            "augment": ("shift", "colour"),
             "sample_every": 2000,
             "watch_every": 1000,
             "validate_every": 1000,
@@ -76,11 +80,11 @@ FAMILY = Family(
             "warmup_steps": 1000,
             "ema_decay": 0.9995,
             "latent_dim": 128,
+            "working_side": 128,
             "width": 96,
             "max_width": 512,
             "blocks": 2,
             "penalty": 10.0,
-            "final_penalty": 1.0,
             "augment": ("shift", "cutout", "colour"),
             "sample_every": 10_000,
             "watch_every": 5000,
@@ -91,8 +95,8 @@ FAMILY = Family(
     search_space={
         "learning_rate": {"low": 2e-4, "high": 3e-3, "log": True},
         "batch_size": {"choices": [32, 64, 128]},
-        "penalty": {"low": 0.1, "high": 10.0, "log": True},
-        "final_penalty": {"low": 0.01, "high": 1.0, "log": True},
+        "penalty": {"low": 1.0, "high": 50.0, "log": True},
+        "final_penalty": {"low": 0.1, "high": 5.0, "log": True},
     },
     summary="draws sharp images in one pass, by class",
     intended_use="Drawing many sharp images like those of the training data quickly, e.g. as synthetic data.",

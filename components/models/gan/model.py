@@ -14,8 +14,9 @@ from torch import Tensor
 from components.models.capabilities import OWN_SETTINGS, DataSpec, SamplerSettings
 from components.models.gan.augmentation import augmented
 from components.models.gan.config import GanConfig
-from components.models.gan.networks import Discriminator, Generator
+from components.models.gan.networks import Discriminator, Generator, ImageForm
 from components.models.layers.conv import Pyramid
+from components.models.layers.folding import fold_factor
 
 CHUNK = 512
 """Images drawn at once where a caller may ask for any number."""
@@ -38,9 +39,10 @@ class Gan(pl.LightningModule):
         self.automatic_optimization = False
         self.config, self.data = config, data
         self.num_classes = len(data.class_names) if config.conditional else 0
-        pyramid = Pyramid(data.image_size, config.width, config.max_width, config.blocks)
-        self.generator = Generator(config.latent_dim, data.channels, self.num_classes, pyramid)
-        self.discriminator = Discriminator(data.channels, self.num_classes, pyramid)
+        form = ImageForm(data.channels, data.image_size, fold_factor(data.image_size, config.working_side))
+        pyramid = Pyramid(form.folded_side, config.width, config.max_width, config.blocks)
+        self.generator = Generator(config.latent_dim, self.num_classes, form, pyramid)
+        self.discriminator = Discriminator(self.num_classes, form, pyramid)
         self.register_buffer("class_counts", torch.zeros(self.num_classes))
         self.register_buffer("steps_done", torch.zeros((), dtype=torch.long))
 

@@ -1,20 +1,43 @@
 """Generator and discriminator: residual networks without normalisation, which would tie the images of a batch together."""
 
+import math
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.models.layers.conv import Pyramid, zeroed
+from components.models.layers.folding import folded, unfolded
 
 SLOPE = 0.2
 """Of the leaky rectifier below zero."""
 
 
+@dataclass(frozen=True)
+class ImageForm:
+    """What images look like, and how they are folded for the networks."""
+
+    channels: int
+    side: int
+    factor: int
+    """Blocks of this many pixels a side are one place of the networks' maps."""
+
+    @property
+    def folded_side(self) -> int:
+        return math.ceil(self.side / self.factor)
+
+    @property
+    def folded_channels(self) -> int:
+        return self.channels * self.factor**2
+
+
 class Generator(nn.Module):
     """Noise [N, latent_dim] and labels [N] (None without classes) to images [N, C, S, S] in [-1, 1]."""
 
-    def __init__(self, latent_dim: int, channels: int, num_classes: int, pyramid: Pyramid) -> None:
+    def __init__(self, latent_dim: int, num_classes: int, form: ImageForm, pyramid: Pyramid) -> None:
         super().__init__()
+        self.form = form
         widths, sizes = pyramid.widths, pyramid.sizes
         self.classes = nn.Embedding(num_classes, latent_dim) if num_classes else None
         self.smallest = (widths[-1], sizes[-1], sizes[-1])
@@ -24,14 +47,14 @@ class Generator(nn.Module):
             layers += [PlainBlock(widths[level]) for _ in range(pyramid.blocks)]
             if level > 0:
                 layers += [nn.Upsample(size=(sizes[level - 1],) * 2, mode="bilinear"), nn.Conv2d(widths[level], widths[level - 1], 1)]
-        self.body = nn.Sequential(*layers, nn.LeakyReLU(SLOPE), nn.Conv2d(widths[0], channels, 3, padding=1), nn.Tanh())
+        self.body = nn.Sequential(*layers, nn.LeakyReLU(SLOPE), nn.Conv2d(widths[0], form.folded_channels, 3, padding=1), nn.Tanh())
 
     def forward(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         if self.classes is not None:
             assert labels is not None, "a conditional generator needs labels"
             noise = torch.cat([noise, self.classes(labels)], dim=1)
-        images: Tensor = self.body(self.entry(noise).unflatten(1, self.smallest))
-        return images
+        maps: Tensor = self.body(self.entry(noise).unflatten(1, self.smallest))
+        return unfolded(maps, self.form.factor, self.form.side)
 
 
 class Discriminator(nn.Module):
@@ -40,10 +63,11 @@ class Discriminator(nn.Module):
     Labels by projection: Miyato and Koyama 2018, "cGANs with Projection Discriminator".
     """
 
-    def __init__(self, channels: int, num_classes: int, pyramid: Pyramid) -> None:
+    def __init__(self, num_classes: int, form: ImageForm, pyramid: Pyramid) -> None:
         super().__init__()
+        self.factor = form.factor
         widths, sizes = pyramid.widths, pyramid.sizes
-        layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 3, padding=1)]
+        layers: list[nn.Module] = [nn.Conv2d(form.folded_channels, widths[0], 3, padding=1)]
         for level in range(len(widths)):
             layers += [PlainBlock(widths[level]) for _ in range(pyramid.blocks)]
             if level + 1 < len(widths):
@@ -56,7 +80,7 @@ class Discriminator(nn.Module):
             nn.init.zeros_(self.classes.weight)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        features = F.leaky_relu(self.to_features(self.body(images)), SLOPE)
+        features = F.leaky_relu(self.to_features(self.body(folded(images, self.factor))), SLOPE)
         scores: Tensor = self.head(features).squeeze(1)
         if self.classes is not None:
             assert labels is not None, "a conditional discriminator needs labels"

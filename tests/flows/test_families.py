@@ -1,0 +1,68 @@
+"""Each family of images goes the whole way by the real command line: trained, evaluated, registered, sampled, audited."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.workshop import Workshop
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def trained(built: tuple[Workshop, object]) -> Workshop:
+    """The small project after a gan and a diffusion have been trained in it."""
+    shop = built[0]
+    done = shop.run("run", "gan-digits", "diffusion-digits")
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "warning" not in (done.stderr + done.stdout).lower()
+    return shop
+
+
+@pytest.mark.parametrize(
+    ("model", "pictures"),
+    [
+        ("gan-digits", {"samples", "nearest"}),
+        ("diffusion-digits", {"samples", "nearest", "forward_diffusion", "reverse_diffusion", "image_to_image", "image_to_image_curve"}),
+    ],
+)
+def test_a_family_is_registered_with_its_figures_and_pictures(trained: Workshop, model: str, pictures: set[str]) -> None:
+    found = {row["model"]: row for row in trained.json("models")}[model]
+    assert found["candidate"] == 1
+    assert "fid_own" in found["figures"]
+    page = (trained.root / "reports" / "run.html").read_text()
+    assert all(name in page for name in pictures | {"neighbour_ratio", "recall_own"})
+    assert trained.json("audit", model)["ok"]
+
+
+def test_samples_repeat_and_heed_label_steps_and_sampler(trained: Workshop, tmp_path: Path) -> None:
+    def draw(name: str, *options: str) -> bytes:
+        trained.run("sample", "diffusion-digits", "-n", "4", "--out", str(tmp_path / name), *options)
+        return (tmp_path / name).read_bytes()
+
+    first = draw("a.png", "--label", "3", "--steps", "3", "--sampler", "ddim", "--guidance", "2")
+    assert first == draw("b.png", "--label", "3", "--steps", "3", "--sampler", "ddim", "--guidance", "2")
+    assert first != draw("c.png", "--label", "3", "--steps", "4", "--sampler", "ddim", "--guidance", "2")
+
+
+def test_a_picture_is_drawn_anew(trained: Workshop, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "image.png")
+    done = trained.run("sample", "diffusion-digits", "--from", str(tmp_path / "image.png"), "--strength", "0.6", "-n", "3", "--out", str(tmp_path / "new.png"))
+    assert "the picture given and 3 pictures drawn anew by diffusion-digits/1" in done.stdout
+    with Image.open(tmp_path / "new.png") as drawn:
+        assert drawn.size == (2 * 52 + 4, 2 * 52 + 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("gan-digits", "--steps", "5"), "does not draw in steps"),
+        (("gan-digits", "--strength", "0.5"), "give one with --from"),
+        (("diffusion-digits", "--sampler", "oiler"), "did you mean 'euler'"),
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_one_sentence_and_exit_code_2(trained: Workshop, options: tuple[str, ...], sentence: str) -> None:
+    done = trained.run("sample", *options, code=2)
+    assert sentence in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
