@@ -15,7 +15,7 @@ GENMILL = Path(sys.executable).with_name("genmill")
 SMALL_VAE = {"max_steps": 40, "sample_every": 20, "validate_every": 20, "checkpoint_every": 20, "warmup_steps": 5}
 SMALL_GPT = {"max_steps": 30, "sample_every": 15, "validate_every": 15, "checkpoint_every": 15, "warmup_steps": 5, "batch_size": 4}
 _SMALL_IMAGES = {"max_steps": 30, "sample_every": 15, "validate_every": 15, "checkpoint_every": 15, "warmup_steps": 5, "batch_size": 16}
-SMALL_GAN = {**_SMALL_IMAGES, "width": 8, "watch_every": 15}
+SMALL_GAN = {**_SMALL_IMAGES, "width": 8, "watch_every": 15, "least_coverage": 1.0}  # so that the alarm of mode collapse is raised
 SMALL_DIFFUSION = {**_SMALL_IMAGES, "widths": [16, 16], "head_width": 8, "sampling_steps": 2}
 
 

@@ -80,6 +80,7 @@ class Row(NamedTuple):
     n: int
 
 
+_GREY_MODES = ("1", "L", "LA", "I", "I;16", "F")
 _COLUMNS = {
     SAMPLES_IMAGES: (Column("label", "any"), Column("n", "any")),
     SAMPLES_IN_STEPS: (),
@@ -155,7 +156,7 @@ def decode_png(text: str) -> bytes:
 
 
 def open_png(data: bytes, mode: str, size: int) -> Any:
-    """The PIL image in ``data``, converted to ``mode``; it must be ``size`` pixels square."""
+    """The PIL image in ``data`` in ``mode``; it must be ``size`` pixels square, and grey where the model is and in colour where the model is."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -166,6 +167,9 @@ def open_png(data: bytes, mode: str, size: int) -> Any:
         raise BadRequestError(f"The column image holds a PNG that cannot be read ({error}).") from None
     if picture.size != (size, size):
         raise BadRequestError(f"The image is {picture.width}x{picture.height} pixels: send {size}x{size}.")
+    if (picture.mode in _GREY_MODES) != (mode in _GREY_MODES):
+        has, wants = ("grey", "colour (RGB)") if picture.mode in _GREY_MODES else ("in colour", "grey (mode L)")
+        raise BadRequestError(f"The image is {has}, this model was trained on {wants} ones: convert it first.")
     return picture.convert(mode)
 
 

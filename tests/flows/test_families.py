@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from components.project import Project
+from components.tracking import Tracker
 from tests.workshop import Workshop
 
 pytestmark = pytest.mark.slow
@@ -15,6 +17,7 @@ def trained(built: tuple[Workshop, object]) -> Workshop:
     """The small project after a gan and a diffusion have been trained in it."""
     shop = built[0]
     done = shop.run("run", "gan-digits", "diffusion-digits")
+    assert "ALARM: mode collapse at step 15" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert "warning" not in (done.stderr + done.stdout).lower()
     return shop
@@ -34,6 +37,14 @@ def test_a_family_is_registered_with_its_figures_and_pictures(trained: Workshop,
     page = (trained.root / "reports" / "run.html").read_text()
     assert all(name in page for name in pictures | {"neighbour_ratio", "recall_own"})
     assert trained.json("audit", model)["ok"]
+
+
+def test_an_alarm_of_mode_collapse_stays_with_the_run_the_card_and_the_report(trained: Workshop) -> None:
+    tracker = Tracker.of(Project(trained.root))
+    run = tracker.latest_run("digits", "gan-digits")
+    assert run is not None
+    assert run.tag("alarm").startswith("mode collapse at step 15: samples cover")
+    assert "Alarm while training: mode collapse at step 15" in (trained.root / "reports" / "run.html").read_text()
 
 
 def test_samples_repeat_and_heed_label_steps_and_sampler(trained: Workshop, tmp_path: Path) -> None:

@@ -91,6 +91,12 @@ def test_a_picture_of_another_size_or_a_broken_one_is_refused() -> None:
         wire.open_png(buffer.getvalue()[:60], "L", 8)
 
 
+@pytest.mark.parametrize(("sent", "wanted", "sentence"), [("L", "RGB", "is grey, this model was trained on colour"), ("RGB", "L", "is in colour, this model")])
+def test_a_grey_picture_for_a_colour_model_is_refused_and_the_other_way_round(sent: str, wanted: str, sentence: str) -> None:
+    with pytest.raises(wire.BadRequestError, match=sentence):
+        wire.open_png(wire.decode_png(wire.encode_png(Image.new(sent, (8, 8)))), wanted, 8)
+
+
 def test_a_picture_that_would_fill_the_memory_is_refused_before_it_is_decoded() -> None:
     bomb = io.BytesIO()
     Image.new("1", (9000, 9000)).save(bomb, "PNG")

@@ -18,6 +18,7 @@ from components.models.diffusion.autoencoder import LatentSpace, PixelSpace
 from components.models.diffusion.config import DiffusionConfig
 from components.models.diffusion.paths import Cosine, Flow, Parts, Path
 from components.models.diffusion.samplers import SAMPLERS, Denoise, integrate
+from components.models.layers.classes import ClassCounts
 from components.models.layers.conv import zeroed
 from components.models.layers.folding import fold_factor, folded, unfolded
 
@@ -33,8 +34,6 @@ class Diffusion(pl.LightningModule):
     """Draws images [N, C, S, S] in [0, 1] from noise."""
 
     samplers = SAMPLERS
-    class_counts: Tensor
-    """How often each class was trained on, [K]."""
 
     def __init__(self, config: DiffusionConfig, data: DataSpec) -> None:
         super().__init__()
@@ -44,7 +43,7 @@ class Diffusion(pl.LightningModule):
         self.space = LatentSpace(config, data.channels) if config.latent_factor > 1 else PixelSpace()
         self.code_shape = self._code_shape()
         self.network = UNet(self.code_shape[0], self.code_shape[1], self.num_classes, config)
-        self.register_buffer("class_counts", torch.zeros(self.num_classes))
+        self.classes = ClassCounts(self.num_classes)
 
     @property
     def conditional(self) -> bool:
@@ -107,7 +106,7 @@ class Diffusion(pl.LightningModule):
         """The batch's labels, some of them hidden (class K); None without labels."""
         if not self.conditional:
             return None
-        self.class_counts += torch.bincount(batch["label"], minlength=self.num_classes)
+        self.classes.count(batch["label"])
         hidden = torch.rand(len(batch["label"]), device=self.device) < self.config.label_dropout
         return torch.where(hidden, self.num_classes, batch["label"])
 
@@ -166,7 +165,7 @@ class Diffusion(pl.LightningModule):
 
     def _draw(self, num: int, seed: int, labels: Tensor | None, plan: SamplerSettings, see: Callable[[Tensor], None] | None) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        labels = self._drawn_labels(num, generator) if labels is None else labels
+        labels = self.classes.draw(num, generator) if labels is None else labels
         drawn = []
         for start in range(0, num, CHUNK):
             count = min(CHUNK, num - start)
@@ -192,11 +191,6 @@ class Diffusion(pl.LightningModule):
     ) -> Tensor:
         assert plan.method in SAMPLERS, f"no sampler {plan.method}"
         return integrate(denoise, self.path, x, start=start, steps=steps, method=plan.method, generator=generator, see=see)
-
-    def _drawn_labels(self, num: int, generator: torch.Generator) -> Tensor | None:
-        if not self.conditional:
-            return None
-        return torch.multinomial(self.class_counts.cpu().double() + 1e-9, num, replacement=True, generator=generator)
 
     def _denoiser(self, labels: Tensor | None, guidance: float | None) -> Denoise:
         """The network as the samplers ask for it, with guidance towards ``labels`` [N]; without them no class is asked for."""

@@ -15,6 +15,7 @@ from components.models.capabilities import OWN_SETTINGS, DataSpec, SamplerSettin
 from components.models.gan.augmentation import augmented
 from components.models.gan.config import GanConfig
 from components.models.gan.networks import Discriminator, Generator, ImageForm
+from components.models.layers.classes import ClassCounts
 from components.models.layers.conv import Pyramid
 from components.models.layers.folding import fold_factor
 
@@ -29,8 +30,6 @@ class Gan(pl.LightningModule):
     """Draws images [N, C, S, S] in [0, 1] from noise [N, latent_dim]."""
 
     sampler = "generator"
-    class_counts: Tensor
-    """How often each class was trained on, [K]."""
     steps_done: Tensor
     """Batches trained on; Lightning's own count goes up with every optimiser."""
 
@@ -43,7 +42,7 @@ class Gan(pl.LightningModule):
         pyramid = Pyramid(form.folded_side, config.width, config.max_width, config.blocks)
         self.generator = Generator(config.latent_dim, self.num_classes, form, pyramid)
         self.discriminator = Discriminator(self.num_classes, form, pyramid)
-        self.register_buffer("class_counts", torch.zeros(self.num_classes))
+        self.classes = ClassCounts(self.num_classes)
         self.register_buffer("steps_done", torch.zeros((), dtype=torch.long))
 
     @property
@@ -56,7 +55,7 @@ class Gan(pl.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> None:
         real, labels = batch["image"] * 2 - 1, batch["label"] if self.conditional else None
         if labels is not None:
-            self.class_counts += torch.bincount(labels, minlength=self.num_classes)
+            self.classes.count(labels)
         generator_optimizer, discriminator_optimizer = cast(list[Any], self.optimizers())
         found: dict[str, Tensor] = {}
         self._step(discriminator_optimizer, self._discriminator_loss(real, labels, found))
@@ -129,10 +128,8 @@ class Gan(pl.LightningModule):
         """One pass of the generator, [num, C, S, S] in [0, 1]; without ``labels`` [num] the classes come as often as in training."""
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(num, self.config.latent_dim, generator=generator).to(self.device)
-        if self.conditional:
-            chosen = torch.multinomial(self.class_counts.cpu().double() + 1e-9, num, replacement=True, generator=generator) if labels is None else labels
-            labels = chosen.to(self.device)
-        else:
-            labels = None
+        if labels is None or not self.conditional:
+            labels = self.classes.draw(num, generator)
+        labels = None if labels is None else labels.to(self.device)
         chunks = zip(noise.split(CHUNK), [None] * len(noise) if labels is None else labels.split(CHUNK), strict=False)
         return torch.cat([(self.generator(part, of) + 1) / 2 for part, of in chunks]).clamp(0, 1)
