@@ -25,11 +25,12 @@ SMALL = {"batch_size": 16, "width": 8, "max_width": 16, "latent_dim": 4, "import
 
 
 def write(folder: Path, num: int, size: tuple[int, int], seed: int = 0) -> None:
-    """``num`` JPEG images of a coloured ground with a bright bar whose place differs."""
+    """``num`` JPEG images of a grainy coloured ground with a bright bar whose place differs."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     for index in range(num):
-        pixels = np.full((size[1], size[0], 3), rng.integers(0, 120, 3), dtype=np.uint8)
+        grain = rng.integers(0, 30, (size[1], size[0], 3))  # no two are alike, not even in grey
+        pixels = (grain + rng.integers(0, 120, 3)).astype(np.uint8)
         left = int(rng.integers(0, size[0] - 4))
         pixels[:, left : left + 4] = 230
         buffer = io.BytesIO()

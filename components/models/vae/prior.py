@@ -18,8 +18,8 @@ from torch import Tensor, nn
 NO_CLASS = -1
 UNUSED = -1e9
 """Log weight of a component that is never drawn (finite, so that sums stay finite)."""
-FULL_UP_TO = 64
-RANK = 48
+FULL_UP_TO = 96
+RANK = 96
 LEAST_STD = 0.03
 """No axis is shorter: a mixture must not shrink to a point."""
 _CHUNK_NUMBERS = 2**24
