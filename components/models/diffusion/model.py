@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
@@ -38,7 +37,7 @@ class Diffusion(pl.LightningModule):
     def __init__(self, config: DiffusionConfig, data: DataSpec) -> None:
         super().__init__()
         self.config, self.data = config, data
-        self.path: Path = Flow(config.time_mean, config.time_spread) if config.objective == "flow" else Cosine()
+        self.path: Path = _path(config)
         self.num_classes = len(data.class_names) if config.conditional else 0
         self.space = LatentSpace(config, data.channels) if config.latent_factor > 1 else PixelSpace()
         self.code_shape = self._code_shape()
@@ -115,7 +114,7 @@ class Diffusion(pl.LightningModule):
         noise = torch.randn_like(codes)
         t = times[:, None, None, None]
         said = self.network(self.path.alpha(t) * codes + self.path.sigma(t) * noise, times, labels)
-        return F.mse_loss(said, self.path.target(codes, noise))
+        return ((said - self.path.target(codes, noise)).square() * self.path.weight(t)).mean()
 
     # -- capabilities --------------------------------------------------------------------------------------------
 
@@ -216,6 +215,12 @@ class Diffusion(pl.LightningModule):
             return parts
         image = parts.image.clamp(-1, 1)
         return Parts(image, (x - self.path.alpha(t) * image) / self.path.sigma(t))
+
+
+def _path(config: DiffusionConfig) -> Path:
+    if config.objective == "ddpm":
+        return Cosine()
+    return Flow(config.time_mean, config.time_spread, says_image=config.predicts == "image")
 
 
 class UNet(nn.Module):
