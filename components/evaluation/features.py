@@ -81,7 +81,7 @@ class Extractor:
 def read_images(dataset: Dataset, split: Split, size: int | None = None, augmented: bool = False) -> tuple[Tensor, Tensor | None]:
     """The images [N, C, S, S] in [0, 1] of ``split`` and their labels [N], None where the dataset has no labels; S is ``size`` or the stored one."""
     table = dataset.table(split, columns=["image", "label"], augmented=augmented)
-    images = torch.from_numpy(decode_images(table, size)).float() / 255
+    images = torch.from_numpy(decode_images(table, size)).float().div_(255)
     return images, torch.from_numpy(labels_of(table)) if dataset.class_names else None
 
 

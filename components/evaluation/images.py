@@ -63,9 +63,15 @@ def _bits_per_dim(model: ScoresImages, images: Tensor, device: torch.device, sco
 def independent_pixels_bits(train: Tensor, test: Tensor, levels: int) -> float:
     """Bits per dimension of ``test`` when each pixel keeps its own histogram of grey levels in ``train``, one count added to each."""
     counts = torch.ones(train[0].numel(), levels, dtype=torch.float64)
-    known, asked = ((images.flatten(1) * (levels - 1)).round().long() for images in (train, test))
-    counts.scatter_add_(1, known.T, torch.ones_like(known.T, dtype=torch.float64))
-    return float(-(counts / counts.sum(1, keepdim=True)).log2().gather(1, asked.T).mean())
+    for chunk in train.split(1024):  # whole numbers of all at once would take twelve times the memory of the images
+        known = _levels(chunk, levels)
+        counts.scatter_add_(1, known, torch.ones_like(known, dtype=torch.float64))
+    return float(-(counts / counts.sum(1, keepdim=True)).log2().gather(1, _levels(test, levels)).mean())
+
+
+def _levels(images: Tensor, levels: int) -> Tensor:
+    """The grey level of each pixel, [C*H*W, N]."""
+    return (images.flatten(1) * (levels - 1)).round().long().T
 
 
 def _reconstruction(model: Reconstructs, images: Tensor, device: torch.device, scoring: Scoring) -> Evidence:

@@ -89,7 +89,7 @@ def _notes(draws: Draws, num: int, num_train: int) -> list[str]:
         return [*notes, f"Features are of the dataset's own classifier, which names {draws.extractor.test_accuracy:.1%} of the test split rightly."]
     return [
         *notes,
-        "inception_score_own is left out: it needs a classifier, and the dataset has no labels.",
+        "inception_score_own is left out: it needs a classifier, and the dataset has fewer than two classes.",
         "Features are of the dataset's own encoder, trained without labels (VICReg).",
     ]
 

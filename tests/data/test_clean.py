@@ -139,6 +139,17 @@ def test_images_of_different_modes_need_a_choice(tmp_path: Path) -> None:
         run(project)
 
 
+def test_images_that_differ_in_mode_and_size_are_told_of_both_at_once(tmp_path: Path) -> None:
+    project = folder_project(tmp_path, "image")
+    write_images(project, 60)
+    (files(project) / "a" / "odd.png").write_bytes(png(999, size=(40, 20), mode="L"))
+    with pytest.raises(UserError, match=r"set clean.image.mode to grey or rgb, and 2 different sizes: set clean.image.size too, e.g. 16"):
+        run(project)
+    set_params(project, clean={"image": {"mode": "rgb", "size": 16}})
+    run(project)
+    assert {(row["mode"], row["width"], row["height"]) for row in rows(project)} == {("RGB", 16, 16)}
+
+
 def test_bytes_of_images_that_need_no_change_are_kept(tmp_path: Path) -> None:
     project = folder_project(tmp_path, "image")
     paths = write_images(project, MANY)

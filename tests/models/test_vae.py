@@ -87,13 +87,13 @@ def test_size_base_has_the_autoencoder_of_diffusers_and_the_others_their_own() -
 
 
 def test_a_setting_that_the_backbone_does_not_have_is_refused() -> None:
-    with pytest.raises(ValueError, match="settings of backbone own"):
-        VaeConfig(backbone="autoencoder-kl", patch=2)
+    with pytest.raises(ValueError, match="a setting of backbone own"):
+        VaeConfig(backbone="autoencoder-kl", dropout=0.1)
 
 
-@pytest.mark.parametrize(("patch", "size"), [(2, 12), (2, 31), (3, 28), (4, 64)])
-def test_patches_keep_the_size_and_leave_no_pixel_out(patch: int, size: int) -> None:
-    model = make(DataSpec("image", channels=1, image_size=size), patch=patch)
+@pytest.mark.parametrize(("working_side", "size"), [(8, 12), (16, 31), (8, 28), (16, 64)])
+def test_folded_images_keep_their_size_and_no_pixel_is_left_out(working_side: int, size: int) -> None:
+    model = make(DataSpec("image", channels=1, image_size=size), working_side=working_side)
     torch.nn.init.normal_(model.backbone.posterior.weight)
     images = torch.rand(1, 1, size, size)
     assert model.reconstruct(images).shape == images.shape

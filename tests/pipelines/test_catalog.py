@@ -97,3 +97,11 @@ def test_an_unknown_model_on_the_command_line_names_the_nearest(tmp_path: Path) 
 def test_an_unknown_size_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'small'"):
         load_catalog(write(tmp_path, GOOD), size="smal")
+
+
+def test_a_dataset_of_the_wrong_modality_is_told_which_would_fit(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="vae needs image, but pydocs is text; these fit: digits"):
+        load_catalog(write(tmp_path, GOOD.replace("    dataset: digits", "    dataset: pydocs")))
+    only_texts = GOOD.replace(GOOD[GOOD.index("  digits:") : GOOD.index("  pydocs:")], "").replace("    dataset: digits", "    dataset: pydocs")
+    with pytest.raises(UserError, match="vae needs image, but pydocs is text; no dataset here fits"):
+        load_catalog(write(tmp_path, only_texts))

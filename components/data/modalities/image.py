@@ -125,7 +125,8 @@ def common_form(forms: Mapping[tuple[Any, ...], int], config: CleanConfig, block
     modes = _counted(forms, lambda form: _WORDS[form[0]])
     sizes = _counted(forms, lambda form: f"{form[1]}x{form[2]}")
     if want.mode is None and len(modes) > 1:
-        raise block.error(f"the images have different modes ({_most(modes)}): set clean.image.mode to grey or rgb.", "clean")
+        also = f", and {len(sizes)} different sizes: set clean.image.size too, e.g. {_usual_size(forms)}" if want.size is None and len(sizes) > 1 else ""
+        raise block.error(f"the images have different modes ({_most(modes)}): set clean.image.mode to grey or rgb{also}.", "clean")
     if want.size is None and len(sizes) > 1:
         raise block.error(f"the images have {len(sizes)} different sizes ({_most(sizes)}): set clean.image.size, e.g. {_usual_size(forms)}.", "clean")
     mode, width, height = next(iter(forms))

@@ -21,12 +21,10 @@ class Pyramid:
     blocks: int
     """Residual blocks per size."""
     dropout: float = 0.0
-    patch: int = 1
-    """Squares of this many pixels a side are one position of the first size, their pixels its channels (Shi et al. 2016, "sub-pixel convolution")."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        return halved_sizes(math.ceil(self.image_size / self.patch))
+        return halved_sizes(self.image_size)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -98,8 +96,7 @@ class ConvEncoder(nn.Module):
     def __init__(self, channels: int, pyramid: Pyramid) -> None:
         super().__init__()
         widths = pyramid.widths
-        self.patch, self.missing = pyramid.patch, pyramid.sizes[0] * pyramid.patch - pyramid.image_size
-        layers: list[nn.Module] = [nn.Conv2d(channels * self.patch**2, widths[0], 3, padding=1)]
+        layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 3, padding=1)]
         for level in range(len(widths)):
             layers += pyramid.blocks_at(level)
             if level + 1 < len(widths):
@@ -108,8 +105,7 @@ class ConvEncoder(nn.Module):
         self.features = widths[-1] * pyramid.sizes[-1] ** 2
 
     def forward(self, images: Tensor) -> Tensor:
-        whole = F.pad(images, (0, self.missing, 0, self.missing), mode="replicate") if self.missing else images
-        out: Tensor = self.body(F.pixel_unshuffle(whole * 2 - 1, self.patch))
+        out: Tensor = self.body(images * 2 - 1)
         return out
 
 
@@ -120,19 +116,18 @@ class ConvDecoder(nn.Module):
         super().__init__()
         widths, sizes = pyramid.widths, pyramid.sizes
         self.smallest = (widths[-1], sizes[-1], sizes[-1])
-        self.patch, self.image_size = pyramid.patch, pyramid.image_size
         self.entry = nn.Linear(latent_dim, widths[-1] * sizes[-1] ** 2)
         layers: list[nn.Module] = []
         for level in reversed(range(len(widths))):
             layers += pyramid.blocks_at(level)
             if level > 0:
                 layers.append(Upsample(widths[level], widths[level - 1], sizes[level - 1]))
-        head = zeroed(nn.Conv2d(widths[0], channels * self.patch**2, 3, padding=1))
+        head = zeroed(nn.Conv2d(widths[0], channels, 3, padding=1))
         self.body = nn.Sequential(*layers, group_norm(widths[0]), nn.SiLU(), head)
 
     def forward(self, latents: Tensor) -> Tensor:
-        whole = F.pixel_shuffle(self.body(self.entry(latents).unflatten(1, self.smallest)), self.patch)
-        return whole[..., : self.image_size, : self.image_size]
+        out: Tensor = self.body(self.entry(latents).unflatten(1, self.smallest))
+        return out
 
 
 def zeroed(layer: Layer) -> Layer:

@@ -3,10 +3,10 @@
 import math
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.models.layers.conv import ConvDecoder, ConvEncoder, Pyramid, zeroed
+from components.models.layers.folding import fold_factor, folded, unfolded
 from components.models.vae.config import VaeConfig
 
 LARGEST_LATENT_SIDE = 8
@@ -38,19 +38,19 @@ class VectorBackbone(Backbone):
 
     def __init__(self, config: VaeConfig, channels: int, image_size: int, outputs: int) -> None:
         super().__init__()
-        pyramid = Pyramid(image_size, config.width, config.max_width, config.blocks, config.dropout, config.patch)
+        self.image_size, self.factor = image_size, fold_factor(image_size, config.working_side)
+        pyramid = Pyramid(math.ceil(image_size / self.factor), config.width, config.max_width, config.blocks, config.dropout)
         self.latent_dim = config.latent_dim
-        self.encoder = ConvEncoder(channels, pyramid)
+        self.encoder = ConvEncoder(channels * self.factor**2, pyramid)
         self.posterior = zeroed(nn.Linear(self.encoder.features, 2 * config.latent_dim))
-        self.decoder = ConvDecoder(config.latent_dim, outputs, pyramid)
+        self.decoder = ConvDecoder(config.latent_dim, outputs * self.factor**2, pyramid)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_std = self.posterior(self.encoder(images)).chunk(2, dim=1)
+        mean, log_std = self.posterior(self.encoder(folded(images, self.factor))).chunk(2, dim=1)
         return mean, log_std
 
     def decode(self, latents: Tensor) -> Tensor:
-        maps: Tensor = self.decoder(latents)
-        return maps
+        return unfolded(self.decoder(latents), self.factor, self.image_size)
 
 
 class SpatialBackbone(Backbone):
@@ -66,8 +66,8 @@ class SpatialBackbone(Backbone):
         halvings = num_halvings(image_size)
         widths = [min(config.width * 2**level, config.max_width) for level in range(halvings + 1)]
         self.image_size = image_size
-        self.missing = -image_size % 2**halvings
-        side = (image_size + self.missing) // 2**halvings
+        self.multiple = 2**halvings
+        side = math.ceil(image_size / self.multiple)
         self.shape = (config.latent_channels, side, side)
         self.latent_dim = math.prod(self.shape)
         net: Any = AutoencoderKL(
@@ -86,13 +86,13 @@ class SpatialBackbone(Backbone):
         self.net = net
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        whole = F.pad(images, (0, self.missing, 0, self.missing), mode="replicate") if self.missing else images
+        whole = folded(images, 1, self.multiple)  # no folding, only the border
         posterior = self.net.encode(whole * 2 - 1).latent_dist
         return posterior.mean.flatten(1), posterior.logvar.flatten(1) / 2
 
     def decode(self, latents: Tensor) -> Tensor:
         whole: Tensor = self.net.decode(latents.unflatten(1, self.shape)).sample
-        return whole[..., : self.image_size, : self.image_size]
+        return unfolded(whole, 1, self.image_size)
 
 
 def num_halvings(image_size: int) -> int:
