@@ -20,6 +20,7 @@ from components.models.diffusion.samplers import SAMPLERS, Denoise, integrate
 from components.models.layers.classes import ClassCounts
 from components.models.layers.conv import zeroed
 from components.models.layers.folding import fold_factor, folded, unfolded
+from components.models.layers.optimisation import adamw, warm_cosine
 
 CHUNK = 256
 """Images drawn at once where a caller may ask for any number."""
@@ -80,19 +81,14 @@ class Diffusion(pl.LightningModule):
         self.log("validation/loss", self._loss(self.space.encode(batch["image"]), labels), prog_bar=True, batch_size=len(batch["image"]))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW without decay on biases and norms; linear warm-up, then a cosine to zero, anew in each phase."""
-        matrices = [p for p in self.parameters() if p.ndim >= 2]
-        vectors = [p for p in self.parameters() if p.ndim < 2]
-        groups = [{"params": matrices, "weight_decay": self.config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.99))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        """Linear warm-up, then a cosine to zero, anew in each phase."""
+        return adamw(self, self.config, self._learning_rate_factor)
 
     def _learning_rate_factor(self, step: int) -> float:
         first = self.config.autoencoder_steps if self.config.latent_factor > 1 else 0
-        done, total = (step, first) if step < first else (step - first, self.config.max_steps - first)
-        warm = min(1.0, (done + 1) / max(1, self.config.warmup_steps))
-        return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, done / total)))
+        if step < first:
+            return warm_cosine(step, self.config.warmup_steps, first)
+        return warm_cosine(step - first, self.config.warmup_steps, self.config.max_steps - first)
 
     @torch.no_grad()
     def _codes(self, images: Tensor) -> Tensor:
