@@ -20,7 +20,7 @@ STRENGTHS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 MOST_EDITED = 256
 SHOWN = 8
 BLOCKS_PER_SIDE = 4
-"""Blocks that are left of a small image in each direction; of one above 32 pixels, blocks of 8."""
+"""Blocks that are left of a small image in each direction; of one above 16 pixels, blocks of 4 pixels."""
 
 
 class Trade(NamedTuple):
@@ -55,7 +55,7 @@ def editing_evidence(model: EditsImages, images: Tensor, reference: Tensor, extr
 def coarse(images: Tensor) -> Tensor:
     """``images`` [N, C, S, S] with each block of pixels at its mean."""
     side = images.shape[-1]
-    blocks = max(BLOCKS_PER_SIDE, side // 8)
+    blocks = max(BLOCKS_PER_SIDE, side // 4)
     return F.interpolate(F.adaptive_avg_pool2d(images, blocks), size=(side, side), mode="nearest")
 
 

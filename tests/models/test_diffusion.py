@@ -1,5 +1,6 @@
 """Diffusion keeps what its capabilities promise, on every path and with every sampler."""
 
+from collections.abc import Callable
 from pathlib import Path as FilePath
 
 import pytest
@@ -16,7 +17,7 @@ from components.models.diffusion.paths import Cosine, Flow, Parts, Path
 from components.models.diffusion.samplers import SAMPLERS, integrate
 from tests.models.stripes import GREY, class_seen, stripes
 
-PATHS: dict[str, Path] = {"flow": Flow(0.0, 1.0), "ddpm": Cosine()}
+PATHS: dict[str, Path] = {"flow": Flow(0.0, 1.0, says_image=False), "flow-image": Flow(0.0, 1.0, says_image=True), "ddpm": Cosine()}
 
 
 class Stepped(Diffusion):
@@ -64,7 +65,7 @@ def trained() -> Stepped:
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 def test_the_target_tells_the_image_and_the_noise(path: Path) -> None:
     image, noise = torch.randn(2, 5, 1, 4, 4).unbind(0)
-    for t in torch.tensor([0.01, 0.3, 0.7, 0.99]):
+    for t in torch.tensor([0.05, 0.3, 0.7, 0.99]):
         parts = path.parts(path.alpha(t) * image + path.sigma(t) * noise, path.target(image, noise), t)
         assert torch.allclose(parts.image, image, atol=1e-4)
         assert torch.allclose(parts.noise, noise, atol=1e-4)
@@ -84,7 +85,7 @@ def test_the_path_goes_from_image_to_noise_and_its_slopes_are_right(path: Path) 
 def test_flow_times_follow_the_logit_normal_and_those_of_ddpm_are_even() -> None:
     torch.manual_seed(0)
     device = torch.device("cpu")
-    late = Flow(1.0, 0.5).draw_times(4000, device)
+    late = Flow(1.0, 0.5, says_image=True).draw_times(4000, device)
     assert torch.logit(late).mean() == pytest.approx(1.0, abs=0.05)
     assert torch.logit(late).std() == pytest.approx(0.5, abs=0.05)
     assert Cosine().draw_times(4000, device).mean() == pytest.approx(0.5, abs=0.02)
@@ -132,11 +133,31 @@ def test_only_ddpm_adds_noise_of_its_own() -> None:
 # -- training --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("objective", "expected"), [("flow", lambda images: 1 + (images * 2 - 1).square().mean().item()), ("ddpm", lambda images: 1.0)])
-def test_the_first_loss_is_that_of_a_network_which_says_nothing(objective: str, expected: object) -> None:
-    images, labels = stripes(200)
-    loss = make(objective=objective).training_step({"image": images, "label": labels}, 0).item()
-    assert loss == pytest.approx(expected(images), rel=0.05)  # type: ignore[operator]
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"predicts": "velocity"}, lambda power, weight: 1 + power),
+        ({"predicts": "image"}, lambda power, weight: power * weight),
+        ({"objective": "ddpm"}, lambda power, weight: 1.0),
+    ],
+)
+def test_the_first_loss_is_that_of_a_network_which_says_nothing(settings: dict[str, object], expected: Callable[[float, float], float]) -> None:
+    images, labels = stripes(600)
+    loss = make(**settings).training_step({"image": images, "label": labels}, 0).item()
+    times = torch.sigmoid(torch.randn(100_000)).clamp(min=0.05)
+    assert loss == pytest.approx(expected((images * 2 - 1).square().mean().item(), times.pow(-2).mean().item()), rel=0.1)
+
+
+@pytest.mark.parametrize("predicts", ["image", "velocity"])
+def test_what_the_network_says_changes_nothing_about_what_is_measured(predicts: str) -> None:
+    """A perfect answer costs nothing, and an error of the velocity costs its square."""
+    path = Flow(0.0, 1.0, says_image=predicts == "image")
+    image, noise, error = torch.randn(3, 4, 1, 4, 4).unbind(0)
+    t = torch.tensor(0.3)
+    x = path.alpha(t) * image + path.sigma(t) * noise
+    wrong = noise - image + error
+    said = x - t * wrong if predicts == "image" else wrong
+    assert torch.allclose((said - path.target(image, noise)).square() * path.weight(t), error.square(), atol=1e-4)
 
 
 @pytest.mark.slow
@@ -214,8 +235,7 @@ def test_unconditional_by_config_or_without_labels_it_has_nothing_to_guide() -> 
 
 def test_an_edit_stays_near_the_picture_at_low_strength_and_leaves_it_at_high_strength(trained: Stepped) -> None:
     images, _ = stripes(12)
-    guides = (images + 0.3).clamp(0, 1)
-    distances = [(trained.edit_images(guides, strength=strength, seed=0) - guides).square().mean().item() for strength in (0.05, 0.4, 1.0)]
+    distances = [(trained.edit_images(images, strength=strength, seed=0) - images).square().mean().item() for strength in (0.05, 0.6, 1.0)]
     assert distances[0] < 0.02
     assert distances[0] < distances[1] < distances[2]
 

@@ -21,7 +21,9 @@ class DiffusionConfig(ImageTrainingConfig):
     checkpoint_every: int = 300
 
     objective: Literal["flow", "ddpm"] = "flow"
-    """`flow`: straight paths from image to noise, the network learns the velocity; `ddpm`: the cosine schedule, it learns the noise."""
+    """`flow`: straight paths from image to noise, the velocity is learnt; `ddpm`: the cosine schedule, it learns the noise."""
+    predicts: Literal["image", "velocity"] = "image"
+    """What the network says under `flow`; either way the loss is the error of the velocity. `image` copes with folded pixels."""
     time_mean: float = 0.0
     """Of the logit of the training times under `flow`; above 0 trains more on the noisy end."""
     time_spread: float = Field(1.0, gt=0)

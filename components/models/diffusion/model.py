@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from components.models.diffusion.samplers import SAMPLERS, Denoise, integrate
 from components.models.layers.classes import ClassCounts
 from components.models.layers.conv import zeroed
 from components.models.layers.folding import fold_factor, folded, unfolded
+from components.models.layers.optimisation import adamw, warm_cosine
 
 CHUNK = 256
 """Images drawn at once where a caller may ask for any number."""
@@ -38,7 +38,7 @@ class Diffusion(pl.LightningModule):
     def __init__(self, config: DiffusionConfig, data: DataSpec) -> None:
         super().__init__()
         self.config, self.data = config, data
-        self.path: Path = Flow(config.time_mean, config.time_spread) if config.objective == "flow" else Cosine()
+        self.path: Path = _path(config)
         self.num_classes = len(data.class_names) if config.conditional else 0
         self.space = LatentSpace(config, data.channels) if config.latent_factor > 1 else PixelSpace()
         self.code_shape = self._code_shape()
@@ -81,19 +81,14 @@ class Diffusion(pl.LightningModule):
         self.log("validation/loss", self._loss(self.space.encode(batch["image"]), labels), prog_bar=True, batch_size=len(batch["image"]))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW without decay on biases and norms; linear warm-up, then a cosine to zero, anew in each phase."""
-        matrices = [p for p in self.parameters() if p.ndim >= 2]
-        vectors = [p for p in self.parameters() if p.ndim < 2]
-        groups = [{"params": matrices, "weight_decay": self.config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.99))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        """Linear warm-up, then a cosine to zero, anew in each phase."""
+        return adamw(self, self.config, self._learning_rate_factor)
 
     def _learning_rate_factor(self, step: int) -> float:
         first = self.config.autoencoder_steps if self.config.latent_factor > 1 else 0
-        done, total = (step, first) if step < first else (step - first, self.config.max_steps - first)
-        warm = min(1.0, (done + 1) / max(1, self.config.warmup_steps))
-        return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, done / total)))
+        if step < first:
+            return warm_cosine(step, self.config.warmup_steps, first)
+        return warm_cosine(step - first, self.config.warmup_steps, self.config.max_steps - first)
 
     @torch.no_grad()
     def _codes(self, images: Tensor) -> Tensor:
@@ -115,7 +110,7 @@ class Diffusion(pl.LightningModule):
         noise = torch.randn_like(codes)
         t = times[:, None, None, None]
         said = self.network(self.path.alpha(t) * codes + self.path.sigma(t) * noise, times, labels)
-        return F.mse_loss(said, self.path.target(codes, noise))
+        return ((said - self.path.target(codes, noise)).square() * self.path.weight(t)).mean()
 
     # -- capabilities --------------------------------------------------------------------------------------------
 
@@ -216,6 +211,12 @@ class Diffusion(pl.LightningModule):
             return parts
         image = parts.image.clamp(-1, 1)
         return Parts(image, (x - self.path.alpha(t) * image) / self.path.sigma(t))
+
+
+def _path(config: DiffusionConfig) -> Path:
+    if config.objective == "ddpm":
+        return Cosine()
+    return Flow(config.time_mean, config.time_spread, says_image=config.predicts == "image")
 
 
 class UNet(nn.Module):

@@ -38,16 +38,26 @@ class Path(Protocol):
         """What the network should say."""
         ...
 
+    def weight(self, t: Tensor) -> Tensor:
+        """Of the squared error at time ``t``."""
+        ...
+
     def parts(self, x: Tensor, said: Tensor, t: Tensor) -> Parts: ...
 
 
 class Flow:
-    """Straight lines, and the network learns their velocity (Lipman et al. 2023; times as in Esser et al. 2024, section 3.1)."""
+    """Straight lines, and the loss is the error of their velocity (Lipman et al. 2023; times as in Esser et al. 2024, section 3.1).
+
+    The network says the velocity, or the image that it follows from: an image lies on a thin sheet of all that pixels can be, and a
+    network with few channels per block of pixels cannot carry all the noise through (Li and He 2025, "Back to Basics").
+    """
 
     latest = 1.0
+    earliest = 0.05
+    """Below this time the error of the velocity that an image means is not weighed up further."""
 
-    def __init__(self, time_mean: float, time_spread: float) -> None:
-        self.time_mean, self.time_spread = time_mean, time_spread
+    def __init__(self, time_mean: float, time_spread: float, *, says_image: bool) -> None:
+        self.time_mean, self.time_spread, self.says_image = time_mean, time_spread, says_image
 
     def alpha(self, t: Tensor) -> Tensor:
         return 1 - t
@@ -65,9 +75,14 @@ class Flow:
         return torch.sigmoid(self.time_mean + self.time_spread * torch.randn(num, device=device))
 
     def target(self, image: Tensor, noise: Tensor) -> Tensor:
-        return noise - image
+        return image if self.says_image else noise - image
+
+    def weight(self, t: Tensor) -> Tensor:
+        return 1 / t.clamp(min=self.earliest).square() if self.says_image else torch.ones_like(t)
 
     def parts(self, x: Tensor, said: Tensor, t: Tensor) -> Parts:
+        if self.says_image:
+            return Parts(said, (x - (1 - t) * said) / t.clamp(min=self.earliest))
         return Parts(x - t * said, x + (1 - t) * said)
 
 
@@ -94,6 +109,9 @@ class Cosine:
 
     def target(self, image: Tensor, noise: Tensor) -> Tensor:
         return noise
+
+    def weight(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
 
     def parts(self, x: Tensor, said: Tensor, t: Tensor) -> Parts:
         return Parts((x - self.sigma(t) * said) / self.alpha(t), said)

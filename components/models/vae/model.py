@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from components.models.capabilities import OWN_SETTINGS, DataSpec, SamplerSettings
+from components.models.layers.optimisation import adamw, warm_cosine
 from components.models.vae.backbone import build_backbone
 from components.models.vae.config import VaeConfig
 from components.models.vae.likelihood import DiscretisedLogistics
@@ -57,17 +58,8 @@ class Vae(pl.LightningModule):
         self.log("validation/kl_nats", kl.sum(1).mean(), batch_size=len(batch["image"]))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW without decay on biases and norms; linear warm-up, then a cosine to zero."""
-        matrices = [p for p in self.parameters() if p.ndim >= 2]
-        vectors = [p for p in self.parameters() if p.ndim < 2]
-        groups = [{"params": matrices, "weight_decay": self.config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.99))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _learning_rate_factor(self, step: int) -> float:
-        warm = min(1.0, (step + 1) / max(1, self.config.warmup_steps))
-        return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.config.max_steps)))
+        """Linear warm-up, then a cosine to zero."""
+        return adamw(self, self.config, lambda step: warm_cosine(step, self.config.warmup_steps, self.config.max_steps))
 
     def _bound(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Negative log likelihood of one draw in nats [N], and the KL from the standard normal per unit [N, latent_dim]."""
