@@ -24,7 +24,7 @@ CHUNK = 512
 ACTIVE_VARIANCE = 0.01
 """A unit is active when the variance of its posterior mean over the data is above this (Burda et al. 2016, section 5)."""
 MAX_PRIOR_POINTS = 20_000
-"""Latents that the prior is fitted to, at most: more took minutes and scored the same."""
+"""Latents that the prior is fitted to, at most: expectation maximisation on more takes minutes."""
 Batch = dict[str, Tensor]
 
 
