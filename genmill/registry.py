@@ -102,8 +102,9 @@ def sample(
 ) -> None:
     """Pictures or text from a registered model.
 
-    Examples: [bold]genmill sample vae-digits@champion -n 64 --seed 7 --out digits.png[/]
-    [bold]genmill sample diffusion-digits --from image.png --strength 0.6[/]
+    Example: [bold]genmill sample vae-digits@champion -n 64 --seed 7 --out digits.png[/]
+
+    From a picture: [bold]genmill sample diffusion-digits --from image.png --strength 0.6[/]
     """
     where = open_project(project)
     if strength is not None and from_file is None:
