@@ -37,7 +37,8 @@ class GanConfig(ImageTrainingConfig):
     """Residual blocks per resolution, in the generator and again in the discriminator."""
 
     penalty: float = Field(5.0, ge=0)
-    """Weight of the zero-centred gradient penalties R1 (on real images) and R2 (on drawn ones) when training begins."""
+    """Weight of the zero-centred gradient penalties R1 (on real images) and R2 (on drawn ones) when training begins, for images of 64
+    values; it grows with the number of values, over which the same slope is spread."""
     final_penalty: float = Field(1.0, ge=0)
     """That weight at the end; it falls geometrically. Large ones keep the game steady, small ones give the detail."""
     augment: tuple[Literal["shift", "cutout", "colour"], ...] = ("shift",)

@@ -21,6 +21,8 @@ from components.models.layers.folding import fold_factor
 
 CHUNK = 512
 """Images drawn at once where a caller may ask for any number."""
+PENALTY_VALUES = 64
+"""Values of the image for which the penalties are given."""
 FINAL_RATE = 0.1
 """Share of the learning rate that is left at the end."""
 Batch = dict[str, Tensor]
@@ -106,8 +108,9 @@ class Gan(pl.LightningModule):
         return images
 
     def _penalty(self) -> float:
-        """Falls geometrically from `penalty` to `final_penalty`."""
-        first, last = self.config.penalty, self.config.final_penalty
+        """Falls geometrically from `penalty` to `final_penalty`, both in proportion to the number of values of an image."""
+        values = self.data.channels * self.data.image_size**2 / PENALTY_VALUES
+        first, last = self.config.penalty * values, self.config.final_penalty * values
         done = min(1.0, float(self.steps_done) / self.config.max_steps)
         return first * (last / first) ** done if first and last else first + (last - first) * done
 

@@ -33,10 +33,7 @@ class ImageForm:
 
 
 class Generator(nn.Module):
-    """Noise [N, latent_dim] and labels [N] (None without classes) to images [N, C, S, S], about in [-1, 1].
-
-    Nothing cuts them to the range while training: behind a tanh a background that has become black gets no gradient any more.
-    """
+    """Noise [N, latent_dim] and labels [N] (None without classes) to images [N, C, S, S] in [-1, 1]."""
 
     def __init__(self, latent_dim: int, num_classes: int, form: ImageForm, pyramid: Pyramid) -> None:
         super().__init__()
@@ -50,7 +47,7 @@ class Generator(nn.Module):
             layers += [PlainBlock(widths[level]) for _ in range(pyramid.blocks)]
             if level > 0:
                 layers += [nn.Upsample(size=(sizes[level - 1],) * 2, mode="bilinear"), nn.Conv2d(widths[level], widths[level - 1], 1)]
-        self.body = nn.Sequential(*layers, nn.LeakyReLU(SLOPE), nn.Conv2d(widths[0], form.folded_channels, 3, padding=1))
+        self.body = nn.Sequential(*layers, nn.LeakyReLU(SLOPE), nn.Conv2d(widths[0], form.folded_channels, 3, padding=1), nn.Tanh())
 
     def forward(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         if self.classes is not None:
