@@ -29,6 +29,8 @@ class GanConfig(ImageTrainingConfig):
     """Length of the noise vector that an image is made from."""
     working_side: int = Field(8, ge=4)
     """Larger images are folded, blocks of pixels into channels, to at most this many pixels a side: both networks work on that."""
+    stem_width: int = Field(8, ge=1)
+    """Channels of the one layer in each network that sees whole pixels, before folding and after unfolding."""
     width: int = Field(32, ge=8)
     """Channels at full resolution; doubled at each halving."""
     max_width: int = Field(128, ge=8)
@@ -65,6 +67,7 @@ FAMILY = Family(
             "warmup_steps": 200,
             "ema_decay": 0.999,
             "working_side": 32,
+            "stem_width": 16,
             "width": 48,
             "max_width": 256,
             "blocks": 2,
@@ -82,6 +85,7 @@ FAMILY = Family(
             "ema_decay": 0.9995,
             "latent_dim": 128,
             "working_side": 128,
+            "stem_width": 32,
             "width": 96,
             "max_width": 512,
             "blocks": 2,

@@ -40,7 +40,7 @@ class Gan(pl.LightningModule):
         self.automatic_optimization = False
         self.config, self.data = config, data
         self.num_classes = len(data.class_names) if config.conditional else 0
-        form = ImageForm(data.channels, data.image_size, fold_factor(data.image_size, config.working_side))
+        form = ImageForm(data.channels, data.image_size, fold_factor(data.image_size, config.working_side), config.stem_width)
         pyramid = Pyramid(form.folded_side, config.width, config.max_width, config.blocks)
         self.generator = Generator(config.latent_dim, self.num_classes, form, pyramid)
         self.discriminator = Discriminator(self.num_classes, form, pyramid)

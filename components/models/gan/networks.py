@@ -23,13 +23,12 @@ class ImageForm:
     factor: int
     """Blocks of this many pixels a side are one place of the networks' maps."""
 
+    stem_width: int
+    """Channels of the maps of whole pixels, before folding and after unfolding."""
+
     @property
     def folded_side(self) -> int:
         return math.ceil(self.side / self.factor)
-
-    @property
-    def folded_channels(self) -> int:
-        return self.channels * self.factor**2
 
 
 class Generator(nn.Module):
@@ -47,14 +46,17 @@ class Generator(nn.Module):
             layers += [PlainBlock(widths[level]) for _ in range(pyramid.blocks)]
             if level > 0:
                 layers += [nn.Upsample(size=(sizes[level - 1],) * 2, mode="bilinear"), nn.Conv2d(widths[level], widths[level - 1], 1)]
-        self.body = nn.Sequential(*layers, nn.LeakyReLU(SLOPE), nn.Conv2d(widths[0], form.folded_channels, 3, padding=1), nn.Tanh())
+        # The last convolution sees whole pixels again: blocks that were each drawn by channels of their own would show their borders.
+        self.body = nn.Sequential(*layers, nn.LeakyReLU(SLOPE), nn.Conv2d(widths[0], form.stem_width * form.factor**2, 3, padding=1))
+        self.exit = nn.Sequential(nn.LeakyReLU(SLOPE), nn.Conv2d(form.stem_width, form.channels, 3, padding=1), nn.Tanh())
 
     def forward(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         if self.classes is not None:
             assert labels is not None, "a conditional generator needs labels"
             noise = torch.cat([noise, self.classes(labels)], dim=1)
         maps: Tensor = self.body(self.entry(noise).unflatten(1, self.smallest))
-        return unfolded(maps, self.form.factor, self.form.side)
+        images: Tensor = self.exit(unfolded(maps, self.form.factor, self.form.side))
+        return images
 
 
 class Discriminator(nn.Module):
@@ -67,7 +69,8 @@ class Discriminator(nn.Module):
         super().__init__()
         self.factor = form.factor
         widths, sizes = pyramid.widths, pyramid.sizes
-        layers: list[nn.Module] = [nn.Conv2d(form.folded_channels, widths[0], 3, padding=1)]
+        self.entry = nn.Sequential(nn.Conv2d(form.channels, form.stem_width, 3, padding=1), nn.LeakyReLU(SLOPE))
+        layers: list[nn.Module] = [nn.Conv2d(form.stem_width * form.factor**2, widths[0], 3, padding=1)]
         for level in range(len(widths)):
             layers += [PlainBlock(widths[level]) for _ in range(pyramid.blocks)]
             if level + 1 < len(widths):
@@ -80,7 +83,7 @@ class Discriminator(nn.Module):
             nn.init.zeros_(self.classes.weight)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        features = F.leaky_relu(self.to_features(self.body(folded(images, self.factor))), SLOPE)
+        features = F.leaky_relu(self.to_features(self.body(folded(self.entry(images), self.factor))), SLOPE)
         scores: Tensor = self.head(features).squeeze(1)
         if self.classes is not None:
             assert labels is not None, "a conditional discriminator needs labels"
