@@ -54,14 +54,15 @@ def choose(device: str, precision: str, num_parameters: int) -> Hardware:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: by its affinity, and by the quota of its control group."""
+    """Cores that this process may use: by its affinity, the quota of its control group, and OMP_NUM_THREADS where that is set."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = Path("/sys/fs/cgroup/cpu.max")
     if quota.is_file():
         limit, period = quota.read_text().split()
         if limit != "max":
             cores = min(cores, max(1, round(int(limit) / int(period))))
-    return cores
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, max(1, int(asked))) if asked.isdigit() else cores
 
 
 def _device(wanted: str) -> str:
