@@ -24,7 +24,11 @@ from components.models.nerf.model import Nerf
 from components.project import Project
 from components.training import datamodules
 
-DEFAULT = ("planes", "mlp,width=256,depth=8,samples=64,fine_samples=128,batch_size=128,learning_rate=5e-4", "mlp,width=64,depth=4,samples=32,fine_samples=32,batch_size=512,learning_rate=2e-3")
+DEFAULT = (
+    "planes",
+    "mlp,width=256,depth=8,samples=64,fine_samples=128,batch_size=128,learning_rate=5e-4",
+    "mlp,width=64,depth=4,samples=32,fine_samples=32,batch_size=512,learning_rate=2e-3",
+)
 TRIAL_STEPS = 8
 EARLY = 3.0
 """A field behind an occupancy grid takes fewer points per step later on: its steps are counted by time, not by those of the start."""

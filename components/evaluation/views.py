@@ -151,4 +151,3 @@ def _scene(data_spec: DataSpec) -> SceneSpec:
 
 def _rgb(scene: SceneSpec) -> str:
     return {(1.0, 1.0, 1.0): "white", (0.0, 0.0, 0.0): "black"}.get(scene.background, str(scene.background))
-

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import UserError
-from components.evaluation.pictures import grid_png
+from components.evaluation.pictures import animation_gif, grid_png
 from components.params import Strict
 from components.project import Project
 from components.registry import wire
@@ -16,23 +16,31 @@ from components.tracking import ModelVersion, Tracker
 
 
 class Drawn(Strict):
-    """What was drawn: a grid of pictures or a text, never both."""
+    """What was drawn: a grid of pictures, an animation or a text."""
 
     png: bytes | None = None
+    gif: bytes | None = None
     text: str | None = None
     description: str
 
 
 def sample_registered(
-    project: Project, tracker: Tracker, ref: str, *, num: int = 16, prompt: str | None = None, label: str | None = None, seed: int = 0, temperature: float = 1.0
-) -> Drawn:
+    project: Project, tracker: Tracker, ref: str, *, num: int = 16, prompt: str | None = None, label: str | None = None, seed: int = 0,
+    temperature: float = 1.0, animated: bool = False,
+) -> Drawn:  # fmt: skip
     """Draw ``num`` pictures or texts from the version that ``ref`` means; the same seed draws the same.
+
+    Of a scene they are views round its orbit; ``animated`` makes a GIF of them.
 
     Raises:
         UserError: ``ref`` means nothing, the model draws nothing, or it takes no prompt or label.
     """
     version = resolve(tracker, ref)
     with load_package(_package_folder(project, tracker, version)) as model:
+        if wire.RENDERS_VIEWS in model.spec.abilities:
+            return _orbit(model, version.ref, num=num, given={"prompt": prompt, "label": label}, animated=animated)
+        if animated:
+            raise UserError(f"{version.ref} renders no views, so there is nothing to animate: give --out a name that ends in .png or .txt.")
         return _draw(model, version.ref, num=num, given={"prompt": prompt, "label": label}, seed=seed, temperature=temperature)
 
 
@@ -68,7 +76,24 @@ def _draw(model: LoadedModel, name: str, *, num: int, given: dict[str, str | Non
     return Drawn(png=_grid([answer["image"] for answer in answers]), description=f"{num} pictures of {name}, seed {seed}")
 
 
+def _orbit(model: LoadedModel, name: str, *, num: int, given: dict[str, str | None], animated: bool) -> Drawn:
+    """``num`` views evenly round the scene, as a grid or as an animation."""
+    for column, value in given.items():
+        if value is not None:
+            raise UserError(f"{name} renders views of its scene: leave --{column} out.")
+    rows = [{"azimuth": 360 * index / num} for index in range(num)]
+    answers = [answer for start in range(0, num, wire.MAX_ROWS) for answer in model.predict(rows[start : start + wire.MAX_ROWS])]
+    images = [answer["image"] for answer in answers]
+    described = f"{num} views of {name}, once round its scene"
+    return Drawn(gif=animation_gif(_pixels(images)), description=described) if animated else Drawn(png=_grid(images), description=described)
+
+
 def _grid(images: list[str]) -> bytes:
+    return grid_png(_pixels(images), max(1, round(len(images) ** 0.5)))
+
+
+def _pixels(images: list[str]) -> Any:
+    """PNGs in base64 as one tensor [N, C, H, W] in [0, 1]."""
     import numpy as np
     import torch
     from PIL import Image
@@ -77,5 +102,4 @@ def _grid(images: list[str]) -> bytes:
         array = np.asarray(Image.open(io.BytesIO(wire.decode_png(image))), dtype=np.float32) / 255
         return array.reshape(*array.shape[:2], -1).transpose(2, 0, 1)
 
-    columns = max(1, round(len(images) ** 0.5))
-    return grid_png(torch.from_numpy(np.stack([pixels(image) for image in images])), columns)
+    return torch.from_numpy(np.stack([pixels(image) for image in images]))

@@ -11,13 +11,13 @@ class NerfConfig(ViewsTrainingConfig):
     """Defaults are size `tiny`: a scene of 80x80 photos within a minute on two CPU cores."""
 
     max_steps: int = 1000
-    batch_size: int = 2048
+    batch_size: int = 1024
     """Rays per step, drawn from all training photos."""
-    learning_rate: float = 1e-2
+    learning_rate: float = 5e-3
     """Of the networks."""
     warmup_steps: int = 30
     gradient_clip: float = 0.0
-    ema_decay: float = 0.98
+    ema_decay: float = 0.95
     sample_every: int = 500
     validate_every: int = 500
     checkpoint_every: int = 500
@@ -25,7 +25,7 @@ class NerfConfig(ViewsTrainingConfig):
     field: Literal["planes", "hash", "mlp"] = "planes"
     """`planes`: feature planes and a small network (K-Planes, tri-planes). `hash`: a multi-resolution hash grid (instant-ngp).
     `mlp`: the classic network on encoded positions, coarse and fine (Mildenhall et al. 2020)."""
-    grid_learning_rate: float = Field(3e-2, gt=0)
+    grid_learning_rate: float = Field(7e-2, gt=0)
     """Of the planes or the hash table."""
     cooldown: float = Field(0.02, ge=0, le=1)
     """Share of the learning rate that the cosine ends at."""
@@ -40,7 +40,7 @@ class NerfConfig(ViewsTrainingConfig):
     """Values per cell and level."""
     log2_table: int = Field(19, ge=4, le=24)
     """Logarithm of the hash table's length per level; levels with fewer cells than that do not collide."""
-    tv_weight: float = Field(1e-2, ge=0)
+    tv_weight: float = Field(5e-4, ge=0)
     """Weight of the total variation of the planes (the mean squared difference of neighbouring cells)."""
 
     width: int = Field(64, ge=8)
@@ -52,17 +52,17 @@ class NerfConfig(ViewsTrainingConfig):
     direction_octaves: int = Field(4, ge=0)
     """Octaves of the classic network's encoding of directions."""
 
-    samples: int = Field(96, ge=2)
+    samples: int = Field(64, ge=2)
     """Places along a ray that may be looked at; behind the occupancy grid most of them are skipped. The coarse ones of the classic network."""
     fine_samples: int = Field(128, ge=1)
     """Places along a ray that the classic network looks at besides, drawn where the coarse one found matter."""
-    points_per_step: int = Field(24_000, ge=100)
+    points_per_step: int = Field(12_000, ge=100)
     """Places looked at per step, at most: while little is known to be empty, a step takes fewer rays."""
     occupancy: int = Field(64, ge=4)
     """Cells across the scene of the grid that knows where there is matter."""
     occupancy_every: int = Field(16, ge=1)
     """Steps between two looks at that grid."""
-    occupancy_from: int = Field(64, ge=0)
+    occupancy_from: int = Field(32, ge=0)
     """The step from which the grid counts."""
 
 

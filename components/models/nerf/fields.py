@@ -46,7 +46,7 @@ class Planes(nn.Module):
 
     def __init__(self, config: NerfConfig) -> None:
         super().__init__()
-        self.planes = nn.ParameterList(torch.empty(3, config.features, size, size).uniform_(0.1, 0.5) for size in level_sizes(config))
+        self.planes = nn.ParameterList(torch.empty(3, config.features, size, size).uniform_(0.5, 1.5) for size in level_sizes(config))
         self.head = Head(config.features * config.levels, config.width, config.depth)
 
     def forward(self, points: Tensor) -> tuple[Tensor, Tensor]:

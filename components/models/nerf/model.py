@@ -169,6 +169,4 @@ class Nerf(pl.LightningModule):
         origins, directions = (torch.from_numpy(array.astype("float32")).to(self.device) for array in camera.rays())
         chunks = [self._see(*rays, jitter=False)[-1] for rays in zip(origins.split(CHUNK), directions.split(CHUNK), strict=True)]
         rgb, depth, opacity = (torch.cat(parts) for parts in zip(*chunks, strict=True))
-        return Rendering(
-            rgb.clamp(0, 1).view(height, width, 3), depth.view(height, width) * self.scene.radius, opacity.clamp(0, 1).view(height, width)
-        )
+        return Rendering(rgb.clamp(0, 1).view(height, width, 3), depth.view(height, width) * self.scene.radius, opacity.clamp(0, 1).view(height, width))
