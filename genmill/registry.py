@@ -100,7 +100,7 @@ def sample(
     out_file: Annotated[Path | None, typer.Option("--out", help="Where the picture or text goes.")] = None,
     project: ProjectOption = None,
 ) -> None:
-    """Pictures or text from a registered model.
+    """Pictures or text from a registered model; of a scene a walk round it, moving where --out ends in .gif.
 
     Example: [bold]genmill sample vae-digits@champion -n 64 --seed 7 --out digits.png[/]
 
@@ -115,12 +115,12 @@ def sample(
 
     request = SampleRequest(
         num=num, prompt=prompt, label=label, image=from_file, strength=strength, seed=seed, temperature=temperature, steps=steps, sampler=sampler,
-        guidance=guidance,
+        guidance=guidance, animated=out_file is not None and out_file.suffix.lower() == ".gif",
     )  # fmt: skip
     drawn = sample_registered(where, Tracker.of(where), ref, request)
     if drawn.text is not None and out_file is None:
         print(drawn.text)
         return
     target = out_file or Path(f"{ref.replace('/', '-').replace('@', '-')}-seed{seed}.{'png' if drawn.png is not None else 'txt'}")
-    target.write_bytes(drawn.png if drawn.png is not None else (drawn.text or "").encode())
+    target.write_bytes(drawn.png or drawn.gif or (drawn.text or "").encode())
     out.print(f"Wrote {target} ({drawn.description})", soft_wrap=True)

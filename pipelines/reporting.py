@@ -46,6 +46,7 @@ def model_entry(project: Project, tracker: Tracker, outcome: ModelOutcome) -> Mo
         primary=outcome.primary,
         figures=outcome.figures,
         pictures=evidence.pictures if evidence else {},
+        animations=evidence.animations if evidence else {},
         texts=evidence.texts if evidence else {},
         notes=evidence.notes if evidence else (),
         version=f"{outcome.model}/{outcome.version}" if outcome.version else "",

@@ -1,7 +1,11 @@
-"""The stored images of a table as one array; training and evaluation read them the same way."""
+"""Images from bytes: one that a source gave, the stored ones of a table as one array (training and evaluation read them the same way), a sheet of them."""
 
 import io
+import warnings
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+from components.data.modalities import Rejection
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,3 +42,43 @@ def labels_of(table: "pa.Table") -> "np.ndarray[Any, np.dtype[np.int64]]":
     import numpy as np
 
     return np.asarray(table["label"].to_pylist(), dtype=np.int64)
+
+
+def open_image(content: bytes, max_pixels: int, finish: "Callable[[PILImage], PILImage | Rejection]") -> "PILImage | Rejection":
+    """``finish`` of the image in ``content``, whose size is checked before a pixel is decoded and which is then decoded in full; or why it cannot be had."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of what it then mends or of a size that is checked here anyway.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as image:
+                if image.width * image.height > max_pixels:
+                    return Rejection("out-of-range", f"{image.width}x{image.height} pixels, allowed are {max_pixels:,} in all")
+                image.load()
+                return finish(image)
+    except Image.DecompressionBombError as error:
+        return Rejection("out-of-range", str(error)[:200])
+    except Exception as error:  # noqa: BLE001 - a damaged file can make a decoder raise nearly anything
+        return Rejection("corrupt", f"{type(error).__name__}: {error}"[:200])
+
+
+def encode_image(image: "PILImage") -> bytes:
+    """``image`` as PNG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def contact_sheet(contents: Sequence[bytes], columns: int, cell: int) -> bytes:
+    """A PNG of encoded images in squares of ``cell`` pixels on white, whole and centred."""
+    from PIL import Image, ImageOps
+
+    grid = Image.new("RGB", (columns * (cell + 2) + 2, max(-(-len(contents) // columns), 1) * (cell + 2) + 2), "white")
+    for index, content in enumerate(contents):
+        with Image.open(io.BytesIO(content)) as image:
+            whole = image.convert("RGBA")
+            scaled = ImageOps.contain(whole, (cell, cell), Image.Resampling.NEAREST if max(whole.size) < cell else Image.Resampling.LANCZOS)
+        left, top = (2 + place * (cell + 2) + (cell - side) // 2 for place, side in zip((index % columns, index // columns), scaled.size, strict=True))
+        grid.paste(scaled, (left, top), scaled)
+    return encode_image(grid)

@@ -12,7 +12,7 @@ from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
 from components.evaluation.images import score_images
 from components.evaluation.scoring import require_enough_images
-from components.models.capabilities import DataSpec, HasLatentSpace, Reconstructs, SamplesImages, ScoresImages, ScoresText
+from components.models.capabilities import DataSpec, HasLatentSpace, Reconstructs, RendersViews, SamplesImages, ScoresImages, ScoresText
 
 
 def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, cache: Path, say: Callable[[str], None]) -> Evidence:
@@ -33,6 +33,10 @@ def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Evalu
             from components.evaluation.text import score_text
 
             evidence = evidence.plus(score_text(model, dataset, data_spec, config=config, say=say))
+        if isinstance(model, RendersViews):
+            from components.evaluation.views import score_views
+
+            evidence = evidence.plus(score_views(model, dataset, data_spec, config=config, say=say))
     assert evidence.figures, f"{type(model).__name__} offers nothing that can be scored"
     return evidence
 
@@ -45,6 +49,10 @@ def require_enough(dataset: Dataset) -> None:
     """
     if dataset.modality == "image":
         require_enough_images(dataset)
+    if dataset.modality == "views":
+        from components.evaluation.views import require_enough_views
+
+        require_enough_views(dataset)
 
 
 @contextlib.contextmanager

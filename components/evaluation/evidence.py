@@ -14,6 +14,8 @@ class Evidence:
     """Plain text by name, e.g. `samples`."""
     notes: tuple[str, ...] = ()
     """What was left out and why, one sentence each."""
+    animations: dict[str, bytes] = field(default_factory=dict)
+    """GIF bytes by name, e.g. `orbit`."""
 
     def plus(self, other: "Evidence") -> "Evidence":
         return Evidence(
@@ -21,4 +23,5 @@ class Evidence:
             {**self.pictures, **other.pictures},
             {**self.texts, **other.texts},
             self.notes + other.notes,
+            {**self.animations, **other.animations},
         )

@@ -1,4 +1,4 @@
-"""Grids of images as PNG bytes, small images enlarged so that their pixels can be seen."""
+"""Grids of images as PNG bytes, small images enlarged so that their pixels can be seen; animations as GIF; depths in colours."""
 
 import io
 from collections.abc import Sequence
@@ -13,7 +13,11 @@ GAP_GREY = 112
 """Neither black nor white, so that strokes that reach the border end there."""
 LEAST_SIDE = 48
 """Pixels that the side of an image should have in the grid."""
+FRAME_MS = 80
+"""How long an animation shows a frame."""
 _CAPTION_HEIGHT = 14
+_NEAR_TO_FAR = ((253, 231, 37), (94, 201, 98), (33, 145, 140), (59, 82, 139), (68, 1, 84))
+"""Viridis, which keeps its order in grey and for the colour-blind; near is bright."""
 
 
 def grid_png(images: Tensor, columns: int, scale: int | None = None, row_captions: Sequence[str] = (), column_captions: Sequence[str] = ()) -> bytes:
@@ -53,6 +57,31 @@ def pairs_png(upper: Tensor, lower: Tensor, columns: int, captions: tuple[str, s
     for start in range(0, len(upper) - columns + 1, columns):
         rows += [upper[start : start + columns].cpu(), lower[start : start + columns].cpu()]
     return grid_png(torch.cat(rows), columns, row_captions=captions * (len(rows) // 2))
+
+
+def animation_gif(images: Tensor, least_side: int = 160) -> bytes:
+    """``images`` [N, 3, H, W] in [0, 1] as the frames of a GIF that repeats for ever, enlarged to about ``least_side`` pixels."""
+    assert images.ndim == 4, f"images are [N, C, H, W], not {tuple(images.shape)}"
+    assert images.shape[1] == 3, f"{images.shape[1]} channels cannot be animated"
+    assert len(images), "nothing to show"
+    scale = max(1, round(least_side / images.shape[3]))
+    pixels = (images.detach().float().cpu().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy().repeat(scale, axis=1).repeat(scale, axis=2)
+    # A palette of its own for each frame, as a turn round a scene shows other colours on every side.
+    frames = [Image.fromarray(frame).quantize(255, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE) for frame in pixels]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0, disposal=1)
+    return buffer.getvalue()
+
+
+def depth_colours(depth: Tensor, opacity: Tensor) -> Tensor:
+    """Depths [N, H, W] as colours [N, 3, H, W] in [0, 1] from the nearest (bright) to the farthest, over white where ``opacity`` is low."""
+    solid = depth[opacity > 0.5]
+    near, far = (float(solid.min()), float(solid.quantile(0.99))) if len(solid) > 0 else (0.0, 1.0)
+    share = ((depth - near) / max(far - near, 1e-9)).clamp(0, 1) * (len(_NEAR_TO_FAR) - 1)
+    stops = torch.tensor(_NEAR_TO_FAR, dtype=torch.float32, device=depth.device) / 255
+    lower = share.floor().long().clamp(max=len(_NEAR_TO_FAR) - 2)
+    mixed = torch.lerp(stops[lower], stops[lower + 1], (share - lower)[..., None])
+    return (mixed * opacity[..., None] + 1 - opacity[..., None]).movedim(-1, 1)
 
 
 def _caption_width(captions: Sequence[str]) -> int:

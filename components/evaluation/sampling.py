@@ -9,7 +9,7 @@ from components.data.dataset import Dataset
 from components.data.pixels import labels_of
 from components.evaluation.evidence import Evidence
 from components.evaluation.pictures import grid_png
-from components.models.capabilities import OWN_SETTINGS, ContinuesText, DataSpec, HeedsLabels, SamplerSettings, SamplesImages
+from components.models.capabilities import OWN_SETTINGS, ContinuesText, DataSpec, HeedsLabels, RendersViews, SamplerSettings, SamplesImages
 
 _CHUNK = 256
 _SEED_STRIDE = 1_000_003
@@ -24,6 +24,10 @@ def draw_samples(model: Any, data_spec: DataSpec, *, seed: int, num: int) -> Evi
         from components.evaluation.text import sample_text
 
         return Evidence(texts={"samples": sample_text(model, data_spec, seed=seed)})
+    if isinstance(model, RendersViews):
+        from components.evaluation.views import views_picture
+
+        return Evidence(pictures={"samples": views_picture(model, data_spec)})
     raise AssertionError(f"{type(model).__name__} draws no samples")
 
 

@@ -5,9 +5,37 @@ Images are float tensors [N, C, H, W] in [0, 1]; tokens are int64 [N, T]. Every 
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
+
+from components.cameras import Camera, Lens, Orbit
+
+
+@dataclass(frozen=True)
+class SceneSpec:
+    """What a renderer must know of its scene, in the units of the cameras' positions."""
+
+    centre: tuple[float, float, float]
+    radius: float
+    """From the centre to the faces of the cube that is modelled at full resolution."""
+    near: float
+    far: float
+    """Distances from a camera between which there is matter."""
+    background: tuple[float, float, float]
+    """RGB in [0, 1] of what nothing stands in front of."""
+    unbounded: bool
+    """Whether there is matter outside the cube, as in photos whose background was not cut away."""
+    lens: Lens
+    """That of the first training photo."""
+    orbit: Orbit
+    """A walk round the scene, as far away as the photos were taken."""
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> "SceneSpec":
+        centre, background = tuple(value["centre"]), tuple(value["background"])
+        orbit = {**value["orbit"], "centre": tuple(value["orbit"]["centre"]), "up": tuple(value["orbit"]["up"])}
+        return cls(**{**value, "centre": centre, "background": background, "lens": Lens(**value["lens"]), "orbit": Orbit(**orbit)})
 
 
 @dataclass(frozen=True)
@@ -23,13 +51,16 @@ class DataSpec:
     vocab_size: int = 0
     tokenizer: str = ""
     """The tokenizer as the JSON text of `tokenizers.Tokenizer.to_str`."""
+    scene: SceneSpec | None = None
+    """Of posed photos."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> "DataSpec":
-        return cls(**{**value, "class_names": tuple(value["class_names"])})
+        scene = SceneSpec.from_dict(value["scene"]) if value.get("scene") else None
+        return cls(**{**value, "class_names": tuple(value["class_names"]), "scene": scene})
 
 
 @dataclass(frozen=True)
@@ -174,4 +205,22 @@ class HasFittedPrior(Protocol):
 
     def sample_before_prior(self, num: int, *, seed: int) -> Tensor:
         """``num`` images [num, C, H, W] in [0, 1], made as `sample_images` does, from the prior of training."""
+        ...
+
+
+class Rendering(NamedTuple):
+    """What a camera sees."""
+
+    rgb: Tensor
+    """[H, W, 3] in [0, 1]."""
+    depth: Tensor
+    """[H, W] in the units of the cameras' positions, along each ray; `SceneSpec.far` where nothing is met."""
+    opacity: Tensor
+    """[H, W] in [0, 1]."""
+
+
+@runtime_checkable
+class RendersViews(Protocol):
+    def render(self, camera: Camera) -> Rendering:
+        """The picture of ``camera``, the same each time, in chunks so that memory does not grow with its size."""
         ...

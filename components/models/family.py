@@ -50,6 +50,16 @@ class ImageTrainingConfig(TrainingConfig):
     """Coverage of the training images below which, after a fifth of the training, the alarm of mode collapse is raised."""
 
 
+class ViewsTrainingConfig(TrainingConfig):
+    """What every family that trains on posed photos has besides."""
+
+    background: Literal["white", "black"] = "white"
+    """What the transparent parts of photos show."""
+    scene_radius: float | None = Field(None, gt=0)
+    """From the middle of the scene to the faces of the cube that is modelled at full resolution, in the units of the cameras' positions.
+    Null takes what all cameras see."""
+
+
 @dataclass(frozen=True)
 class Family:
     """A family of models: one folder in `components/models/` whose `config.py` ends in ``FAMILY = Family(...)``."""

@@ -87,6 +87,8 @@ class Runtime:
             return self._continue(row, parameters, seed)
         if wire.SAMPLES_IMAGES in self.spec.abilities:
             return self._sample(row, parameters, seed)
+        if wire.RENDERS_VIEWS in self.spec.abilities:
+            return self._render(row)
         raise wire.BadRequestError("This model answers only requests with the column image.")
 
     def _sample(self, row: wire.Row, parameters: wire.Parameters, seed: int) -> wire.Rows:
@@ -125,6 +127,21 @@ class Runtime:
             top_p=parameters.top_p if parameters.top_p < 1 else None,
         )
         return [{"seed": seed, "prompt": row.prompt, "text": tokenizer.decode(tokens)} for tokens in continued]
+
+    def _render(self, row: wire.Row) -> wire.Rows:
+        from components.cameras import Camera
+
+        scene, view = self.model.data.scene, row.view
+        if view.pose is not None:
+            return [{**self._seen(Camera(scene.lens, view.pose)), "azimuth": None, "elevation": None}]
+        azimuths = [(view.azimuth + 360 * index / row.n) % 360 for index in range(row.n)]
+        elevation = scene.orbit.elevation if view.elevation is None else view.elevation
+        return [{**self._seen(scene.orbit.camera(scene.lens, azimuth, elevation)), "azimuth": azimuth, "elevation": elevation} for azimuth in azimuths]
+
+    def _seen(self, camera: Any) -> dict[str, str]:
+        scene, rendering = self.model.data.scene, self.model.render(camera)
+        share = ((rendering.depth - scene.near) / (scene.far - scene.near)).clamp(0, 1)
+        return {"image": wire.encode_png(_picture(rendering.rgb.permute(2, 0, 1))), "depth": wire.encode_png(_grey16(share))}
 
     def _reconstruct(self, png: bytes) -> wire.Rows:
         return [{"image": wire.encode_png(_picture(self.model.reconstruct(self._tensor(png))[0]))}]
@@ -171,6 +188,7 @@ def abilities_of(model: Any) -> tuple[str, ...]:
         wire.EDITS_IMAGES: capabilities.EditsImages,
         wire.RECONSTRUCTS: capabilities.Reconstructs,
         wire.CONTINUES_TEXT: capabilities.ContinuesText,
+        wire.RENDERS_VIEWS: capabilities.RendersViews,
     }
     return tuple(name for name, capability in known.items() if isinstance(model, capability))
 
@@ -182,6 +200,14 @@ def _labels(row: wire.Row) -> Any:
     import torch
 
     return None if row.label is None else torch.full((row.n,), row.label, dtype=torch.int64)
+
+
+def _grey16(share: Any) -> Any:
+    """A tensor [H, W] in [0, 1] as a PIL image of 16 bits."""
+    import numpy as np
+    from PIL import Image
+
+    return Image.fromarray((share.double().cpu().numpy() * 65535).round().astype(np.uint16))
 
 
 def _picture(image: Any) -> Any:

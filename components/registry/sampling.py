@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import UserError
-from components.evaluation.pictures import grid_png
+from components.evaluation.pictures import animation_gif, grid_png
 from components.params import Strict
 from components.project import Project
 from components.registry import wire
@@ -19,9 +19,10 @@ MOST_PIXELS = 50_000_000
 
 
 class Drawn(Strict):
-    """What was drawn: a grid of pictures or a text, never both."""
+    """What was drawn: a grid of pictures, an animation or a text."""
 
     png: bytes | None = None
+    gif: bytes | None = None
     text: str | None = None
     description: str
 
@@ -41,6 +42,8 @@ class SampleRequest(Strict):
     steps: int | None = None
     sampler: str | None = None
     guidance: float | None = None
+    animated: bool = False
+    """Of a scene: a GIF instead of a grid."""
 
     def parameters(self) -> dict[str, Any]:
         """The parameters of the wire format that were given."""
@@ -51,11 +54,17 @@ class SampleRequest(Strict):
 def sample_registered(project: Project, tracker: Tracker, ref: str, request: SampleRequest) -> Drawn:
     """Draw pictures or texts from the version that ``ref`` means; the same request draws the same.
 
+    Of a scene they are views round its orbit; ``animated`` makes a GIF of them.
+
     Raises:
         UserError: ``ref`` means nothing, the model draws nothing, or it does not take what the request gives.
     """
     version = resolve(tracker, ref)
     with load_package(_package_folder(project, tracker, version)) as model:
+        if wire.RENDERS_VIEWS in model.spec.abilities:
+            return _orbit(model, version.ref, request)
+        if request.animated:
+            raise UserError(f"{version.ref} renders no views, so there is nothing to animate: give --out a name that ends in .png or .txt.")
         return _draw(model, version.ref, request)
 
 
@@ -131,7 +140,25 @@ def _given_image(path: Path, model: LoadedModel, name: str) -> str:
     return wire.encode_png(squared(picture, model.data_spec.image_size))
 
 
+def _orbit(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
+    """Views evenly round the scene, as a grid or as an animation."""
+    given = request.model_dump(exclude={"num", "seed", "temperature", "animated"}, exclude_none=True)
+    for option in given:
+        raise UserError(f"{name} renders views of its scene: leave --{'from' if option == 'image' else option} out.")
+    num = request.num
+    rows = [{"azimuth": 360 * index / num} for index in range(num)]
+    answers = [answer for start in range(0, num, wire.MAX_ROWS) for answer in model.predict(rows[start : start + wire.MAX_ROWS])]
+    images = [answer["image"] for answer in answers]
+    described = f"{num} views of {name}, once round its scene"
+    return Drawn(gif=animation_gif(_pixels(images)), description=described) if request.animated else Drawn(png=_grid(images), description=described)
+
+
 def _grid(images: list[str]) -> bytes:
+    return grid_png(_pixels(images), max(1, round(len(images) ** 0.5)))
+
+
+def _pixels(images: list[str]) -> Any:
+    """PNGs in base64 as one tensor [N, C, H, W] in [0, 1]."""
     import numpy as np
     import torch
     from PIL import Image
@@ -140,5 +167,4 @@ def _grid(images: list[str]) -> bytes:
         array = np.asarray(Image.open(io.BytesIO(wire.decode_png(image))), dtype=np.float32) / 255
         return array.reshape(*array.shape[:2], -1).transpose(2, 0, 1)
 
-    columns = max(1, round(len(images) ** 0.5))
-    return grid_png(torch.from_numpy(np.stack([pixels(image) for image in images])), columns)
+    return torch.from_numpy(np.stack([pixels(image) for image in images]))

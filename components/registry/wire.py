@@ -8,10 +8,12 @@ What a model takes follows from its abilities, never from its family:
 | `edits-images` | `image`, `label`, `n` | `row`, `seed`, `label`, `image` |
 | `reconstructs` | `image` | `row`, `image` |
 | `continues-text` | `prompt`, `n` | `row`, `seed`, `prompt`, `text` |
+| `renders-views` | `azimuth`, `elevation` (degrees), `n`, `pose` | `row`, `image`, `depth`, `azimuth`, `elevation` |
 
 Every column may be left out. Images are PNG in base64; `row` is the request row that an answer belongs to. The
 parameters (`Parameters`) hold for the whole request. A row draws from ``seed`` plus the number of answers before it, so the same
-request gives the same answer.
+request gives the same answer. Of a scene, ``n`` views stand evenly round its orbit from ``azimuth`` on; ``pose`` (16 numbers, camera-to-world, row
+by row) says the place of one camera instead. A depth is a grey PNG of 16 bits: 0 is the scene's nearest distance, 65,535 its farthest.
 """
 
 import base64
@@ -32,6 +34,7 @@ SAMPLES_IN_STEPS = "samples-in-steps"
 EDITS_IMAGES = "edits-images"
 RECONSTRUCTS = "reconstructs"
 CONTINUES_TEXT = "continues-text"
+RENDERS_VIEWS = "renders-views"
 
 MAX_ROWS = 256
 MAX_DRAWS = 1024
@@ -70,6 +73,17 @@ class Parameters(Strict):
     max_new_tokens: int = Field(128, ge=1, le=4096)
 
 
+class View(NamedTuple):
+    """Where to look at a scene from."""
+
+    azimuth: float = 0.0
+    """Degrees."""
+    elevation: float | None = None
+    """Degrees; None takes the orbit's own."""
+    pose: tuple[float, ...] | None = None
+    """Camera-to-world, 16 numbers row by row; stands in place of the two."""
+
+
 class Row(NamedTuple):
     """One checked request row."""
 
@@ -78,6 +92,7 @@ class Row(NamedTuple):
     image: bytes | None
     """PNG bytes."""
     n: int
+    view: View = View()
 
 
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "F")
@@ -87,6 +102,7 @@ _COLUMNS = {
     EDITS_IMAGES: (Column("image", "string"), Column("label", "any"), Column("n", "any")),
     RECONSTRUCTS: (Column("image", "string"),),
     CONTINUES_TEXT: (Column("prompt", "string"), Column("n", "any")),
+    RENDERS_VIEWS: (Column("azimuth", "any"), Column("elevation", "any"), Column("n", "any"), Column("pose", "any")),
 }
 _ANSWERS = {
     SAMPLES_IMAGES: (Column("row", "long"), Column("seed", "long"), Column("label", "string"), Column("image", "string")),
@@ -94,6 +110,7 @@ _ANSWERS = {
     EDITS_IMAGES: (Column("row", "long"), Column("seed", "long"), Column("label", "string"), Column("image", "string")),
     RECONSTRUCTS: (Column("row", "long"), Column("image", "string")),
     CONTINUES_TEXT: (Column("row", "long"), Column("seed", "long"), Column("prompt", "string"), Column("text", "string")),
+    RENDERS_VIEWS: (Column("row", "long"), Column("image", "string"), Column("depth", "string"), Column("azimuth", "any"), Column("elevation", "any")),
 }
 
 
@@ -186,7 +203,41 @@ def _row(row: Mapping[str, Any], known: Sequence[str], class_names: Sequence[str
     count = _whole(given.get("n", 1), "n")
     if count < 1:
         raise BadRequestError(f"The column n must be at least 1, not {count}.")
-    return Row(prompt, _label(given.get("label"), class_names), decode_png(image) if image is not None else None, count)
+    return Row(prompt, _label(given.get("label"), class_names), decode_png(image) if image is not None else None, count, _view(given, count))
+
+
+def _view(given: Mapping[str, Any], count: int) -> View:
+    if "pose" in given:
+        if count > 1 or given.keys() & {"azimuth", "elevation"}:
+            raise BadRequestError("The column pose says where the one camera stands: leave azimuth, elevation and n out.")
+        return View(pose=_pose(given["pose"]))
+    azimuth, elevation = (None if name not in given else _degrees(given[name], name) for name in ("azimuth", "elevation"))
+    if elevation is not None and not -90 <= elevation <= 90:
+        raise BadRequestError(f"The column elevation must be between -90 and 90 degrees, not {elevation:g}.")
+    return View(azimuth or 0.0, elevation)
+
+
+def _degrees(value: Any, name: str) -> float:
+    try:
+        number = float(value)
+        if isinstance(value, bool) or not math.isfinite(number):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise BadRequestError(f"The column {name} must be a number of degrees, not {value!r}.") from None
+    return number
+
+
+def _pose(value: Any) -> tuple[float, ...]:
+    from components.cameras import pose_problem
+
+    try:
+        pose = tuple(float(number) for number in value)
+    except (TypeError, ValueError, OverflowError):
+        raise BadRequestError("The column pose must hold 16 numbers, camera-to-world row by row.") from None
+    problem = pose_problem(pose)
+    if problem:
+        raise BadRequestError(f"The column pose must hold 16 numbers, camera-to-world row by row: {problem.replace('transform_matrix', 'matrix')}.")
+    return pose
 
 
 def _label(value: Any, class_names: Sequence[str]) -> int | None:

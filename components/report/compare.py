@@ -32,6 +32,7 @@ class Side(Strict):
     aliases: tuple[str, ...]
     figures: tuple[Figure, ...]
     pictures: dict[str, bytes] = Field(exclude=True)
+    animations: dict[str, bytes] = Field(exclude=True)
     texts: dict[str, str]
     params: dict[str, str]
     tags: dict[str, str]
@@ -124,9 +125,10 @@ def compare(project: Project, tracker: Tracker, refs: Sequence[str], *, server: 
 def page_of(comparison: Comparison) -> str:
     """The page of ``comparison`` as HTML."""
     pictures = sorted({name for side in comparison.sides for name in side.pictures})
+    animations = sorted({name for side in comparison.sides for name in side.animations})
     texts = sorted({name for side in comparison.sides for name in side.texts})
     title = f"Comparison of {' and '.join(comparison.refs)}"
-    return render("compare.html.j2", title=title, comparison=comparison, picture_names=pictures, text_names=texts)
+    return render("compare.html.j2", title=title, comparison=comparison, picture_names=pictures, animation_names=animations, text_names=texts)
 
 
 def _side(tracker: Tracker, ref: str, server: str | None) -> Side:
@@ -142,6 +144,7 @@ def _side(tracker: Tracker, ref: str, server: str | None) -> Side:
         aliases=version.aliases if version else (),
         figures=evidence.figures,
         pictures=evidence.pictures,
+        animations=evidence.animations,
         texts=evidence.texts,
         params=run.params,
         tags=tags,

@@ -33,9 +33,10 @@ def write_page(path: Path, html: str) -> Path:
     return path
 
 
-def data_uri(png: bytes) -> str:
-    """A picture as part of the page."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+def data_uri(image: bytes) -> str:
+    """A picture (PNG) or an animation (GIF) as part of the page."""
+    kind = "gif" if image.startswith(b"GIF8") else "png"
+    return f"data:image/{kind};base64," + base64.b64encode(image).decode("ascii")
 
 
 def duration(seconds: float) -> str:

@@ -54,6 +54,7 @@ class ModelEntry(Strict):
     """Name of the figure that ranks runs of this family."""
     figures: tuple[Figure, ...] = ()
     pictures: dict[str, bytes] = Field(default_factory=dict)
+    animations: dict[str, bytes] = Field(default_factory=dict)
     texts: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
     version: str = ""

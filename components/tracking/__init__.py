@@ -5,6 +5,7 @@ store is SQLite under the project's mlflow/ folder; the variable MLFLOW_TRACKING
 """
 
 from components.tracking.records import (
+    ANIMATIONS_FOLDER,
     FIGURES_ARTIFACT,
     NOTES_ARTIFACT,
     PICTURES_FOLDER,
@@ -20,6 +21,7 @@ from components.tracking.store import embedded_uri
 from components.tracking.tracker import Tracker
 
 __all__ = [
+    "ANIMATIONS_FOLDER",
     "FIGURES_ARTIFACT",
     "NOTES_ARTIFACT",
     "PICTURES_FOLDER",

@@ -2,7 +2,7 @@
 
 - ``SPEC_ARTIFACT``: the RunSpec of the run as JSON;
 - ``FIGURES_ARTIFACT``: a JSON list of `Figure` dumps; ``NOTES_ARTIFACT``: a JSON list of sentences on what was left out;
-- ``PICTURES_FOLDER``/NAME.png and ``TEXTS_FOLDER``/NAME.txt: the evidence of the final evaluation, drawn from fixed seeds;
+- ``PICTURES_FOLDER``/NAME.png, ``ANIMATIONS_FOLDER``/NAME.gif and ``TEXTS_FOLDER``/NAME.txt: the evidence of the final evaluation, drawn from fixed seeds;
 - ``images/``: MLflow's own names for the sample grids of each step, see `Tracker.log_image`.
 """
 
@@ -14,6 +14,7 @@ FIGURES_ARTIFACT = "evaluation/figures.json"
 NOTES_ARTIFACT = "evaluation/notes.json"
 SPEC_ARTIFACT = "run.json"
 PICTURES_FOLDER = "evaluation/pictures"
+ANIMATIONS_FOLDER = "evaluation/animations"
 TEXTS_FOLDER = "evaluation/texts"
 
 PREFIX = "genmill."

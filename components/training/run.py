@@ -53,11 +53,13 @@ class Evaluated(Strict):
     notes: tuple[str, ...]
     evaluate_s: float
     core_s: float
+    animations: dict[str, Path] = {}
 
     def evidence(self) -> Evidence:
         pictures = {name: path.read_bytes() for name, path in self.pictures.items()}
         texts = {name: path.read_text(encoding="utf-8") for name, path in self.texts.items()}
-        return Evidence(self.figures, pictures, texts, self.notes)
+        animations = {name: path.read_bytes() for name, path in self.animations.items()}
+        return Evidence(self.figures, pictures, texts, self.notes, animations)
 
 
 class Packaged(Strict):
@@ -136,8 +138,9 @@ class Run:
         self._log(training, evaluated, packaged)
         return RunResult(
             status="finished", mlflow_run_id=self.spec.mlflow_run_id, figures=evaluated.figures, package=packaged.folder, package_sha256=packaged.sha256,
-            pictures=evaluated.pictures, texts=evaluated.texts, notes=evaluated.notes, steps=training.steps, train_s=training.train_s,
-            evaluate_s=evaluated.evaluate_s, package_s=packaged.package_s, core_s=training.core_s + evaluated.core_s + packaged.core_s,
+            pictures=evaluated.pictures, animations=evaluated.animations, texts=evaluated.texts, notes=evaluated.notes, steps=training.steps,
+            train_s=training.train_s, evaluate_s=evaluated.evaluate_s, package_s=packaged.package_s,
+            core_s=training.core_s + evaluated.core_s + packaged.core_s,
             peak_memory_bytes=peak_memory_bytes(), parameters=training.parameters, resumed=training.resumed,
         )  # fmt: skip
 
@@ -184,6 +187,7 @@ class Run:
         evaluated = Evaluated(
             figures=evidence.figures,
             pictures={name: _store(folder / f"{name}.png", png) for name, png in evidence.pictures.items()},
+            animations={name: _store(folder / f"{name}.gif", gif) for name, gif in evidence.animations.items()},
             texts={name: _store(folder / f"{name}.txt", text.encode()) for name, text in evidence.texts.items()},
             notes=(*alarms, *evidence.notes), evaluate_s=time.monotonic() - began, core_s=core_seconds() - began_core,
         )  # fmt: skip

@@ -61,6 +61,7 @@ class RunResult(Strict):
     """Folder of the packaged model inside ``run_dir``."""
     package_sha256: str = ""
     pictures: dict[str, Path] = {}
+    animations: dict[str, Path] = {}
     texts: dict[str, Path] = {}
     notes: tuple[str, ...] = ()
     steps: int = 0

@@ -3,13 +3,13 @@
 import hashlib
 import io
 import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from components.data.modalities import Additions, Examined, Limits, Rejection, rng_seed
+from components.data.pixels import contact_sheet, encode_image, open_image
 from components.params import Block, Strict
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def convert(row: Mapping[str, Any], form: tuple[Any, ...], drop: Sequence[int], 
     if not _conforms(content, mode, width, height):
         image = _decode(content, config.max_pixels)
         assert not isinstance(image, Rejection)
-        content = _encode(_fitted(image.convert(mode), width, height, config.image.fit))
+        content = encode_image(_fitted(image.convert(mode), width, height, config.image.fit))
     label = class_names.index(row["label"]) if class_names else None
     path = row["image"]["path"] or row["id"]
     return {"image": {"bytes": content, "path": path}, "label": label, "caption": row["caption"], "width": width, "height": height, "mode": mode}
@@ -173,7 +173,7 @@ def augment(rows: Sequence[Mapping[str, Any]], config: AugmentConfig) -> Iterato
         assert not isinstance(image, Rejection), row["id"]
         for copy in range(1, config.copies + 1):
             name = f"{row['id']}~{copy}"
-            content = _encode(_altered(image, config, rng_seed(config.seed, row["id"], copy)))
+            content = encode_image(_altered(image, config, rng_seed(config.seed, row["id"], copy)))
             yield {**row, "id": name, "parent_id": row["id"], "image": {"bytes": content, "path": f"{name}.png"}}
 
 
@@ -209,35 +209,16 @@ def suite(config: CleanConfig, class_names: Sequence[str]) -> list[dict[str, Any
 
 def preview(table: "pa.Table", num: int = 48, columns: int = 12, cell: int = 48) -> bytes:
     """A PNG grid of ``num`` images spread evenly over ``table``."""
-    from PIL import Image
-
     count = min(num, table.num_rows)
     taken = table.select(["image"]).take([index * table.num_rows // count for index in range(count)]) if count else table.select(["image"])
-    grid = Image.new(_COLOUR, (columns * (cell + 2) + 2, max(-(-count // columns), 1) * (cell + 2) + 2), "white")
-    for index, row in enumerate(taken.to_pylist()):
-        with Image.open(io.BytesIO(row["image"]["bytes"])) as image:
-            scaled = image.convert(_COLOUR).resize((cell, cell), Image.Resampling.NEAREST if image.width < cell else Image.Resampling.LANCZOS)
-        grid.paste(scaled, (2 + index % columns * (cell + 2), 2 + index // columns * (cell + 2)))
-    return _encode(grid)
+    return contact_sheet([row["image"]["bytes"] for row in taken.to_pylist()], columns, cell)
 
 
 def _decode(content: bytes, max_pixels: int) -> "PILImage | Rejection":
     """The upright image in mode L or RGB, or why it cannot be had."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of what it then mends or of a size that is checked here anyway.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as image:
-                if image.width * image.height > max_pixels:
-                    return Rejection("out-of-range", f"{image.width}x{image.height} pixels, allowed are {max_pixels:,} in all")
-                image.load()
-                return _plain(ImageOps.exif_transpose(image))
-    except Image.DecompressionBombError as error:
-        return Rejection("out-of-range", str(error)[:200])
-    except Exception as error:  # noqa: BLE001 - a damaged file can make a decoder raise nearly anything
-        return Rejection("corrupt", f"{type(error).__name__}: {error}"[:200])
+    return open_image(content, max_pixels, lambda image: _plain(ImageOps.exif_transpose(image)))
 
 
 def _plain(image: "PILImage") -> "PILImage | Rejection":
@@ -279,12 +260,6 @@ def _fitted(image: "PILImage", width: int, height: int, fit: str) -> "PILImage":
     if fit == "pad":
         return ImageOps.pad(image, (width, height), Image.Resampling.LANCZOS)
     return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-
-
-def _encode(image: "PILImage") -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _altered(image: "PILImage", config: AugmentConfig, seed: int) -> "PILImage":
