@@ -32,6 +32,12 @@ datasets:
     split: {method: hash, train: 0.8, validation: 0.1, test: 0.1, seed: 54}
     clean: {min_chars: 200}
 """
+SCENE = """\
+  scene:
+    modality: views
+    source: {kind: scene, views: 6, validation_views: 2, test_views: 3, size: 16}
+    split: {method: given}
+"""
 QUIET_ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -88,14 +94,14 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def dataset_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """READ ONLY. Both datasets collected, cleaned and augmented in this process (about 2 s): enough for `Dataset.open`."""
+    """READ ONLY. Both datasets, and a scene, collected, cleaned and augmented in this process (about 2 s): enough for `Dataset.open`."""
     from components.data.augment import augment
     from components.data.clean import clean
     from components.data.collect import collect
     from components.data.stamp import read_stamp
 
-    project = make_project(tmp_path_factory.mktemp("datasets") / "project")
-    for name in ("digits", "pydocs"):
+    project = make_project(tmp_path_factory.mktemp("datasets") / "project", PARAMS + SCENE)
+    for name in ("digits", "pydocs", "scene"):
         probe(project, name)
         for stage, function in (("collect", collect), ("clean", clean), ("augment", augment)):
             function(project, read_stamp(project, name, stage))

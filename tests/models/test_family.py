@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 
 from components.errors import UserError
-from components.models.family import ImageTrainingConfig, TrainingConfig, family_names, find_family
+from components.models.family import TrainingConfig, family_names, find_family
 from components.params import Block, load
 
 
@@ -38,13 +38,15 @@ def test_each_size_resolves_and_the_class_is_a_lightning_module(name: str, tmp_p
 
 @pytest.mark.parametrize("name", family_names())
 def test_every_setting_is_documented(name: str) -> None:
-    """By a docstring below it, or below the run of settings it stands in."""
-    config = find_family(name).config
-    lines = Path(inspect.getfile(config)).read_text(encoding="utf-8").splitlines()
-    for setting in set(config.model_fields) - set(ImageTrainingConfig.model_fields):
-        at = next(number for number, line in enumerate(lines) if line.startswith(f"    {setting}:"))
-        below = next(line for line in lines[at:] if not re.match(r"    \w+: ", line))
-        assert below.startswith('    """'), f"{name}: nothing says what {setting} is"
+    """By a docstring below it, or below the run of settings it stands in, in the class that first has it."""
+    bases = [base for base in find_family(name).config.__mro__ if issubclass(base, TrainingConfig) and base is not TrainingConfig]
+    for base in bases:
+        lines = inspect.getsource(base).splitlines()
+        inherited = {field for parent in base.__mro__[1:] for field in inspect.get_annotations(parent)}
+        for setting in set(inspect.get_annotations(base)) - inherited:
+            at = next(number for number, line in enumerate(lines) if line.startswith(f"    {setting}:"))
+            below = next(line for line in lines[at:] if not re.match(r"    \w+: ", line))
+            assert below.startswith('    """'), f"{name}: nothing says what {setting} is"
 
 
 def test_a_misspelt_family_gets_the_nearest_name() -> None:

@@ -27,8 +27,15 @@ _SMALL_IMAGES = {"max_steps": 6, "batch_size": 16, "warmup_steps": 2, "ema_decay
 SMALL_GAN = {**_SMALL_IMAGES, "width": 8, "max_width": 8, "latent_dim": 4, "watch_every": 0}
 SMALL_DIFFUSION = {**_SMALL_IMAGES, "widths": (8, 8), "head_width": 8, "sampling_steps": 2}
 SMALL_LATENT = {**SMALL_DIFFUSION, "latent_factor": 2, "latent_channels": 2, "autoencoder_steps": 3, "autoencoder_width": 8}
-SMALL = {"gpt": SMALL_GPT, "vae": SMALL_VAE, "gan": SMALL_GAN, "diffusion": SMALL_DIFFUSION, "latent-diffusion": SMALL_LATENT}
-DATASETS = {"gpt": "pydocs"}
+SMALL_NERF = {
+    **_SMALL_IMAGES, "batch_size": 64, "resolution": 8, "coarsest": 4, "levels": 2, "features": 2, "width": 8, "samples": 8, "fine_samples": 4, "occupancy": 8,
+    "occupancy_from": 1, "occupancy_every": 2, "log2_table": 8, "depth": 2,
+}  # fmt: skip
+SMALL = {
+    "gpt": SMALL_GPT, "vae": SMALL_VAE, "gan": SMALL_GAN, "diffusion": SMALL_DIFFUSION, "latent-diffusion": SMALL_LATENT,
+    "nerf": SMALL_NERF, "classic-nerf": {**SMALL_NERF, "field": "mlp"},
+}  # fmt: skip
+DATASETS = {"gpt": "pydocs", "nerf": "scene"}
 MakeSpec = Callable[..., RunSpec]
 
 
@@ -49,11 +56,11 @@ def tracker(home_project: Project) -> Tracker:
 
 @pytest.fixture
 def make_spec(home_project: Project, tmp_path: Path) -> MakeSpec:
-    """The spec of a small run of a family (or `latent-diffusion`), its config changed by keywords; without a run in MLflow."""
+    """The spec of a small run of a family (or `latent-diffusion`, `classic-nerf`), its config changed by keywords; without a run in MLflow."""
 
     def make(family: str = "gpt", **changes: Any) -> RunSpec:
         small = SMALL[family]
-        family = family.removeprefix("latent-")
+        family = family.removeprefix("latent-").removeprefix("classic-")
         config = find_family(family).resolve("tiny", Block({**small, **changes}, (), {}, home_project.params))
         dataset = Dataset.open(home_project, DATASETS.get(family, "digits"))
         evaluation = EvaluationConfig()

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.models.family import Family, ViewsTrainingConfig
 
@@ -64,6 +64,12 @@ class NerfConfig(ViewsTrainingConfig):
     """Steps between two looks at that grid."""
     occupancy_from: int = Field(32, ge=0)
     """The step from which the grid counts."""
+
+    @model_validator(mode="after")
+    def _levels_grow(self) -> "NerfConfig":
+        if self.coarsest > self.resolution:
+            raise ValueError(f"coarsest is {self.coarsest} and resolution {self.resolution}: the finest level cannot have fewer cells than the coarsest")
+        return self
 
 
 FAMILY = Family(
