@@ -4,15 +4,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 from tokenizers import Tokenizer
 
 from components.data.dataset import Dataset
+from components.data.photos import cameras_of
 from components.errors import UserError
 from components.models.family import TrainingConfig
 from components.models.gpt.config import GptConfig
+from components.models.nerf.config import NerfConfig
 from components.project import Project
 from components.training import datamodules
 from components.training.datamodules import EpochOrder, StepLoader
@@ -20,6 +23,8 @@ from components.training.datamodules.text import documents, train_tokenizer
 
 TEXT = GptConfig(vocab_size=300, context_length=32, batch_size=4)
 IMAGE = TrainingConfig(batch_size=16)
+VIEWS = NerfConfig(batch_size=32)
+CONFIGS: dict[str, TrainingConfig] = {"digits": IMAGE, "pydocs": TEXT, "scene": VIEWS}
 ODD_TEXT = "naïve Ωmega — 你好 👩‍🚀\ttabs\n\n  indents \x00\x7f"
 
 
@@ -46,13 +51,18 @@ def pydocs(dataset_project: Project) -> Dataset:
     return Dataset.open(dataset_project, "pydocs")
 
 
+@pytest.fixture(scope="module")
+def scene(dataset_project: Project) -> Dataset:
+    return Dataset.open(dataset_project, "scene")
+
+
 def prepared(dataset: Any, config: TrainingConfig, cache: Path, seed: int = 0) -> Any:
     return datamodules.prepare(dataset, config, datamodules.describe(dataset, config, cache), seed)
 
 
-@pytest.mark.parametrize("name", ["digits", "pydocs"])
+@pytest.mark.parametrize("name", ["digits", "pydocs", "scene"])
 def test_a_batch_is_a_function_of_the_seed_and_the_step_alone(name: str, dataset_project: Project, tmp_path: Path) -> None:
-    dataset, config = Dataset.open(dataset_project, name), IMAGE if name == "digits" else TEXT
+    dataset, config = Dataset.open(dataset_project, name), CONFIGS[name]
     first, second = prepared(dataset, config, tmp_path), prepared(dataset, config, tmp_path)
     for step in range(200):
         first.train(step)
@@ -153,3 +163,76 @@ def test_the_tokenizer_is_trained_once_per_data_version_and_size(pydocs: Dataset
 def test_too_little_text_is_refused_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has \d+ tokens to train on, too few for windows of 32: add text, or set context_length below \d+\.$"):
         prepared(Rows(["short"]), TEXT, tmp_path)
+
+
+def projected(camera: Any, points: Any) -> Any:
+    """The pixels [N, 2] of points [N, 3] of the world, by the textbook."""
+    local = (points - camera.position) @ camera.matrix[:3, :3]
+    lens = camera.lens
+    return np.stack([lens.cx + lens.fl_x * local[:, 0] / -local[:, 2], lens.cy - lens.fl_y * local[:, 1] / -local[:, 2]], axis=1)
+
+
+def test_the_ray_of_a_pixel_goes_through_its_centre(scene: Dataset, tmp_path: Path) -> None:
+    batches = prepared(scene, VIEWS, tmp_path)
+    rays = {name: torch.cat([batch[name] for batch in batches.originals()]).double().numpy() for name in ("origins", "directions", "rgb")}
+    cameras = cameras_of(scene.table("train", augmented=False))
+    assert len(rays["rgb"]) == len(cameras) * 16 * 16
+    assert np.allclose(np.linalg.norm(rays["directions"], axis=1), 1, atol=1e-6)
+    for number, camera in enumerate(cameras):
+        mine = slice(number * 256, (number + 1) * 256)
+        pixels = projected(camera, rays["origins"][mine] + 2 * rays["directions"][mine])
+        rows, columns = np.divmod(np.arange(256), 16)
+        assert np.allclose(pixels, np.stack([columns + 0.5, rows + 0.5], axis=1), atol=1e-4)
+
+
+@pytest.mark.parametrize(("background", "value"), [("white", 1.0), ("black", 0.0)])
+def test_what_is_transparent_shows_the_background(scene: Dataset, tmp_path: Path, background: str, value: float) -> None:
+    config = NerfConfig(batch_size=256, background=background)  # type: ignore[arg-type]
+    spec = datamodules.describe(scene, config, tmp_path)
+    assert spec.scene is not None
+    assert spec.scene.background == (value, value, value)
+    first = next(iter(prepared(scene, config, tmp_path).originals()))["rgb"]
+    assert torch.equal(first[0], torch.full((3,), value)), "no matter reaches the corner of a photo"
+    assert first.dtype == torch.float32
+
+
+def test_half_transparent_pixels_are_blended_with_the_background(scene: Dataset, tmp_path: Path) -> None:
+    white, black = (
+        torch.cat([batch["rgb"] for batch in prepared(scene, NerfConfig(background=name), tmp_path).originals()])  # type: ignore[arg-type]
+        for name in ("white", "black")
+    )
+    transparency = white - black  # 1 - alpha, alike in all channels
+    assert (transparency.amax(1) - transparency.amin(1)).max() < 0.01
+    assert ((transparency > 0.2) & (transparency < 0.8)).any()
+
+
+def test_the_bounds_of_a_scene_come_from_its_cameras(scene: Dataset, tmp_path: Path) -> None:
+    spec = datamodules.describe(scene, VIEWS, tmp_path).scene
+    assert spec is not None
+    assert spec.centre == pytest.approx((0, 0, 0), abs=1e-3)
+    assert spec.orbit.radius == pytest.approx(3.6, abs=1e-3)
+    assert spec.orbit.up == (0.0, 0.0, 1.0)
+    assert 20 < spec.orbit.elevation < 50
+    assert spec.near < 3.6 - 1.15 < 3.6 + 1.15 < spec.far
+    assert not spec.unbounded
+    set_by_hand = datamodules.describe(scene, NerfConfig(scene_radius=2.5), tmp_path).scene
+    assert set_by_hand is not None
+    assert set_by_hand.radius == 2.5
+
+
+def test_validation_rays_are_those_of_the_validation_photos(scene: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = prepared(scene, VIEWS, tmp_path)
+    assert sum(len(batch["rgb"]) for batch in batches.validation()) == 2 * 16 * 16
+    monkeypatch.setattr("components.training.datamodules.views.MOST_VALIDATION_RAYS", 100)
+    assert sum(len(batch["rgb"]) for batch in batches.validation()) == 100
+
+
+def test_too_few_photos_are_refused_with_a_sentence(scene: Dataset, tmp_path: Path) -> None:
+    class TwoPhotos:
+        name, manifest = scene.name, scene.manifest
+
+        def table(self, split: str, **named: Any) -> pa.Table:
+            return scene.table(split, **named).slice(0, 2)  # type: ignore[arg-type]
+
+    with pytest.raises(UserError, match=r"'scene' has 2 photos to train on and a scene needs at least 3: add photos, or give train a larger part"):
+        datamodules.describe(cast(Dataset, TwoPhotos()), VIEWS, tmp_path)
