@@ -229,7 +229,7 @@ def test_validation_rays_are_those_of_the_validation_photos(scene: Dataset, tmp_
 
 def test_too_few_photos_are_refused_with_a_sentence(scene: Dataset, tmp_path: Path) -> None:
     class TwoPhotos:
-        name, manifest = scene.name, scene.manifest
+        name, modality, manifest = scene.name, scene.modality, scene.manifest
 
         def table(self, split: str, **named: Any) -> pa.Table:
             return scene.table(split, **named).slice(0, 2)  # type: ignore[arg-type]
