@@ -104,6 +104,27 @@ def write_text_package(folder: Path) -> Package:
     )  # fmt: skip
 
 
+def write_scene_package(folder: Path) -> Package:
+    """An untrained radiance field, packaged."""
+    import torch
+
+    from tests.models.scenes import SMALL_NERF, VIEWS
+
+    family = find_family("nerf")
+    config = family.config.model_validate(SMALL_NERF)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = family.load_class()(config, VIEWS).eval()
+        # A fresh field is the same grey fog from every side.
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter), alpha=0.5)
+    return write_package(
+        model, family="nerf", config=config.model_dump(), data_spec=VIEWS, model_name="nerf-scene", identity="2" * 64, dataset="scene",
+        data_version="v1", data_sha256="f" * 64, folder=folder, card="# nerf-scene\n",
+    )  # fmt: skip
+
+
 def figure(name: str = "fid_own", value: float = 10.0, *, goal: Goal = "min", num_samples: int = 700, floor: float | None = None) -> Figure:
     identity = Identity(metric=name, num_samples=num_samples, reference_sha256="d" * 64, split="test")
     return Figure(name=name, value=value, goal=goal, identity=identity, floor=floor, floor_name="real images" if floor is not None else "")

@@ -64,7 +64,7 @@ def score_views(model: RendersViews, dataset: Dataset, data_spec: DataSpec, *, c
         )  # fmt: skip
 
     say(f"rendering an orbit of {ORBIT_FRAMES} frames")
-    figures = (figure("psnr", psnr, shape, "dB"), figure("ssim", ssim, f"{shape}, Gaussian window 11, sigma 1.5"))
+    figures = (figure("psnr", psnr, shape, "dB"), figure("ssim", ssim, f"{shape}, Gaussian window 11, sigma 1.5, borders mirrored"))
     pictures = {"views": _views_png(real, drawn), "depth": _depth_png(renderings)}
     return Evidence(figures, pictures, animations={"orbit": animation_gif(orbit_frames(model, scene, ORBIT_FRAMES))})
 
@@ -75,7 +75,7 @@ def psnr(drawn: Tensor, real: Tensor) -> Tensor:
 
 
 def ssim(drawn: Tensor, real: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004) of each of ``drawn`` [N, C, H, W] in [0, 1], [N]."""
+    """Structural similarity (Wang et al. 2004) of each of ``drawn`` [N, C, H, W] in [0, 1], [N]; every pixel counts, with the borders mirrored."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     values = structural_similarity_index_measure(drawn, real, data_range=1.0, reduction="none")

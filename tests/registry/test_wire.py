@@ -11,6 +11,8 @@ from components.errors import UserError
 from components.registry import wire
 
 IMAGES = (wire.SAMPLES_IMAGES, wire.RECONSTRUCTS)
+VIEWS = (wire.RENDERS_VIEWS,)
+POSE = [1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
 CLASSES = ("zero", "one", "7")
 
 
@@ -77,6 +79,39 @@ def test_a_text_model_takes_prompts_and_no_pictures() -> None:
         parse([{"image": "x"}], abilities=(wire.CONTINUES_TEXT,))
 
 
+def test_a_view_is_an_azimuth_an_elevation_or_a_pose() -> None:
+    rows, _ = parse([{}, {"azimuth": "-30", "elevation": 20, "n": 4}, {"azimuth": math.nan, "pose": POSE}], abilities=VIEWS)
+    assert [row.view for row in rows] == [wire.View(), wire.View(-30.0, 20.0), wire.View(pose=tuple(map(float, POSE)))]
+    assert [row.n for row in rows] == [1, 4, 1]
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"azimuth": "north"}, "The column azimuth must be a number of degrees, not 'north'"),
+        ({"azimuth": math.inf}, "The column azimuth must be a number of degrees, not inf"),
+        ({"azimuth": True}, "The column azimuth must be a number of degrees, not True"),
+        ({"elevation": 91}, "The column elevation must be between -90 and 90 degrees, not 91"),
+        ({"elevation": [1]}, "The column elevation must be a number of degrees"),
+        ({"n": 0}, "at least 1"),
+        ({"n": 2000}, "2000 draws: ask for at most 1024"),
+        ({"azimut": 1}, r"no request column 'azimut'; did you mean 'azimuth'\?"),
+        ({"label": "one"}, "no request column 'label'"),
+        ({"pose": POSE, "azimuth": 3}, "The column pose says where the one camera stands: leave azimuth, elevation and n out"),
+        ({"pose": POSE, "n": 2}, "leave azimuth, elevation and n out"),
+        ({"pose": "here"}, "The column pose must hold 16 numbers, camera-to-world row by row"),
+        ({"pose": 5}, "The column pose must hold 16 numbers"),
+        ({"pose": POSE[:9]}, r"must hold 16 numbers, camera-to-world row by row: its matrix is not 4x4 \(9 numbers\)"),
+        ({"pose": [2.0, *POSE[1:]]}, "row by row: its rotation is not rigid"),
+        ({"pose": [*POSE[:3], math.nan, *POSE[4:]]}, "row by row: its matrix holds a value that is not finite"),
+    ],
+)
+def test_a_bad_view_gets_one_sentence(row: dict[str, object], sentence: str) -> None:
+    with pytest.raises(wire.BadRequestError, match=sentence) as error:
+        parse([row], abilities=VIEWS)
+    assert "\n" not in str(error.value)
+
+
 def test_a_picture_survives_the_round_trip() -> None:
     picture = Image.new("RGB", (8, 8), (1, 2, 3))
     assert wire.open_png(wire.decode_png(wire.encode_png(picture)), "RGB", 8).tobytes() == picture.tobytes()
@@ -104,7 +139,7 @@ def test_a_picture_that_would_fill_the_memory_is_refused_before_it_is_decoded() 
         wire.open_png(bomb.getvalue(), "L", 8)
 
 
-@pytest.mark.parametrize("abilities", [IMAGES, (wire.CONTINUES_TEXT,), (wire.RECONSTRUCTS, wire.SAMPLES_IMAGES)])
+@pytest.mark.parametrize("abilities", [IMAGES, VIEWS, (wire.CONTINUES_TEXT,), (wire.RECONSTRUCTS, wire.SAMPLES_IMAGES)])
 def test_the_example_is_a_good_request(abilities: tuple[str, ...]) -> None:
     request = wire.example(abilities, ())
     wire.parse_request(request["rows"], request["params"], abilities=abilities, class_names=())
