@@ -1,11 +1,14 @@
-"""Each family of images goes the whole way by the real command line: trained, evaluated, registered, sampled, audited."""
+"""Each family goes the whole way by the real command line: trained, evaluated, registered, sampled, audited."""
 
+import io
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from components.evaluation.views import ORBIT_FRAMES
 from components.project import Project
+from components.registry.stored import stored_figures
 from components.tracking import Tracker
 from tests.workshop import Workshop
 
@@ -14,9 +17,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def trained(built: tuple[Workshop, object]) -> Workshop:
-    """The small project after a gan and a diffusion have been trained in it."""
+    """The small project after a gan, a diffusion and a radiance field have been trained in it."""
     shop = built[0]
-    done = shop.run("run", "gan-digits", "diffusion-digits")
+    done = shop.run("run", "gan-digits", "diffusion-digits", "nerf-scene")
     assert "ALARM: mode collapse at step 15" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert "warning" not in (done.stderr + done.stdout).lower()
@@ -47,6 +50,31 @@ def test_an_alarm_of_mode_collapse_stays_with_the_run_the_card_and_the_report(tr
     assert "Alarm while training: mode collapse at step 15" in (trained.root / "reports" / "run.html").read_text()
 
 
+def test_a_scene_is_registered_with_its_figures_and_a_walk_round_it(trained: Workshop) -> None:
+    found = {row["model"]: row for row in trained.json("models")}["nerf-scene"]
+    assert found["candidate"] == 1
+    assert "psnr" in found["figures"]
+    page = (trained.root / "reports" / "run.html").read_text()
+    assert "data:image/gif;base64," in page
+    tracker = Tracker.of(Project(trained.root))
+    run = tracker.latest_run("scene", "nerf-scene")
+    assert run is not None
+    assert {figure.name for figure in stored_figures(tracker, run.run_id)} == {"psnr", "ssim"}
+    gif = tracker.read_artifact(run.run_id, "evaluation/animations/orbit.gif")
+    assert gif is not None
+    with Image.open(io.BytesIO(gif)) as orbit:
+        assert (orbit.n_frames, orbit.info["loop"]) == (ORBIT_FRAMES, 0)
+    assert {"evaluation/pictures/views.png", "evaluation/pictures/depth.png"} <= set(tracker.list_artifacts(run.run_id, "evaluation/pictures"))
+    assert trained.json("audit", "nerf-scene")["ok"]
+
+
+def test_a_scene_is_sampled_as_an_animation(trained: Workshop, tmp_path: Path) -> None:
+    done = trained.run("sample", "nerf-scene", "-n", "4", "--out", str(tmp_path / "orbit.gif"))
+    assert "4 views of nerf-scene/1, once round its scene" in done.stdout
+    with Image.open(tmp_path / "orbit.gif") as orbit:
+        assert (orbit.format, orbit.n_frames, orbit.info["loop"]) == ("GIF", 4, 0)
+
+
 def test_samples_repeat_and_heed_label_steps_and_sampler(trained: Workshop, tmp_path: Path) -> None:
     def draw(name: str, *options: str) -> bytes:
         trained.run("sample", "diffusion-digits", "-n", "4", "--out", str(tmp_path / name), *options)
@@ -69,6 +97,8 @@ def test_a_picture_is_drawn_anew(trained: Workshop, tmp_path: Path) -> None:
     ("options", "sentence"),
     [
         (("gan-digits", "--steps", "5"), "does not draw in steps"),
+        (("nerf-scene", "--label", "3"), "renders views of its scene: leave --label out"),
+        (("gan-digits", "--out", "a.gif"), "renders no views, so there is nothing to animate"),
         (("gan-digits", "--strength", "0.5"), "give one with --from"),
         (("diffusion-digits", "--sampler", "oiler"), "did you mean 'euler'"),
     ],
