@@ -2,12 +2,13 @@
 
     python -m benchmarks.nerf_scene --seconds 55 [--out FOLDER] [FIELD[,setting=value…] …]     e.g. planes mlp,width=256,depth=8,batch_size=256
 
-A plain loop, so that nothing but the fields differs: the number of steps is measured first and then fits the time; `genmill run` is what makes models.
+A plain loop on one thread, so that nothing but the fields differs; the learning rate falls with the time that has passed. `genmill run` is what makes models.
 The classic network of the paper (8 layers of 256, 64 and 128 samples) gets smaller batches, for else it takes no more than a handful of steps.
 """
 
 import argparse
 import copy
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,21 @@ import torch
 import yaml
 
 from components.data.dataset import Dataset
-from components.evaluation.config import EvaluationConfig
-from components.evaluation.evaluate import evaluate
+from components.data.photos import read_photos
+from components.evaluation.pictures import pairs_png
+from components.evaluation.views import images_of, psnr, ssim
 from components.models.capabilities import DataSpec
 from components.models.nerf.config import NerfConfig
 from components.models.nerf.model import Nerf
 from components.project import Project
 from components.training import datamodules
+from components.training.hardware import usable_cores
 
 DEFAULT = (
     "planes",
     "mlp,width=256,depth=8,samples=64,fine_samples=128,batch_size=128,learning_rate=5e-4",
     "mlp,width=64,depth=4,samples=32,fine_samples=32,batch_size=512,learning_rate=2e-3",
 )
-TRIAL_STEPS = 8
-EARLY = 3.0
-"""A field behind an occupancy grid takes fewer points per step later on: its steps are counted by time, not by those of the start."""
 
 
 class Stepped(Nerf):
@@ -58,10 +58,9 @@ def train(config: NerfConfig, data: DataSpec, batches: Any, seconds: float) -> t
         torch.manual_seed(1_000_003 + step)
         model.step = step
         warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
-        # At step 0 of the cosine's own count, warm-up left to this loop: the share of the time stands in for that of the steps.
-        share = model._learning_rate_factor(int(passed / seconds * config.max_steps)) if passed else 1.0
+        cosine = 0.5 * (1 + math.cos(math.pi * passed / seconds))
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * (share if step > config.warmup_steps else warm)
+            group["lr"] = rate * warm * (config.cooldown + (1 - config.cooldown) * cosine)
         loss = model.training_step(batches.train(step), 0)
         optimizer.zero_grad()
         loss.backward()
@@ -83,7 +82,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="folder for the pictures")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     torch.set_float32_matmul_precision("medium")  # as a run of `genmill` has it on a CPU
     project = Project.find()
     dataset = Dataset.open(project, "scene")
@@ -91,19 +89,25 @@ def main() -> None:
         field, *settings = asked.split(",")
         config = NerfConfig.model_validate({"field": field, **{key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in settings)}})
         data = datamodules.describe(dataset, config, project.cache)
+        torch.set_num_threads(arguments.threads)
         model, steps, elapsed = train(config, data, datamodules.prepare(dataset, config, data, 0), arguments.seconds)
-        began = time.perf_counter()
-        evidence = evaluate(model, dataset, data, config=EvaluationConfig(), cache=project.cache, say=lambda _: None)
-        figures = ", ".join(f"{figure.name} {figure.value:.3f} ± {figure.spread or 0:.3f} ({figure.floor or 0:.3f})" for figure in evidence.figures)
-        print(f"{asked}: {steps} steps in {elapsed:.0f} s, evaluated in {time.perf_counter() - began:.1f} s: {figures}", flush=True)
+        torch.set_num_threads(usable_cores())  # scoring is not timed, and the classic network takes minutes for it
+        real, drawn = photos_and_renderings(model, dataset)
+        figures = ", ".join(f"{measure.__name__} {values.mean():.3f} ± {values.std():.3f}" for measure in (psnr, ssim) for values in [measure(drawn, real)])
+        print(f"{asked}: {steps} steps in {elapsed:.0f} s: {figures}", flush=True)
         if arguments.out:
-            _write(arguments.out / field, evidence)
+            arguments.out.mkdir(parents=True, exist_ok=True)
+            (arguments.out / f"{asked.replace('=', '-')}.png").write_bytes(pairs_png(real, drawn, columns=6))
 
 
-def _write(folder: Path, evidence: Any) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in {**evidence.pictures, **evidence.animations}.items():
-        (folder / f"{name}.{'gif' if name in evidence.animations else 'png'}").write_bytes(content)
+@torch.no_grad()
+def photos_and_renderings(model: Nerf, dataset: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
+    """The test photos and what the model renders in their place, each [N, 3, H, W]."""
+    photos = read_photos(dataset, "test", model.scene.background)
+    torch.set_float32_matmul_precision("highest")
+    drawn = torch.stack([model.render(camera).rgb for camera in photos.cameras]).movedim(-1, 1)
+    torch.set_float32_matmul_precision("medium")
+    return images_of(photos), drawn
 
 
 if __name__ == "__main__":

@@ -232,6 +232,13 @@ def test_the_occupancy_grid_skips_what_is_empty_and_nothing_else() -> None:
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(before, model.render(camera), strict=True))
 
 
+def test_a_fog_that_is_thin_everywhere_is_not_taken_for_emptiness() -> None:
+    torch.manual_seed(0)
+    grid = OccupancyGrid(6)
+    grid.look(lambda places: torch.full((len(places),), 1e-3))
+    assert grid.occupied.all()
+
+
 def test_a_step_looks_at_no_more_places_than_it_may() -> None:
     model, asked = make(points_per_step=100), []
     model.field.register_forward_hook(lambda module, inputs, output: asked.append(len(inputs[0])))

@@ -19,8 +19,8 @@ MODALITIES = ("views",)
 LICENCE = "CC0-1.0 (made by this program)"
 FIELD_OF_VIEW = math.radians(40)
 DISTANCE = 3.6
-ELEVATIONS = {"train": (5.0, 75.0), "validation": (10.0, 65.0), "test": (10.0, 65.0)}
-"""Degrees between which the cameras of a split stand."""
+ELEVATIONS = (5.0, 75.0)
+"""Degrees between which the cameras stand."""
 _GOLDEN_TURN = 180 * (3 - math.sqrt(5))
 
 
@@ -33,7 +33,7 @@ class Config(SourceConfig):
     size: int = Field(80, ge=8, le=800)
     """Width and height of a photo in pixels."""
     seed: int = Field(0, ge=0)
-    """Another seed turns the cameras of every split to other places."""
+    """Another seed turns all cameras together about the upright axis."""
 
 
 def check(config: Config, modality: str, root: Path) -> None:
@@ -68,19 +68,28 @@ def read(config: Config, modality: str, root: Path) -> Iterator[RawRow]:
 
 
 def cameras(config: Config) -> Iterator[tuple[str, str, Camera]]:
-    """(split, name, camera) of every photo: evenly strewn over a cap of the sphere round the scene, looking at its middle."""
+    """(split, name, camera) of every photo, training first: evenly strewn over a cap of the sphere round the scene, looking at its middle."""
     half = config.size / 2
     focal = half / math.tan(FIELD_OF_VIEW / 2)
     lens = Lens(focal, focal, half, half, config.size, config.size)
     orbit = Orbit((0.0, 0.0, 0.0), DISTANCE, 30.0, (0.0, 0.0, 1.0))
-    counts = {"train": config.views, "validation": config.validation_views, "test": config.test_views}
-    for number, (split, count) in enumerate(counts.items()):
-        low, high = (math.sin(math.radians(degrees)) for degrees in ELEVATIONS[split])
-        # The splits start at other angles, so that no test camera stands where a training camera does.
-        start = 360 * math.modf(0.754877666 * (config.seed + 1) + 0.37 * number)[0]
-        for index in range(count):
-            height = low + (high - low) * (index + 0.5) / count
-            yield split, f"{split}-{index:03d}", orbit.camera(lens, start + index * _GOLDEN_TURN, math.degrees(math.asin(height)))
+    low, high = (math.sin(math.radians(degrees)) for degrees in ELEVATIONS)
+    start = 360 * math.modf(0.754877666 * config.seed)[0]
+    splits = _dealt(config)
+    for split in ("train", "validation", "test"):
+        for number, index in enumerate(index for index, dealt in enumerate(splits) if dealt == split):
+            rise = low + (high - low) * (index + 0.5) / len(splits)
+            yield split, f"{split}-{number:03d}", orbit.camera(lens, start + index * _GOLDEN_TURN, math.degrees(math.asin(rise)))
+
+
+def _dealt(config: Config) -> list[str]:
+    """The split of each place of one even lattice, so that no held-out camera stands nearer to a training camera than those do to each other."""
+    held_out = config.validation_views + config.test_views
+    splits = ["train"] * (config.views + held_out)
+    for number in range(held_out):
+        validation = (number + 1) * config.validation_views // held_out > number * config.validation_views // held_out
+        splits[int((number + 0.5) * len(splits) / held_out)] = "validation" if validation else "test"
+    return splits
 
 
 def export(folder: Path, config: Config, *, form: Literal["nerfstudio", "blender"] = "nerfstudio") -> None:

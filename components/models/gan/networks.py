@@ -22,7 +22,6 @@ class ImageForm:
     side: int
     factor: int
     """Blocks of this many pixels a side are one place of the networks' maps."""
-
     stem_width: int
     """Channels of the maps of whole pixels, before folding and after unfolding."""
 
@@ -46,8 +45,8 @@ class Generator(nn.Module):
             layers += [PlainBlock(widths[level]) for _ in range(pyramid.blocks)]
             if level > 0:
                 layers += [nn.Upsample(size=(sizes[level - 1],) * 2, mode="bilinear"), nn.Conv2d(widths[level], widths[level - 1], 1)]
-        # The last convolution sees whole pixels again: blocks that were each drawn by channels of their own would show their borders.
         self.body = nn.Sequential(*layers, nn.LeakyReLU(SLOPE), nn.Conv2d(widths[0], form.stem_width * form.factor**2, 3, padding=1))
+        # This last convolution sees whole pixels: blocks that were each drawn by channels of their own would show their borders.
         self.exit = nn.Sequential(nn.LeakyReLU(SLOPE), nn.Conv2d(form.stem_width, form.channels, 3, padding=1), nn.Tanh())
 
     def forward(self, noise: Tensor, labels: Tensor | None) -> Tensor:

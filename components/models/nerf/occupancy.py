@@ -39,8 +39,8 @@ class OccupancyGrid(nn.Module):
         found = torch.cat([density(self._inside(chunk)) for chunk in cells.split(CELLS_PER_LOOK)]).to(self.density)
         self.density.mul_(FORGETTING)
         self.density[cells] = torch.maximum(self.density[cells], found)
-        # Where all is thin still, the denser half counts.
-        self.occupied.copy_(self.density >= min(float(self.density.mean()), THIN / (2 / self.size)))
+        # Where all is thin still, what is not below the mean counts; the mean of equal values may be rounded up.
+        self.occupied.copy_(self.density >= min(0.999 * float(self.density.mean()), THIN / (2 / self.size)))
 
     def _inside(self, cells: Tensor) -> Tensor:
         corner = torch.stack([cells // self.size**2, cells // self.size % self.size, cells % self.size], dim=1)
