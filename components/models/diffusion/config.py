@@ -36,7 +36,7 @@ class DiffusionConfig(ImageTrainingConfig):
     """Scale of classifier-free guidance; 1 is none, more gives clearer and less varied images."""
     sampler: Literal["euler", "heun", "ddim", "ddpm"] = "heun"
     """`heun` and `euler` solve the flow; `ddim` steps by the predicted image; `ddpm` adds fresh noise at each step."""
-    sampling_steps: int = Field(12, ge=1, le=1000)
+    sampling_steps: int = Field(8, ge=1, le=1000)
     """Steps of the sampler; `heun` asks the network twice in each but the last."""
 
     working_side: int = Field(8, ge=4)
