@@ -18,6 +18,7 @@ import yaml
 from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evaluate import evaluate
+from components.evaluation.telling import SILENT
 from components.models.family import find_family
 from components.params import Block
 from components.project import Project
@@ -55,7 +56,7 @@ def main() -> None:
         with contextlib.redirect_stdout(io.StringIO()):  # the progress of each step
             training = fit(model, spec, dataset, data_spec, config, cache=project.cache, stop=StopRequest(), log=lambda points, samples, alarms: None)
     began = time.perf_counter()
-    evidence = evaluate(model, dataset, data_spec, config=scoring, cache=project.cache, say=lambda _: None)
+    evidence = evaluate(model, dataset, data_spec, config=scoring, cache=project.cache, tell=SILENT)
     print(
         f"{training.parameters:,} parameters, {training.steps} steps in {training.train_s:.1f} s ({training.core_s:.1f} core seconds), "
         f"kept step {training.kept_step}, evaluated in {time.perf_counter() - began:.1f} s"

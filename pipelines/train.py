@@ -161,9 +161,10 @@ def _show(model: str) -> Any:
     def on_event(event: dict[str, Any]) -> None:
         if event.get("event") == "progress":
             total = float(event.get("max_steps") or 1)
+            what = f"{event['detail']} " if event.get("detail") else ""
             loss = f"loss {event['loss']:.4g} " if event.get("loss") is not None else ""
             left = f"{event['eta_s']:.0f} s left" if event.get("eta_s") is not None else ""
-            console.progress(f"{event['phase']} {model}", float(event.get("step") or 0), total, f"{loss}{left}")
+            console.progress(f"{event['phase']} {model}", float(event.get("step") or 0), total, f"{what}{loss}{left}")
         elif event.get("event") == "say":
             console.say(f"  {event['message']}")
 

@@ -14,6 +14,7 @@ from components.evaluation.evidence import Evidence
 from components.evaluation.features import Extractor
 from components.evaluation.frechet import Moments, frechet_distance, moments
 from components.evaluation.pictures import grid_png
+from components.evaluation.telling import SILENT, Teller, counted
 from components.models.capabilities import EditsImages, SamplerSettings
 
 STRENGTHS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
@@ -33,11 +34,14 @@ class Trade(NamedTuple):
     """Root mean square difference to the guides, where 1 is the whole range: faithfulness."""
 
 
-def editing_evidence(model: EditsImages, images: Tensor, reference: Tensor, extractor: Extractor, *, seed: int, settings: SamplerSettings) -> Evidence:
+def editing_evidence(
+    model: EditsImages, images: Tensor, reference: Tensor, extractor: Extractor, *, seed: int, settings: SamplerSettings, tell: Teller = SILENT
+) -> Evidence:
     """The curve as a picture and a table, and some edits, for test ``images`` [N, C, S, S] and features ``reference`` [M, D] of the test split."""
     originals = images[:MOST_EDITED]
     guides = coarse(originals)
-    edits = [model.edit_images(guides, strength=strength, seed=seed, settings=settings).cpu() for strength in STRENGTHS]
+    strengths = counted(STRENGTHS, f"drawing {len(guides)} test images anew, more and more freely", tell)
+    edits = [model.edit_images(guides, strength=strength, seed=seed, settings=settings).cpu() for strength in strengths]
     known = moments(reference)
     curve = [_trade(0.0, guides, guides, extractor, known)]
     curve += [_trade(strength, edited, guides, extractor, known) for strength, edited in zip(STRENGTHS, edits, strict=True)]

@@ -1,7 +1,7 @@
 """Scores a trained model by what it can do, never by its family's name."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
 from components.evaluation.images import score_images
 from components.evaluation.scoring import require_enough_images
+from components.evaluation.telling import Teller
 from components.models.capabilities import DataSpec, HasLatentSpace, Reconstructs, RendersViews, SamplesImages, ScoresImages, ScoresText
 
 
-def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, cache: Path, say: Callable[[str], None]) -> Evidence:
+def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, cache: Path, tell: Teller) -> Evidence:
     """All evidence about ``model`` on the test split of ``dataset``; ``cache`` keeps extractors and reference features.
 
     Raises:
@@ -24,19 +25,19 @@ def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Evalu
     evidence = Evidence()
     with _evaluation_mode(model):
         if isinstance(model, (SamplesImages, ScoresImages, Reconstructs)):
-            evidence = evidence.plus(score_images(model, dataset, data_spec, config=config, cache=cache, say=say))
+            evidence = evidence.plus(score_images(model, dataset, data_spec, config=config, cache=cache, tell=tell))
         if isinstance(model, HasLatentSpace):
             from components.evaluation.latent import score_latent_space
 
-            evidence = evidence.plus(score_latent_space(model, dataset, data_spec, config=config, cache=cache, say=say))
+            evidence = evidence.plus(score_latent_space(model, dataset, data_spec, config=config, cache=cache, tell=tell))
         if isinstance(model, ScoresText):
             from components.evaluation.text import score_text
 
-            evidence = evidence.plus(score_text(model, dataset, data_spec, config=config, say=say))
+            evidence = evidence.plus(score_text(model, dataset, data_spec, config=config, tell=tell))
         if isinstance(model, RendersViews):
             from components.evaluation.views import score_views
 
-            evidence = evidence.plus(score_views(model, dataset, data_spec, config=config, say=say))
+            evidence = evidence.plus(score_views(model, dataset, data_spec, config=config, tell=tell))
     assert evidence.figures, f"{type(model).__name__} offers nothing that can be scored"
     return evidence
 

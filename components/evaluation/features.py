@@ -19,13 +19,14 @@ from components.code import code_digest
 from components.data.dataset import Dataset, Split
 from components.data.pixels import decode_images, labels_of
 from components.errors import UserError
+from components.evaluation.telling import Teller, counted
 from components.models.layers.conv import ConvEncoder, Pyramid
 
 FEATURES = 32
 LARGEST_SIDE = 32
 """Larger images are averaged down to this before they are looked at."""
 _BATCH = 64
-_STEPS = {"classifier": 300, "vicreg": 300}
+_STEPS = 300
 _WIDTH = 16
 
 
@@ -85,14 +86,13 @@ def read_images(dataset: Dataset, split: Split, size: int | None = None, augment
     return images, torch.from_numpy(labels_of(table)) if dataset.class_names else None
 
 
-def own_extractor(dataset: Dataset, cache: Path, say: Callable[[str], None], size: int | None = None) -> Extractor:
+def own_extractor(dataset: Dataset, cache: Path, tell: Teller, size: int | None = None) -> Extractor:
     """The extractor of this data version for images ``size`` pixels wide (default: as they are): from the cache, or trained now (seconds) and kept there."""
     code = code_digest("components.evaluation.features")
     path = cache / "extractors" / f"{dataset.manifest.sha256}-{size or 'own'}-{code[:16]}.safetensors"
     if not path.exists():
         kind = "classifier" if len(dataset.class_names) > 1 else "vicreg"
-        say(f"training the feature extractor of {dataset.name} ({kind})")
-        _store(path, *_train(dataset, kind, size))
+        _store(path, *_train(dataset, kind, size, tell))
     return _load(path)
 
 
@@ -107,39 +107,40 @@ def split_features(extractor: Extractor, dataset: Dataset, split: Split, cache: 
     return load_file(path)["features"]
 
 
-def _train(dataset: Dataset, kind: str, size: int | None) -> tuple[ExtractorNet, dict[str, str]]:
+def _train(dataset: Dataset, kind: str, size: int | None, tell: Teller) -> tuple[ExtractorNet, dict[str, str]]:
     images, labels = read_images(dataset, "train", size)
     if len(images) < 2:
         raise UserError(f"The training split of {dataset.name!r} has {len(images)} images, too few for a feature extractor: add rows.")
+    steps = counted(range(_STEPS), f"training the feature extractor of {dataset.name} ({kind})", tell)
     with _repeatable():
         if kind == "classifier":
             assert labels is not None
-            net = _train_classifier(images, labels, len(dataset.class_names))
+            net = _train_classifier(images, labels, len(dataset.class_names), steps)
         else:
-            net = _train_vicreg(images)
+            net = _train_vicreg(images, steps)
         facts = {"kind": kind, "channels": str(images.shape[1]), "image_size": str(images.shape[-1]), "outputs": str(net.head.out_features)}
         if kind == "classifier":
             facts["test_accuracy"] = f"{_accuracy(net, dataset, size):.4f}"
     return net, facts
 
 
-def _train_classifier(images: Tensor, labels: Tensor, num_classes: int) -> ExtractorNet:
+def _train_classifier(images: Tensor, labels: Tensor, num_classes: int, steps: Iterator[int]) -> ExtractorNet:
     net = ExtractorNet(images.shape[1], images.shape[-1], num_classes)
 
     def loss(rows: Tensor) -> Tensor:
         return F.cross_entropy(net.logits(net.features(_altered(images[rows]))), labels[rows], label_smoothing=0.05)
 
-    return _optimise(net, loss, len(images), _STEPS["classifier"])
+    return _optimise(net, loss, len(images), steps)
 
 
-def _train_vicreg(images: Tensor) -> ExtractorNet:
+def _train_vicreg(images: Tensor, steps: Iterator[int]) -> ExtractorNet:
     net = ExtractorNet(images.shape[1], images.shape[-1], 4 * FEATURES)
 
     def loss(rows: Tensor) -> Tensor:
         a, b = (net.features(_altered(images[rows])) for _ in range(2))
         return _vicreg(a, b) + _vicreg(net.logits(a), net.logits(b))
 
-    return _optimise(net, loss, len(images), _STEPS["vicreg"])
+    return _optimise(net, loss, len(images), steps)
 
 
 def _vicreg(a: Tensor, b: Tensor) -> Tensor:
@@ -153,11 +154,11 @@ def _vicreg(a: Tensor, b: Tensor) -> Tensor:
     return loss
 
 
-def _optimise(net: ExtractorNet, loss: Callable[[Tensor], Tensor], rows: int, steps: int) -> ExtractorNet:
+def _optimise(net: ExtractorNet, loss: Callable[[Tensor], Tensor], rows: int, steps: Iterator[int]) -> ExtractorNet:
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=_STEPS, pct_start=0.1)
     order = torch.empty(0, dtype=torch.long)
-    for _ in range(steps):
+    for _ in steps:
         while len(order) < min(_BATCH, rows):
             order = torch.cat([order, torch.randperm(rows)])
         batch, order = order[:_BATCH], order[_BATCH:]

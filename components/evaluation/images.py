@@ -1,7 +1,6 @@
 """Figures and pictures of a model of images, by what it can do: samples, edits, likelihood, reconstruction."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +16,30 @@ from components.evaluation.pictures import pairs_png
 from components.evaluation.protocol import Figure
 from components.evaluation.sample_figures import score_samples
 from components.evaluation.scoring import MOST_SCORED, Scoring, require_enough_images
+from components.evaluation.telling import Teller, counted
 from components.models.capabilities import DataSpec, HasLatentUnits, Reconstructs, SamplesImages, ScoresImages
 
 
-def score_images(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, cache: Path, say: Callable[[str], None]) -> Evidence:
+def score_images(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, cache: Path, tell: Teller) -> Evidence:
     """Everything that can be measured and shown of ``model``, by its capabilities, against the test split of ``dataset``."""
     require_enough_images(dataset)
     scoring = Scoring(dataset, config, cache, code_digest("components.evaluation.images"), data_spec)
     evidence = Evidence()
     if isinstance(model, SamplesImages):
-        say("drawing samples and measuring their distance to the test split")
-        evidence = evidence.plus(score_samples(model, scoring, say))
+        evidence = evidence.plus(score_samples(model, scoring, tell))
     if isinstance(model, (ScoresImages, Reconstructs, HasLatentUnits)):
-        say("measuring likelihood and reconstruction on the test split")
-        evidence = evidence.plus(_score_test_images(model, scoring))
+        evidence = evidence.plus(_score_test_images(model, scoring, tell))
     return evidence
 
 
-def _score_test_images(model: Any, scoring: Scoring) -> Evidence:
+def _score_test_images(model: Any, scoring: Scoring, tell: Teller) -> Evidence:
     images = read_images(scoring.dataset, "test", scoring.size)[0][:MOST_SCORED]
     device = getattr(model, "device", torch.device("cpu"))
     evidence = Evidence()
     if isinstance(model, ScoresImages):
-        evidence = evidence.plus(Evidence((_bits_per_dim(model, images, device, scoring),)))
+        evidence = evidence.plus(Evidence((_bits_per_dim(model, images, device, scoring, tell),)))
     if isinstance(model, Reconstructs):
-        evidence = evidence.plus(_reconstruction(model, images, device, scoring))
+        evidence = evidence.plus(_reconstruction(model, images, device, scoring, tell))
     if isinstance(model, HasLatentUnits):
         active = model.active_units(images.to(device))
         figure = scoring.figure("active_units", active, "max", len(images), preprocessing=scoring.shape, unit=f"of {model.latent_dim}")
@@ -49,9 +47,10 @@ def _score_test_images(model: Any, scoring: Scoring) -> Evidence:
     return evidence
 
 
-def _bits_per_dim(model: ScoresImages, images: Tensor, device: torch.device, scoring: Scoring) -> Figure:
+def _bits_per_dim(model: ScoresImages, images: Tensor, device: torch.device, scoring: Scoring, tell: Teller) -> Figure:
     seed = scoring.config.seed
-    bits = torch.cat([model.bits_per_dim(chunk.to(device), seed=seed + index).cpu() for index, chunk in enumerate(images.split(256))]).double()
+    chunks = counted(images.split(256), f"measuring the likelihood of {len(images):,} test images", tell)
+    bits = torch.cat([model.bits_per_dim(chunk.to(device), seed=seed + index).cpu() for index, chunk in enumerate(chunks)]).double()
     train, _ = read_images(scoring.dataset, "train", scoring.size)
     return scoring.figure(
         "bits_per_dim", float(bits.mean()), "min", len(images), preprocessing=f"{scoring.shape}, {model.likelihood}", unit="bits",
@@ -74,8 +73,9 @@ def _levels(images: Tensor, levels: int) -> Tensor:
     return (images.flatten(1) * (levels - 1)).round().long().T
 
 
-def _reconstruction(model: Reconstructs, images: Tensor, device: torch.device, scoring: Scoring) -> Evidence:
-    again = torch.cat([model.reconstruct(chunk.to(device)).cpu() for chunk in images.split(256)])
+def _reconstruction(model: Reconstructs, images: Tensor, device: torch.device, scoring: Scoring, tell: Teller) -> Evidence:
+    chunks = counted(images.split(256), f"reconstructing {len(images):,} test images", tell)
+    again = torch.cat([model.reconstruct(chunk.to(device)).cpu() for chunk in chunks])
     error = (again - images).square().flatten(1).mean(1)
     figure = scoring.figure("reconstruction_psnr", float(-10 * error.mean().log10()), "max", len(images), preprocessing=f"{scoring.shape} in [0, 1]", unit="dB")
     return Evidence((figure,), {"reconstructions": pairs_png(images[:24], again[:24], columns=12)})

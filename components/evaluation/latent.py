@@ -1,7 +1,7 @@
 """Pictures of a latent space, and what the prior fitted after training is worth."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.sample_figures import SAMPLING_SEEDS, Draws, fid_figure, num_drawn, real_features
 from components.evaluation.sampling import draw_images
 from components.evaluation.scoring import MOST_SCORED, Scoring
+from components.evaluation.telling import Teller
 from components.models.capabilities import OWN_SETTINGS, DataSpec, HasFittedPrior, HasLatentSpace, SamplerSettings, SamplesImages
 
 if TYPE_CHECKING:
@@ -34,11 +35,9 @@ MOST_CLASSES = 20
 """With more, a legend and its colours cannot be told apart."""
 
 
-def score_latent_space(
-    model: HasLatentSpace, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, cache: Path, say: Callable[[str], None]
-) -> Evidence:
+def score_latent_space(model: HasLatentSpace, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, cache: Path, tell: Teller) -> Evidence:
     """Pictures `interpolations`, `traversals`, `latent_map` of the test split; picture `prior` and figure `fid_own_before_prior` where a prior was fitted."""
-    say("walking through the latent space")
+    tell.say("walking through the latent space")
     images, labels = read_images(dataset, "test", data_spec.image_size)
     images, labels = images[:MOST_SCORED], labels[:MOST_SCORED] if labels is not None else None
     latents = embed_all(model, images)
@@ -50,7 +49,7 @@ def score_latent_space(
     evidence = Evidence(pictures=pictures)
     if isinstance(model, HasFittedPrior) and isinstance(model, SamplesImages):
         scoring = Scoring(dataset, config, cache, code_digest("components.evaluation.latent"), data_spec)
-        figure = _fid_before_prior(model, scoring, say)
+        figure = _fid_before_prior(model, scoring, tell)
         evidence = evidence.plus(Evidence((figure,), {"prior": prior_png(model, seed=config.seed)}))
     return evidence
 
@@ -173,14 +172,15 @@ class _BeforePrior:
         return self.model.sample_before_prior(num, seed=seed)
 
 
-def _fid_before_prior(model: HasFittedPrior, scoring: Scoring, say: Callable[[str], None]) -> Figure:
+def _fid_before_prior(model: HasFittedPrior, scoring: Scoring, tell: Teller) -> Figure:
     """`fid_own` of samples from the prior of training: same test images, same number, same extractor, same seeds."""
     dataset, config = scoring.dataset, scoring.config
-    extractor = own_extractor(dataset, scoring.cache, say, scoring.size)
+    extractor = own_extractor(dataset, scoring.cache, tell, scoring.size)
     test, train = (split_features(extractor, dataset, split, scoring.cache, scoring.size) for split in ("test", "train"))
     num = num_drawn(config, test)
     seeds = range(config.seed, config.seed + SAMPLING_SEEDS)
-    samples = [extractor.features(draw_images(_BeforePrior(model), num, seed=seed)) for seed in seeds]
+    what = f"drawing {num:,} samples from the prior of training"
+    samples = [extractor.features(draw_images(_BeforePrior(model), num, seed=seed, what=what, tell=tell)) for seed in seeds]
     recorded = Recorded(seed=config.seed, sampler="standard normal prior", code=scoring.code)
     return fid_figure(scoring, Draws(samples, test, real_features(train, num, config.seed), extractor, recorded), "fid_own_before_prior")
 

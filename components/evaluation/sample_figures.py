@@ -20,6 +20,7 @@ from components.evaluation.pictures import pairs_png
 from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.sampling import draw_images, labels_like_train, samples_picture
 from components.evaluation.scoring import LEAST_IMAGES, MOST_SCORED, Scoring, shuffled
+from components.evaluation.telling import Teller
 from components.models.capabilities import OWN_SETTINGS, EditsImages, SamplesImages, SamplesInSteps, ShowsDiffusion
 from components.models.family import Goal
 
@@ -53,23 +54,24 @@ class Draws:
         return [distance(sample) for sample in self.samples], None if self.real is None else distance(self.real)
 
 
-def score_samples(model: SamplesImages, scoring: Scoring, say: Callable[[str], None]) -> Evidence:
+def score_samples(model: SamplesImages, scoring: Scoring, tell: Teller) -> Evidence:
     """Draws as many samples as there are test images, for each of three seeds, and measures and shows them."""
     dataset, config = scoring.dataset, scoring.config
-    extractor = own_extractor(dataset, scoring.cache, say, scoring.size)
+    extractor = own_extractor(dataset, scoring.cache, tell, scoring.size)
     test, train = (split_features(extractor, dataset, split, scoring.cache, scoring.size) for split in ("test", "train"))
     num = num_drawn(config, test)
     labels = labels_like_train(dataset, model, num)
     copying, features = Copying(scoring), []
-    for seed in range(config.seed, config.seed + SAMPLING_SEEDS):
-        images = draw_images(model, num, seed=seed, labels=labels, settings=config.settings)
+    for time, seed in enumerate(range(config.seed, config.seed + SAMPLING_SEEDS), 1):
+        what = f"drawing {num:,} samples, {time} of {SAMPLING_SEEDS} times"
+        images = draw_images(model, num, seed=seed, labels=labels, settings=config.settings, tell=tell, what=what)
         features.append(extractor.features(images))
         copying.look_at(images)
     draws = Draws(features, test, real_features(train, num, config.seed), extractor, _how_drawn(model, scoring))
     figures = [fid_figure(scoring, draws), _kid(scoring, draws), *_manifold(scoring, draws), *_inception_score(scoring, draws), copying.figure(draws.recorded)]
     pictures = {"samples": samples_picture(model, scoring.data_spec, seed=config.seed, num=100, settings=config.settings), "nearest": copying.picture()}
     notes = (*_alarms(figures), *_notes(draws, num, len(train)))
-    return Evidence(tuple(figures), pictures, notes=notes).plus(_at_work(model, draws, scoring, say))
+    return Evidence(tuple(figures), pictures, notes=notes).plus(_at_work(model, draws, scoring, tell))
 
 
 def _alarms(figures: list[Figure]) -> list[str]:
@@ -94,18 +96,18 @@ def _notes(draws: Draws, num: int, num_train: int) -> list[str]:
     ]
 
 
-def _at_work(model: SamplesImages, draws: Draws, scoring: Scoring, say: Callable[[str], None]) -> Evidence:
+def _at_work(model: SamplesImages, draws: Draws, scoring: Scoring, tell: Teller) -> Evidence:
     """What a model that draws in steps can show besides."""
     evidence = Evidence()
     if not isinstance(model, (ShowsDiffusion, EditsImages)):
         return evidence
+    config = scoring.config
     images, _ = read_images(scoring.dataset, "test", scoring.size)
-    images = images[shuffled(len(images), scoring.config.seed)]
+    images = images[shuffled(len(images), config.seed)]
     if isinstance(model, ShowsDiffusion):
-        evidence = evidence.plus(Evidence(pictures=diffusion_pictures(model, images, scoring.data_spec, seed=scoring.config.seed)))
+        evidence = evidence.plus(Evidence(pictures=diffusion_pictures(model, images, scoring.data_spec, seed=config.seed)))
     if isinstance(model, EditsImages):
-        say("drawing test images anew, more and more freely")
-        evidence = evidence.plus(editing_evidence(model, images, draws.test, draws.extractor, seed=scoring.config.seed, settings=scoring.config.settings))
+        evidence = evidence.plus(editing_evidence(model, images, draws.test, draws.extractor, seed=config.seed, settings=config.settings, tell=tell))
     return evidence
 
 

@@ -9,6 +9,7 @@ from components.data.dataset import Dataset
 from components.data.pixels import labels_of
 from components.evaluation.evidence import Evidence
 from components.evaluation.pictures import grid_png
+from components.evaluation.telling import SILENT, Teller, counted
 from components.models.capabilities import OWN_SETTINGS, ContinuesText, DataSpec, HeedsLabels, RendersViews, SamplerSettings, SamplesImages
 
 _CHUNK = 256
@@ -43,10 +44,19 @@ def samples_picture(model: SamplesImages, data_spec: DataSpec, *, seed: int, num
 
 
 @torch.no_grad()
-def draw_images(model: SamplesImages, num: int, *, seed: int, labels: Tensor | None = None, settings: SamplerSettings = OWN_SETTINGS) -> Tensor:
-    """``num`` samples [num, C, S, S] on the CPU, drawn in chunks of fixed size so that memory does not grow with ``num``."""
+def draw_images(
+    model: SamplesImages,
+    num: int,
+    *,
+    seed: int,
+    labels: Tensor | None = None,
+    settings: SamplerSettings = OWN_SETTINGS,
+    what: str = "",
+    tell: Teller = SILENT,
+) -> Tensor:
+    """``num`` samples [num, C, S, S] on the CPU, drawn in chunks of fixed size so that memory does not grow with ``num``; ``what`` names the work."""
     chunks = []
-    for index, start in enumerate(range(0, num, _CHUNK)):
+    for index, start in enumerate(counted(range(0, num, _CHUNK), what, tell)):
         count = min(_CHUNK, num - start)
         chosen = None if labels is None else labels[start : start + count]
         drawn = model.sample_images(count, seed=seed + index * _SEED_STRIDE, labels=chosen, settings=settings)

@@ -8,7 +8,7 @@ import hashlib
 import lzma
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
 from components.evaluation.overlap import shared_characters, shared_ngrams
 from components.evaluation.protocol import Figure, Identity, Recorded
+from components.evaluation.telling import SILENT, Teller, counted
 from components.models.capabilities import ContinuesText, DataSpec, ScoresText
 
 WINDOWS_PER_BATCH = 32
@@ -43,7 +44,7 @@ class DocumentScore(NamedTuple):
     bytes: int
 
 
-def score_text(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, say: Callable[[str], None]) -> Evidence:
+def score_text(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, tell: Teller) -> Evidence:
     """Figures `perplexity`, `bits_per_byte` (floor: xz), its baselines, `test_in_train_share` and `copy_rate`; text `samples`.
 
     Raises:
@@ -53,8 +54,7 @@ def score_text(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Eva
     if not test:
         raise UserError(f"Dataset {dataset.name!r} has no test documents to score on: raise the split's test fraction or add documents.")
     tokenizer = Tokenizer.from_str(data_spec.tokenizer)
-    say(f"scoring {len(test)} test documents")
-    evidence = Evidence(figures=_likelihood_figures(model, tokenizer, train, test, dataset, data_spec))
+    evidence = Evidence(figures=_likelihood_figures(model, tokenizer, train, test, dataset, data_spec, tell))
     overlap = Figure(
         name="test_in_train_share", value=shared_characters(test, train, OVERLAP_WINDOW), goal="min", unit="share",
         identity=_identity(dataset, "test_in_train_share", len(test), f"runs of {OVERLAP_WINDOW} characters, white space as one blank"),
@@ -62,7 +62,7 @@ def score_text(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Eva
     )  # fmt: skip
     evidence = evidence.plus(Evidence(figures=(overlap,)))
     if isinstance(model, ContinuesText):
-        say(f"continuing {NUM_PROMPTS} prompts from test documents")
+        tell.say(f"continuing {NUM_PROMPTS} prompts from test documents")
         evidence = evidence.plus(_generation(model, tokenizer, train, test, dataset, config.seed))
     return evidence
 
@@ -77,10 +77,16 @@ def sample_text(model: ContinuesText, data_spec: DataSpec, *, seed: int, num: in
 
 
 def _likelihood_figures(
-    model: ScoresText, tokenizer: Tokenizer, train: Sequence[str], test: Sequence[str], dataset: Dataset, data_spec: DataSpec
+    model: ScoresText,
+    tokenizer: Tokenizer,
+    train: Sequence[str],
+    test: Sequence[str],
+    dataset: Dataset,
+    data_spec: DataSpec,
+    tell: Teller,
 ) -> tuple[Figure, ...]:
     stride = max(1, model.context_length // 4)
-    scores = score_documents(model, tokenizer, test, stride)
+    scores = score_documents(model, tokenizer, test, stride, tell)
     nats, tokens, num_bytes = (sum(column) for column in zip(*scores, strict=True))
     unigram_nats = _unigram_nats(tokenizer, train, test)
     plain, primed = _xz_bits_per_byte(train, test)
@@ -106,14 +112,14 @@ def _likelihood_figures(
 
 
 @torch.no_grad()
-def score_documents(model: ScoresText, tokenizer: Tokenizer, texts: Sequence[str], stride: int) -> list[DocumentScore]:
+def score_documents(model: ScoresText, tokenizer: Tokenizer, texts: Sequence[str], stride: int, tell: Teller = SILENT) -> list[DocumentScore]:
     """Negative log likelihood of each text, every token counted once."""
     device = getattr(model, "device", torch.device("cpu"))
     encoded = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
     # Windows of like length go together: those of short documents are not padded to the full context.
     windows = sorted(_windows(encoded, model.context_length, stride), key=lambda window: len(window.tokens))
     nats = [0.0] * len(texts)
-    for start in range(0, len(windows), WINDOWS_PER_BATCH):
+    for start in counted(range(0, len(windows), WINDOWS_PER_BATCH), f"scoring {len(texts)} documents", tell):
         chunk = windows[start : start + WINDOWS_PER_BATCH]
         longest = max(len(window.tokens) for window in chunk)
         # Padding stands behind the text, where a causal model cannot see it.

@@ -17,6 +17,7 @@ from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
 from components.evaluation.pictures import animation_gif, depth_colours, grid_png
 from components.evaluation.protocol import Figure, Identity, Recorded
+from components.evaluation.telling import SILENT, Teller, counted
 from components.models.capabilities import DataSpec, Rendering, RendersViews, SceneSpec
 
 ORBIT_FRAMES = 36
@@ -42,12 +43,11 @@ def require_enough_views(dataset: Dataset) -> None:
         )
 
 
-def score_views(model: RendersViews, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, say: Callable[[str], None]) -> Evidence:
+def score_views(model: RendersViews, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, tell: Teller) -> Evidence:
     """PSNR and SSIM on every test photo, with pictures of them, of depth and of an orbit."""
     scene = _scene(data_spec)
     test = read_photos(dataset, "test", scene.background)
-    say(f"rendering {len(test.cameras)} test views")
-    renderings = [_on_cpu(model.render(camera)) for camera in test.cameras]
+    renderings = [_on_cpu(model.render(camera)) for camera in counted(test.cameras, f"rendering {len(test.cameras)} test views", tell)]
     drawn, real = torch.stack([rendering.rgb for rendering in renderings]).movedim(-1, 1), images_of(test)
     train = read_photos(dataset, "train", scene.background)
     nearest = images_of(train)[nearest_photos(train.cameras, test.cameras)]
@@ -63,10 +63,9 @@ def score_views(model: RendersViews, dataset: Dataset, data_spec: DataSpec, *, c
             spread=float(values.std()) if len(values) > 1 else None, spread_over=f"{len(values)} test views",
         )  # fmt: skip
 
-    say(f"rendering an orbit of {ORBIT_FRAMES} frames")
     figures = (figure("psnr", psnr, shape, "dB"), figure("ssim", ssim, f"{shape}, Gaussian window 11, sigma 1.5, borders mirrored"))
     pictures = {"views": _views_png(real, drawn), "depth": _depth_png(renderings)}
-    return Evidence(figures, pictures, animations={"orbit": animation_gif(orbit_frames(model, scene, ORBIT_FRAMES))})
+    return Evidence(figures, pictures, animations={"orbit": animation_gif(orbit_frames(model, scene, ORBIT_FRAMES, tell))})
 
 
 def psnr(drawn: Tensor, real: Tensor) -> Tensor:
@@ -96,10 +95,11 @@ def views_picture(model: RendersViews, data_spec: DataSpec, num: int = 4) -> byt
     return _depth_png([_on_cpu(model.render(camera)) for camera in cameras])
 
 
-def orbit_frames(model: RendersViews, scene: SceneSpec, num: int) -> Tensor:
+def orbit_frames(model: RendersViews, scene: SceneSpec, num: int, tell: Teller = SILENT) -> Tensor:
     """``num`` views once round the scene, [num, 3, H, W]."""
     lens = _shown_lens(scene.lens)
-    views = (model.render(scene.orbit.camera(lens, 360 * index / num)) for index in range(num))
+    turns = counted(range(num), f"rendering an orbit of {num} frames", tell)
+    views = (model.render(scene.orbit.camera(lens, 360 * turn / num)) for turn in turns)
     return torch.stack([view.rgb.float().cpu() for view in views]).movedim(-1, 1)
 
 

@@ -24,6 +24,27 @@ def say(message: str) -> None:
     emit("say", message=message)
 
 
+class Telling:
+    """Passes on what an evaluation tells, with the time that is left of each part."""
+
+    def __init__(self, phase: str) -> None:
+        self.phase = phase
+        self._message, self._began, self._told = "", 0.0, 0.0
+
+    def say(self, message: str) -> None:
+        say(message)
+
+    def progress(self, message: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if message != self._message:
+            self._message, self._began, self._told = message, now, 0.0
+        if now - self._told < MIN_INTERVAL_S and done < total:
+            return
+        self._told = now
+        left = round((now - self._began) / done * (total - done), 1) if done else None
+        emit("progress", phase=self.phase, step=done, max_steps=total, detail=message, eta_s=left)
+
+
 def batches_done(trainer: pl.Trainer) -> int:
     """Training batches so far, resumed ones included; with several optimisers `global_step` would count each of them."""
     return trainer.fit_loop.total_batch_idx + 1

@@ -33,7 +33,7 @@ from components.training.callbacks import Diverged
 from components.training.cost import core_seconds, peak_memory_bytes
 from components.training.files import checkpoint_folder, last_checkpoint, write_atomically, write_text
 from components.training.fit import Training, build_model, fit
-from components.training.progress import emit, say
+from components.training.progress import Telling, emit
 from components.training.samples import Sample
 from components.training.spec import Exit, RunResult, RunSpec
 from components.training.stopping import Interrupted, StopRequest
@@ -181,7 +181,7 @@ class Run:
             return done
         emit("progress", phase="evaluate", step=0, max_steps=1)
         began, began_core = time.monotonic(), core_seconds()
-        evidence = evaluate(model, self.dataset, self.data_spec, config=self.spec.evaluation, cache=self.project.cache, say=say)
+        evidence = evaluate(model, self.dataset, self.data_spec, config=self.spec.evaluation, cache=self.project.cache, tell=Telling("evaluate"))
         folder = self.spec.run_dir / "evidence"
         alarms = tuple(f"Alarm while training: {alarm}." for alarm in training.alarms)
         evaluated = Evaluated(

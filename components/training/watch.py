@@ -15,7 +15,7 @@ from components.models.capabilities import DataSpec
 from components.models.family import ImageTrainingConfig
 from components.training.callbacks import Ema
 from components.training.metrics import MetricBuffer
-from components.training.progress import batches_done, say
+from components.training.progress import Telling, batches_done, say
 
 MOST_WATCHED = 1000
 """Training images, and samples, that are compared."""
@@ -32,7 +32,7 @@ class VarietyWatch(pl.Callback):
 
     def __init__(self, dataset: Dataset, data_spec: DataSpec, config: ImageTrainingConfig, cache: Path, ema: Ema, metrics: MetricBuffer) -> None:
         self.dataset, self.config, self.ema, self.metrics = dataset, config, ema, metrics
-        self.extractor = own_extractor(dataset, cache, say, data_spec.image_size)
+        self.extractor = own_extractor(dataset, cache, Telling("prepare"), data_spec.image_size)
         features = split_features(self.extractor, dataset, "train", cache, data_spec.image_size)
         self.real: Tensor = features[torch.randperm(len(features), generator=torch.Generator().manual_seed(SEED))[:MOST_WATCHED]]
         self.alarms: list[str] = []

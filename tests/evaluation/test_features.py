@@ -7,15 +7,22 @@ import torch
 
 from components.data.dataset import Dataset
 from components.evaluation.features import FEATURES, own_extractor, read_images, split_features
+from components.evaluation.telling import SILENT, Silent
 from tests.evaluation.conftest import altered
 
 
-def ignore(_: str) -> None:
-    pass
+class Heard(Silent):
+    """Keeps what is told."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def progress(self, message: str, done: int, total: int) -> None:
+        self.messages += [] if message in self.messages else [message]
 
 
 def test_the_classifier_knows_digits_it_has_not_seen(digits: Dataset, cache: Path) -> None:
-    extractor = own_extractor(digits, cache, ignore)
+    extractor = own_extractor(digits, cache, SILENT)
     assert extractor.name == f"own-classifier-{FEATURES}"
     assert extractor.test_accuracy is not None
     assert extractor.test_accuracy > 0.96
@@ -23,36 +30,36 @@ def test_the_classifier_knows_digits_it_has_not_seen(digits: Dataset, cache: Pat
 
 @pytest.mark.slow
 def test_training_it_again_gives_the_same_weights_on_any_number_of_threads(digits: Dataset, cache: Path, tmp_path: Path) -> None:
-    first = own_extractor(digits, cache, ignore)
+    first = own_extractor(digits, cache, SILENT)
     torch.manual_seed(123)
     torch.set_num_threads(2)
-    assert own_extractor(digits, tmp_path, ignore).sha256 == first.sha256
+    assert own_extractor(digits, tmp_path, SILENT).sha256 == first.sha256
 
 
 def test_it_is_trained_once_and_leaves_the_random_state_alone(digits: Dataset, cache: Path) -> None:
-    own_extractor(digits, cache, ignore)
-    said: list[str] = []
+    own_extractor(digits, cache, SILENT)
+    heard = Heard()
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    own_extractor(digits, cache, said.append)
+    own_extractor(digits, cache, heard)
     assert torch.equal(torch.rand(3), expected)
-    assert said == []
+    assert heard.messages == []
 
 
 @pytest.mark.slow
 def test_another_data_version_has_an_extractor_of_its_own(digits: Dataset, cache: Path) -> None:
-    own_extractor(digits, cache, ignore)
-    said: list[str] = []
-    own_extractor(altered(digits, licence="another"), cache, said.append)
-    assert said == ["training the feature extractor of digits (classifier)"]
+    own_extractor(digits, cache, SILENT)
+    heard = Heard()
+    own_extractor(altered(digits, licence="another"), cache, heard)
+    assert heard.messages == ["training the feature extractor of digits (classifier)"]
     assert len(list((cache / "extractors").glob("*.safetensors"))) >= 2
     assert not list(cache.rglob("*.partial"))
 
 
 @pytest.mark.slow
 def test_without_labels_the_features_still_tell_digits_apart(unlabelled: Dataset, digits: Dataset, cache: Path) -> None:
-    extractor = own_extractor(unlabelled, cache, ignore)
+    extractor = own_extractor(unlabelled, cache, SILENT)
     assert extractor.name == f"own-vicreg-{FEATURES}"
     assert extractor.test_accuracy is None
     with pytest.raises(AssertionError):
@@ -66,7 +73,7 @@ def test_without_labels_the_features_still_tell_digits_apart(unlabelled: Dataset
 
 
 def test_reference_features_are_kept(digits: Dataset, cache: Path) -> None:
-    extractor = own_extractor(digits, cache, ignore)
+    extractor = own_extractor(digits, cache, SILENT)
     features = split_features(extractor, digits, "test", cache)
     assert features.shape == (digits.manifest.rows("test"), FEATURES)
     assert torch.equal(features, split_features(extractor, digits, "test", cache))

@@ -20,6 +20,7 @@ from components.evaluation.images import independent_pixels_bits
 from components.evaluation.library_metrics import inception_score, kernel_distance
 from components.evaluation.protocol import Figure, mismatch
 from components.evaluation.scoring import LEAST_IMAGES
+from components.evaluation.telling import SILENT
 from components.models.capabilities import OWN_SETTINGS, DataSpec, SamplerSettings
 from components.models.vae.config import VaeConfig
 from components.models.vae.model import Vae
@@ -33,7 +34,7 @@ def normal(num: int, dim: int, seed: int, scale: float = 1.0) -> Tensor:
 
 
 def score(model: object, dataset: Dataset, cache: Path, spec: DataSpec = SPEC, **config: object) -> Evidence:
-    return evaluate(model, dataset, spec, config=EvaluationConfig(**config), cache=cache, say=lambda _: None)
+    return evaluate(model, dataset, spec, config=EvaluationConfig(**config), cache=cache, tell=SILENT)
 
 
 def tiny_vae(**settings: object) -> Vae:

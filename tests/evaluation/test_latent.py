@@ -19,6 +19,7 @@ from components.evaluation.features import read_images
 from components.evaluation.latent import DEVIATIONS, PAIRS, STEPS, UNITS, interpolations_png, map_png, project, slerp, traversals_png
 from components.evaluation.pictures import GAP, LEAST_SIDE
 from components.evaluation.protocol import Figure
+from components.evaluation.telling import SILENT
 from components.models.capabilities import OWN_SETTINGS, DataSpec, HasFittedPrior, HasLatentSpace, SamplerSettings
 from components.models.vae.config import VaeConfig
 from components.models.vae.model import Vae
@@ -72,7 +73,7 @@ def images_of_four(num: int = 40) -> tuple[Tensor, Tensor]:
 
 
 def score(model: object, dataset: Dataset, cache: Path, **config: object) -> Evidence:
-    return evaluate(model, dataset, SPEC, config=EvaluationConfig(**config), cache=cache, say=lambda _: None)
+    return evaluate(model, dataset, SPEC, config=EvaluationConfig(**config), cache=cache, tell=SILENT)
 
 
 def figure(evidence: Evidence, name: str) -> Figure:

@@ -20,6 +20,7 @@ from components.evaluation.evidence import Evidence
 from components.evaluation.overlap import shared_characters, shared_ngrams
 from components.evaluation.protocol import Figure
 from components.evaluation.sampling import draw_samples
+from components.evaluation.telling import SILENT
 from components.evaluation.text import score_documents, score_text
 from components.models.capabilities import DataSpec
 from components.training.datamodules.text import train_tokenizer
@@ -69,7 +70,7 @@ class Babbler(Uniform):
 
 
 def scored(model: Any, test: list[str] = TEST) -> Evidence:
-    return score_text(model, cast(Dataset, Texts(test)), SPEC, config=EvaluationConfig(), say=lambda message: None)
+    return score_text(model, cast(Dataset, Texts(test)), SPEC, config=EvaluationConfig(), tell=SILENT)
 
 
 def figure(evidence: Evidence, name: str) -> Figure:

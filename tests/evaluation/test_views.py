@@ -17,6 +17,7 @@ from components.evaluation.config import EvaluationConfig
 from components.evaluation.evaluate import evaluate, require_enough
 from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure
+from components.evaluation.telling import SILENT
 from components.evaluation.views import ORBIT_FRAMES, images_of, nearest_photos, orbit_frames, psnr, ssim, views_picture
 from components.models.capabilities import DataSpec, Rendering
 from components.models.nerf.config import NerfConfig
@@ -55,7 +56,7 @@ def spec(scene: Dataset, dataset_project: Project) -> DataSpec:
 
 
 def score(model: object, dataset: Dataset, spec: DataSpec) -> Evidence:
-    return evaluate(model, dataset, spec, config=EvaluationConfig(), cache=dataset.project.cache, say=lambda _: None)
+    return evaluate(model, dataset, spec, config=EvaluationConfig(), cache=dataset.project.cache, tell=SILENT)
 
 
 def figures(evidence: Evidence) -> dict[str, Figure]:

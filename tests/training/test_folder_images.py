@@ -15,6 +15,7 @@ from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evaluate import evaluate, require_enough
 from components.evaluation.evidence import Evidence
+from components.evaluation.telling import SILENT
 from components.models.capabilities import DataSpec
 from components.models.vae.config import VaeConfig
 from components.models.vae.model import Vae
@@ -75,7 +76,7 @@ def train(dataset: Dataset, tmp_path: Path, **config: Any) -> tuple[Vae, DataSpe
 
 def score(model: Vae, dataset: Dataset, spec: DataSpec, tmp_path: Path) -> Evidence:
     require_enough(dataset)
-    return evaluate(model, dataset, spec, config=EvaluationConfig(), cache=tmp_path / "cache", say=lambda _: None)
+    return evaluate(model, dataset, spec, config=EvaluationConfig(), cache=tmp_path / "cache", tell=SILENT)
 
 
 def test_a_dataset_of_oblong_images_trains_and_is_scored_on_its_middle_squares(tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ from torch import Tensor, nn
 
 from components.models.diffusion.config import DiffusionConfig
 
+DECODED_AT_ONCE = 32
+"""Images; the decoder's maps at full resolution are many times as large as the images and their latents."""
+
 
 class PixelSpace(nn.Module):
     """Images in [0, 1] scaled to [-1, 1]."""
@@ -61,7 +64,8 @@ class LatentSpace(nn.Module):
         return self.network.encode(images * 2 - 1).latent_dist.mean / self._scale()
 
     def decode(self, codes: Tensor) -> Tensor:
-        return ((self.network.decode(codes * self._scale()).sample + 1) / 2).clamp(0, 1)
+        images = torch.cat([self.network.decode(chunk * self._scale()).sample for chunk in codes.split(DECODED_AT_ONCE)])
+        return ((images + 1) / 2).clamp(0, 1)
 
     def _scale(self) -> Tensor:
         return torch.where(self.scale > 0, self.scale, torch.ones_like(self.scale))

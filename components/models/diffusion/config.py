@@ -59,7 +59,7 @@ class DiffusionConfig(ImageTrainingConfig):
     """Channels of a latent."""
     autoencoder_steps: int = Field(0, ge=0)
     """The first steps, which train the autoencoder where there is one; the others train the diffusion."""
-    autoencoder_width: int = Field(64, ge=8)
+    autoencoder_width: int = Field(32, ge=8)
     """Channels of the autoencoder at full resolution; doubled at each halving, up to four times."""
     autoencoder_kl_weight: float = Field(1e-4, ge=0)
     """Weight of the KL term of the autoencoder, per pixel: small, it only keeps the latents tidy."""
@@ -101,6 +101,7 @@ FAMILY = Family(
             "head_width": 64,
             "sampling_steps": 20,
             "autoencoder_steps": 5000,
+            "autoencoder_width": 64,
             "sample_every": 2000,
             "validate_every": 1000,
             "checkpoint_every": 1000,
