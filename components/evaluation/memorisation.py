@@ -5,7 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_CHUNK = 512
+from components.evaluation.features import as_images
+
+_CHUNK = 2048
 
 
 class Nearest(NamedTuple):
@@ -16,10 +18,14 @@ class Nearest(NamedTuple):
 
 
 def nearest_training(images: Tensor, train: Tensor) -> Nearest:
-    """The training image nearest to each of ``images`` [N, C, S, S]; ``train`` is [M, C, S, S]."""
-    known = train.flatten(1)
-    found = [torch.cdist(chunk.flatten(1), known).min(1) for chunk in images.split(_CHUNK)]
-    return Nearest(torch.cat([one.values for one in found]), torch.cat([one.indices for one in found]))
+    """The training image nearest to each of ``images`` [N, C, S, S] in [0, 1]; ``train`` [M, C, S, S] is bytes, of which few are scaled at a time."""
+    sought = images.flatten(1)
+    nearest = Nearest(torch.full((len(sought),), torch.inf), torch.zeros(len(sought), dtype=torch.long))
+    for start in range(0, len(train), _CHUNK):
+        distance, place = torch.cdist(sought, as_images(train[start : start + _CHUNK]).flatten(1)).min(1)
+        nearer = distance < nearest.distance
+        nearest = Nearest(torch.where(nearer, distance, nearest.distance), torch.where(nearer, place + start, nearest.place))
+    return nearest
 
 
 def neighbour_ratio(samples: Tensor, test: Tensor, train: Tensor) -> float:

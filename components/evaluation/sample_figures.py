@@ -11,7 +11,7 @@ from components.evaluation.config import EvaluationConfig
 from components.evaluation.diffusing import diffusion_pictures
 from components.evaluation.editing import editing_evidence
 from components.evaluation.evidence import Evidence
-from components.evaluation.features import FEATURES, Extractor, own_extractor, read_images, split_features
+from components.evaluation.features import FEATURES, Extractor, as_images, own_extractor, read_images, read_pixels, split_features
 from components.evaluation.frechet import frechet_distance, moments
 from components.evaluation.library_metrics import KID_SUBSETS, inception_score, kernel_distance
 from components.evaluation.manifold import COVERAGE_NEIGHBOURS, RECALL_NEIGHBOURS, compare_manifolds
@@ -27,8 +27,8 @@ from components.models.family import Goal
 ENOUGH_IMAGES = 10 * FEATURES
 """With fewer, a figure is marked as indicative."""
 MOST_SAMPLES = 10_000
-MOST_COMPARED_VALUES = 2**27
-"""Pixel values of the training images among which the nearest is sought, at most (half a GiB)."""
+MOST_COMPARED_VALUES = 2**28
+"""Pixel values of the training images among which the nearest is sought, at most (a quarter of a GiB)."""
 SAMPLING_SEEDS = 3
 MEMORISED_BELOW = 0.7
 """Neighbour ratio; samples that are half copies come to about this."""
@@ -123,16 +123,18 @@ class Copying:
 
     def __init__(self, scoring: Scoring) -> None:
         self.scoring = scoring
-        train, self.test = (read_images(scoring.dataset, split, scoring.size, augmented=split == "train")[0] for split in ("train", "test"))
+        self.test = as_images(read_pixels(scoring.dataset, "test", scoring.size)[0][:MOST_SCORED])
+        train, _ = read_pixels(scoring.dataset, "train", scoring.size, augmented=True)
         self.train = train[shuffled(len(train), 0)[: MOST_COMPARED_VALUES // train[0].numel()]]
+        """Bytes."""
         self.ratios: list[float] = []
         self.num = 0
-        self.shown = train[:0]
+        self.shown = self.test[:0]
 
     def look_at(self, images: Tensor) -> None:
         """One draw of samples [N, C, S, S]; the first one is shown."""
         self.num = min(len(images), MOST_SCORED)
-        self.ratios.append(neighbour_ratio(images[:MOST_SCORED], self.test[:MOST_SCORED], self.train))
+        self.ratios.append(neighbour_ratio(images[:MOST_SCORED], self.test, self.train))
         if not len(self.shown):
             self.shown = images[shuffled(len(images), 0)[:SHOWN_NEAREST]]
 
@@ -147,7 +149,7 @@ class Copying:
 
     def picture(self) -> bytes:
         """Samples above their nearest training images."""
-        return pairs_png(self.shown, self.train[nearest_training(self.shown, self.train).place], columns=12, captions=("sample", "nearest"))
+        return pairs_png(self.shown, as_images(self.train[nearest_training(self.shown, self.train).place]), columns=12, captions=("sample", "nearest"))
 
 
 def num_drawn(config: EvaluationConfig, test: Tensor) -> int:

@@ -23,8 +23,8 @@ STOP_WAIT_S = 10.0
 FAST = {
     # A waiting thread spins briefly, then sleeps: as fast as the default on an idle machine, and 5 to 8 times faster beside one busy process.
     "GOMP_SPINCOUNT": "10000",
-    # glibc keeps freed memory: by default each large tensor is mapped and faulted in anew at every step.
-    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    # glibc keeps freed memory: by default each large tensor is mapped and faulted in anew at every step. Those above 64 MiB are whole splits.
+    "MALLOC_MMAP_THRESHOLD_": str(2**26),
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
     "MALLOC_TOP_PAD_": str(2**26),
 }

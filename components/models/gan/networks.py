@@ -12,6 +12,8 @@ from components.models.layers.folding import folded, unfolded
 
 SLOPE = 0.2
 """Of the leaky rectifier below zero."""
+REACH = 1.25
+"""Largest value that a generator can give, where images end at 1."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Generator(nn.Module):
                 layers += [nn.Upsample(size=(sizes[level - 1],) * 2, mode="bilinear"), nn.Conv2d(widths[level], widths[level - 1], 1)]
         self.body = nn.Sequential(*layers, nn.LeakyReLU(SLOPE), nn.Conv2d(widths[0], form.stem_width * form.factor**2, 3, padding=1))
         # This last convolution sees whole pixels: blocks that were each drawn by channels of their own would show their borders.
-        self.exit = nn.Sequential(nn.LeakyReLU(SLOPE), nn.Conv2d(form.stem_width, form.channels, 3, padding=1), nn.Tanh())
+        self.exit = nn.Sequential(nn.LeakyReLU(SLOPE), nn.Conv2d(form.stem_width, form.channels, 3, padding=1), Within())
 
     def forward(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         if self.classes is not None:
@@ -56,6 +58,13 @@ class Generator(nn.Module):
         maps: Tensor = self.body(self.entry(noise).unflatten(1, self.smallest))
         images: Tensor = self.exit(unfolded(maps, self.form.factor, self.form.side))
         return images
+
+
+class Within(nn.Module):
+    """Bends values softly into [-REACH, REACH]: a tanh that ends at the darkest grey could not be moved from a black background again."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return REACH * torch.tanh(x / REACH)
 
 
 class Discriminator(nn.Module):
