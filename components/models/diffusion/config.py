@@ -10,15 +10,15 @@ from components.models.family import Family, ImageTrainingConfig
 class DiffusionConfig(ImageTrainingConfig):
     """Defaults are size `tiny`: 8x8 digits within a minute on two CPU cores."""
 
-    max_steps: int = 900
+    max_steps: int = 560
     batch_size: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     warmup_steps: int = 50
     ema_decay: float = 0.99
-    sample_every: int = 300
-    validate_every: int = 150
-    checkpoint_every: int = 300
+    sample_every: int = 280
+    validate_every: int = 140
+    checkpoint_every: int = 280
 
     objective: Literal["flow", "ddpm"] = "flow"
     """`flow`: straight paths from image to noise, the velocity is learnt; `ddpm`: the cosine schedule, it learns the noise."""
