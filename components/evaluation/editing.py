@@ -46,14 +46,13 @@ def editing_evidence(
     curve = [_trade(0.0, guides, guides, extractor, known)]
     curve += [_trade(strength, edited, guides, extractor, known) for strength, edited in zip(STRENGTHS, edits, strict=True)]
     shown = torch.stack([guides[:SHOWN], *(edited[:SHOWN] for edited in edits), originals[:SHOWN]], dim=1)
+    captions = ("guide", *(f"{strength:g}" for strength in STRENGTHS), "real")
     return Evidence(
-        pictures={"image_to_image": grid_png(shown.flatten(0, 1), shown.shape[1]), "image_to_image_curve": _plot(curve)},
+        pictures={"image_to_image": grid_png(shown.flatten(0, 1), shown.shape[1], column_captions=captions), "image_to_image_curve": _plot(curve)},
         texts={"image_to_image": _table(curve, len(guides))},
-        notes=(
-            f"In image_to_image each row goes from a coarse guide over its edits of strength {', '.join(f'{s:g}' for s in STRENGTHS)} "
-            "to the image that the guide was made from.",
-        ),
+        notes=("In image_to_image each row goes from a coarse guide over its edits, by strength, to the image that the guide was made from.",),
     )
+
 
 
 def coarse(images: Tensor) -> Tensor:

@@ -55,14 +55,12 @@ class VarietyWatch(pl.Callback):
     def _judge(self, step: int, coverage: float, recall: float) -> None:
         collapsed = coverage < self.config.least_coverage and step > SPARED_SHARE * self.config.max_steps
         if collapsed and not self._collapsed:
-            self._tell(f"mode collapse at step {step}: samples cover {coverage:.0%} of the training images (recall {recall:.0%})")
+            self.alarms.append(f"mode collapse at step {step}: samples cover {coverage:.0%} of the training images (recall {recall:.0%})")
+            say(f"ALARM: {self.alarms[-1]}")
         if self._collapsed and not collapsed:
-            self._tell(f"no collapse any more at step {step}: samples cover {coverage:.0%} of the training images")
+            self.alarms[-1] += f", over at step {step}"
+            say(f"the collapse is over at step {step}: samples cover {coverage:.0%} of the training images")
         self._collapsed = collapsed
-
-    def _tell(self, sentence: str) -> None:
-        self.alarms.append(sentence)
-        say(f"ALARM: {sentence}")
 
     def state_dict(self) -> dict[str, Any]:
         return {"alarms": self.alarms, "collapsed": self._collapsed}
