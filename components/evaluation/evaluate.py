@@ -13,7 +13,7 @@ from components.evaluation.evidence import Evidence
 from components.evaluation.images import score_images
 from components.evaluation.scoring import require_enough_images
 from components.evaluation.telling import Teller
-from components.models.capabilities import DataSpec, HasLatentSpace, Reconstructs, RendersViews, SamplesImages, ScoresImages, ScoresText
+from components.models.capabilities import DataSpec, HasLatentSpace, MatchesImagesAndText, Reconstructs, RendersViews, SamplesImages, ScoresImages, ScoresText
 
 
 def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, cache: Path, tell: Teller) -> Evidence:
@@ -34,6 +34,10 @@ def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Evalu
             from components.evaluation.text import score_text
 
             evidence = evidence.plus(score_text(model, dataset, data_spec, config=config, tell=tell))
+        if isinstance(model, MatchesImagesAndText):
+            from components.evaluation.retrieval import score_retrieval
+
+            evidence = evidence.plus(score_retrieval(model, dataset, data_spec, config=config, tell=tell))
         if isinstance(model, RendersViews):
             from components.evaluation.views import score_views
 

@@ -224,3 +224,26 @@ class RendersViews(Protocol):
     def render(self, camera: Camera) -> Rendering:
         """The picture of ``camera``, the same each time, in chunks so that memory does not grow with its size."""
         ...
+
+
+@runtime_checkable
+class MatchesImagesAndText(Protocol):
+    """Vectors of length 1, in one space: the more alike an image and a text are, the greater is their product."""
+
+    caption_length: int
+    """Tokens of a text, with its marks."""
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """[N, D] of ``images`` [N, C, H, W] in [0, 1]."""
+        ...
+
+    def embed_captions(self, tokens: Tensor) -> Tensor:
+        """[N, D] of texts as rows of tokens [N, T]."""
+        ...
+
+
+@runtime_checkable
+class NamesClasses(Protocol):
+    def class_probabilities(self, images: Tensor) -> Tensor:
+        """How likely each of ``images`` [N, C, H, W] in [0, 1] belongs to each class of the data, [N, K]."""
+        ...

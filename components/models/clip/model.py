@@ -1,0 +1,115 @@
+"""Images and captions in one space: two towers trained to find each other's partner.
+
+Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision"; the sigmoid loss: Zhai et al. 2023, "Sigmoid Loss
+for Language Image Pre-Training".
+"""
+
+import math
+from collections.abc import Iterable
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from components.models.capabilities import DataSpec
+from components.models.clip.config import ClipConfig
+from components.models.clip.towers import ConvTower, TextTower, VitTower
+from components.models.layers.optimisation import adamw, warm_cosine
+
+LARGEST_SCALE = 100.0
+"""Of the similarities (section 2.5 of the paper)."""
+CLASS_CAPTIONS = 5_000
+"""Training captions from which the vectors of the classes are taken, about."""
+Batch = dict[str, Tensor]
+
+
+class Clip(pl.LightningModule):
+    """Images [N, C, S, S] in [0, 1] and tokens [N, T] to vectors [N, embedding_dim] of length 1."""
+
+    class_vectors: Tensor
+    """Of each class the mean of what captions say of it, [K, embedding_dim]; zero before `finish`."""
+
+    def __init__(self, config: ClipConfig, data: DataSpec) -> None:
+        super().__init__()
+        self.config, self.data = config, data
+        self.caption_length = config.caption_length
+        self.image_tower = ConvTower(config, data) if config.image_tower == "conv" else VitTower(config, data)
+        self.text_tower = TextTower(config, data)
+        self.from_image = nn.Linear(self.image_tower.features, config.embedding_dim, bias=False)
+        self.from_text = nn.Linear(self.text_tower.features, config.embedding_dim, bias=False)
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
+        # A pair drawn at random hardly ever belongs together (section 3.2 of the sigmoid paper).
+        self.bias = nn.Parameter(torch.tensor(-math.log(config.batch_size))) if config.loss == "sigmoid" else None
+        self.register_buffer("class_vectors", torch.zeros(len(data.class_names), config.embedding_dim))
+
+    # -- training ------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        loss, hits = self._compare(batch)
+        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/batch_recall", hits)
+        self.log("train/scale", self.scale)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        loss, hits = self._compare(batch)
+        self.log("validation/loss", loss, prog_bar=True, batch_size=len(batch["tokens"]))
+        self.log("validation/batch_recall", hits, batch_size=len(batch["tokens"]))
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Linear warm-up, then a cosine to zero."""
+        return adamw(self, self.config, lambda step: warm_cosine(step, self.config.warmup_steps, self.config.max_steps))
+
+    @property
+    def scale(self) -> Tensor:
+        """What similarities are multiplied by before they are compared."""
+        return self.log_scale.exp().clamp(max=LARGEST_SCALE)
+
+    def _compare(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss, and the share of the images that are nearest to a caption like their own."""
+        logits, same = self._pair_logits(batch)
+        loss = self._softmax_loss(logits, same) if self.bias is None else self._sigmoid_loss(logits, same)
+        hits = same.gather(1, logits.argmax(dim=1, keepdim=True)).float().mean()
+        return loss, hits
+
+    def _pair_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """How well each image fits each caption, and whether it should: captions that read the same fit each other's images as well. Both [N, N]."""
+        tokens = batch["tokens"]
+        logits = self.scale * self.embed_images(batch["image"]) @ self.embed_captions(tokens).T
+        same = (tokens[:, None] == tokens[None]).all(dim=2)
+        return logits if self.bias is None else logits + self.bias, same
+
+    def _softmax_loss(self, logits: Tensor, same: Tensor) -> Tensor:
+        wanted = same.float() / same.sum(dim=1, keepdim=True)
+        return (F.cross_entropy(logits, wanted) + F.cross_entropy(logits.T, wanted)) / 2
+
+    def _sigmoid_loss(self, logits: Tensor, same: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits, same.float(), reduction="sum") / len(logits)
+
+    # -- after training ------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def finish(self, batches: Iterable[Batch]) -> None:
+        """Take the vector of each class from captions of the training split (section 3.1.4, prompt ensembles); no image has a part in it."""
+        if not self.data.class_names:
+            return
+        sums, seen = torch.zeros_like(self.class_vectors), 0
+        for batch in batches:
+            sums.index_add_(0, batch["label"], self.embed_captions(batch["tokens"]))
+            seen += len(batch["tokens"])
+            if seen >= CLASS_CAPTIONS:
+                break
+        self.class_vectors.copy_(F.normalize(sums, dim=1))
+
+    # -- capabilities --------------------------------------------------------------------------------------------
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        return F.normalize(self.from_image(self.image_tower(images)), dim=1)
+
+    def embed_captions(self, tokens: Tensor) -> Tensor:
+        return F.normalize(self.from_text(self.text_tower(tokens)), dim=1)
+
+    def class_probabilities(self, images: Tensor) -> Tensor:
+        return (self.scale * self.embed_images(images) @ self.class_vectors.T).softmax(dim=1)
