@@ -54,7 +54,6 @@ def editing_evidence(
     )
 
 
-
 def coarse(images: Tensor) -> Tensor:
     """``images`` [N, C, S, S] with each block of pixels at its mean."""
     side = images.shape[-1]
