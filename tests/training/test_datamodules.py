@@ -326,7 +326,5 @@ def test_validation_pairs_are_each_seen_once(docstrings: Dataset, tmp_path: Path
 def test_too_few_rows_for_a_batch_are_refused_with_a_sentence(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     dataset = request.getfixturevalue(name)
     config = {"captioned": CAPTIONED, "docstrings": PAIRS}[name].model_copy(update={"batch_size": 5000})
-    with pytest.raises(
-        UserError, match=r"Dataset 'mine' has \d+ (images|pairs) to train on, fewer than a batch of 5000: add (images|pairs), or set"
-    ):
+    with pytest.raises(UserError, match=r"Dataset 'mine' has \d+ (images|pairs) to train on, fewer than a batch of 5000: add (images|pairs), or set"):
         prepared(dataset, config, tmp_path)
