@@ -45,11 +45,12 @@ def main() -> None:
     scoring = EvaluationConfig(**{key.removeprefix("evaluation."): value for key, value in given.items() if key.startswith("evaluation.")})
     settings = {key: value for key, value in given.items() if not key.startswith("evaluation.")}
     config = family.resolve(arguments.size, Block(settings, (), {}, project.params))
-    data_spec = datamodules.describe(dataset, config, project.cache)
+    batches = family.batches_of(dataset.modality)
+    data_spec = datamodules.describe(dataset, config, project.cache, kind=batches)
     with tempfile.TemporaryDirectory() as folder:
         spec = RunSpec(
             model="benchmark", family=arguments.family, size=arguments.size, seed=arguments.seed, config=config.model_dump(), evaluation=scoring,
-            dataset=dataset.name, modality=dataset.modality, data_version="v0", data_sha256=dataset.manifest.sha256, identity="none",
+            dataset=dataset.name, batches=batches, data_version="v0", data_sha256=dataset.manifest.sha256, identity="none",
             project=project.root, run_dir=Path(folder), tracking_uri="none", experiment="none", mlflow_run_id="none", device="cpu",
         )  # fmt: skip
         model = build_model(spec, family, data_spec)

@@ -59,6 +59,8 @@ class ModelEntry:
     family: Family
     config: TrainingConfig
     gates: Block
+    batches: str
+    """Kind of the batches it is trained on."""
 
     def cost(self) -> float:
         """A rough order of cost, to run the cheapest first."""
@@ -130,11 +132,19 @@ def _model(name: str, block: Block, datasets: dict[str, DatasetConfig], size: st
         raise block.error(f"there is no dataset {model.dataset!r}; {nearest(model.dataset, datasets)}", "dataset")
     modality = datasets[model.dataset].modality
     if modality not in family.modality:
-        fitting = [key for key, dataset in datasets.items() if dataset.modality in family.modality]
-        fit = f"these fit: {', '.join(fitting)}." if fitting else "no dataset here fits."
-        raise block.error(f"{model.family} needs {' or '.join(family.modality)}, but {model.dataset} is {modality}; {fit}", "dataset")
+        raise block.error(_misfit(model, family, datasets), "dataset")
     load_gates(block.child("gates"))
-    return ModelEntry(name, model, family, family.resolve(model.size, block.child("config")), block.child("gates"))
+    return ModelEntry(name, model, family, family.resolve(model.size, block.child("config")), block.child("gates"), family.batches_of(modality))
+
+
+def _misfit(model: ModelBlock, family: Family, datasets: dict[str, DatasetConfig]) -> str:
+    """Why the family cannot train on the dataset, and on which it can."""
+    modality = datasets[model.dataset].modality
+    fitting = [key for key, dataset in datasets.items() if dataset.modality in family.modality]
+    fit = f"these fit: {', '.join(fitting)}" if fitting else "no dataset here fits"
+    if modality == "image" and "image-text" in family.modality:
+        fit += f"; or give each image its caption (in a folder: a .txt of its name, or metadata.jsonl) and set datasets.{model.dataset}.modality to image-text"
+    return f"{model.family} needs {' or '.join(family.modality)}, but {model.dataset} is {modality}; {fit}."
 
 
 def _schedule(block: Block, models: dict[str, ModelEntry]) -> Schedule:

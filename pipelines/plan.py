@@ -33,7 +33,7 @@ def identity_of(entry: ModelEntry, version: DataVersion) -> str:
         size=entry.block.size,
         seed=entry.block.seed,
         evaluation=entry.block.evaluation,
-        modality=entry.family.modality[0],
+        batches=entry.batches,
         data_sha256=version.sha256,
     )
 
@@ -66,6 +66,6 @@ def _what_changed(tracker: Tracker, entry: ModelEntry, version: DataVersion) -> 
         changed.append(f"data ({last.tag('data_version')} → {version.version})")
     if last.tag("params_sha256") != params_sha256(entry.config, entry.block.seed, entry.block.evaluation):
         changed.append("params")
-    if last.tag("code_sha256") != code_of(entry.block.family, entry.family.modality[0]):
+    if last.tag("code_sha256") != code_of(entry.block.family, entry.batches):
         changed.append("code")
     return f"{' and '.join(changed) or 'the identity'} changed"

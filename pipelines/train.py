@@ -48,7 +48,7 @@ def open_run(project: str, entry: ModelEntry, version: DataVersion, plan: ModelP
         tracker.log_dataset(run_id, name=version.dataset, digest=version.version, source=version.tag, context="training", profile=version.rows)
     return RunSpec(
         model=entry.name, family=entry.block.family, size=entry.block.size, seed=entry.block.seed, config=entry.config.model_dump(),
-        evaluation=entry.block.evaluation, dataset=entry.block.dataset, modality=entry.family.modality[0], data_version=version.version,
+        evaluation=entry.block.evaluation, dataset=entry.block.dataset, batches=entry.batches, data_version=version.version,
         data_sha256=version.sha256, identity=plan.identity, project=where.root, run_dir=run_dir,
         tracking_uri=tracker.uri, experiment=experiment_of(entry), mlflow_run_id=run_id,
     )  # fmt: skip
@@ -113,7 +113,7 @@ def run_tags(project: Project, entry: ModelEntry, version: DataVersion, plan: Mo
         "git_commit": git.head(project.root) or "", "dirty": str(git.is_dirty(project.root, CODE_AND_LOCKS)).lower(),
         "dataset": version.dataset, "data_version": version.version, "data_sha256": version.sha256, "validation": version.validation,
         "params_sha256": params_sha256(entry.config, entry.block.seed, entry.block.evaluation),
-        "code_sha256": code_of(entry.block.family, entry.family.modality[0]), "resumed_from": "", "libraries": json.dumps(library_versions()),
+        "code_sha256": code_of(entry.block.family, entry.batches), "resumed_from": "", "libraries": json.dumps(library_versions()),
         "primary": entry.family.primary, "pid": str(os.getpid()),
     }  # fmt: skip
 

@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from PIL.Image import Image as PILImage
+    from PIL.ImageFont import FreeTypeFont
+
+_GAP = 2
+"""Pixels between the fields of a sheet."""
+_FONT_SIZE, _LINE_HEIGHT = 11, 14
+_CELLS_PER_CAPTION = 5
+"""Width of an image and its caption, in widths of the image."""
 
 
 def decode_images(table: "pa.Table", size: int | None = None) -> "np.ndarray[Any, np.dtype[np.uint8]]":
@@ -72,13 +79,59 @@ def encode_image(image: "PILImage") -> bytes:
 
 def contact_sheet(contents: Sequence[bytes], columns: int, cell: int) -> bytes:
     """A PNG of encoded images in squares of ``cell`` pixels on white, whole and centred."""
+    grid = _blank_grid(len(contents), columns, cell, cell)
+    for index, content in enumerate(contents):
+        _paste(grid, content, cell, *_corner(index, columns, cell, cell))
+    return encode_image(grid)
+
+
+def captioned_sheet(contents: Sequence[bytes], captions: Sequence[str], columns: int, cell: int) -> bytes:
+    """A PNG of encoded images in squares of ``cell`` pixels on white, each with its caption to the right of it, which is cut where the square ends."""
+    from PIL import ImageDraw, ImageFont
+
+    from components.data.fonts import font_file
+
+    width = cell * _CELLS_PER_CAPTION
+    grid = _blank_grid(len(contents), columns, width, cell)
+    font = ImageFont.truetype(font_file("DejaVuSans"), _FONT_SIZE)
+    draw = ImageDraw.Draw(grid)
+    for index, (content, caption) in enumerate(zip(contents, captions, strict=True)):
+        left, top = _corner(index, columns, width, cell)
+        _paste(grid, content, cell, left, top)
+        lines = _wrapped(caption, font, width - cell - 2 * _GAP)[: cell // _LINE_HEIGHT]
+        draw.multiline_text((left + cell + _GAP, top), "\n".join(lines), fill="black", font=font, spacing=_LINE_HEIGHT - _FONT_SIZE)
+    return encode_image(grid)
+
+
+def _wrapped(text: str, font: "FreeTypeFont", width: int) -> list[str]:
+    """``text`` in lines of at most ``width`` pixels; a longer word has a line of its own."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _blank_grid(num: int, columns: int, width: int, height: int) -> "PILImage":
+    """White, with room for ``num`` fields of ``width`` x ``height`` pixels."""
+    from PIL import Image
+
+    return Image.new("RGB", (columns * (width + _GAP) + _GAP, max(-(-num // columns), 1) * (height + _GAP) + _GAP), "white")
+
+
+def _corner(index: int, columns: int, width: int, height: int) -> tuple[int, int]:
+    """The left upper corner of a field of `_blank_grid`."""
+    return _GAP + index % columns * (width + _GAP), _GAP + index // columns * (height + _GAP)
+
+
+def _paste(grid: "PILImage", content: bytes, cell: int, left: int, top: int) -> None:
+    """The encoded image whole and centred in a square of ``cell`` pixels of ``grid``."""
     from PIL import Image, ImageOps
 
-    grid = Image.new("RGB", (columns * (cell + 2) + 2, max(-(-len(contents) // columns), 1) * (cell + 2) + 2), "white")
-    for index, content in enumerate(contents):
-        with Image.open(io.BytesIO(content)) as image:
-            whole = image.convert("RGBA")
-            scaled = ImageOps.contain(whole, (cell, cell), Image.Resampling.NEAREST if max(whole.size) < cell else Image.Resampling.LANCZOS)
-        left, top = (2 + place * (cell + 2) + (cell - side) // 2 for place, side in zip((index % columns, index // columns), scaled.size, strict=True))
-        grid.paste(scaled, (left, top), scaled)
-    return encode_image(grid)
+    with Image.open(io.BytesIO(content)) as image:
+        whole = image.convert("RGBA")
+        scaled = ImageOps.contain(whole, (cell, cell), Image.Resampling.NEAREST if max(whole.size) < cell else Image.Resampling.LANCZOS)
+    grid.paste(scaled, (left + (cell - scaled.width) // 2, top + (cell - scaled.height) // 2), scaled)

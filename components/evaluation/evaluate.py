@@ -52,7 +52,7 @@ def require_enough(dataset: Dataset) -> None:
     Raises:
         UserError: naming the split and the least number of rows.
     """
-    if dataset.modality == "image":
+    if dataset.modality in ("image", "image-text"):
         require_enough_images(dataset)
     if dataset.modality == "views":
         from components.evaluation.views import require_enough_views

@@ -50,6 +50,15 @@ class ImageTrainingConfig(TrainingConfig):
     """Coverage of the training images below which, after a fifth of the training, the alarm of mode collapse is raised."""
 
 
+class ImageTextTrainingConfig(ImageTrainingConfig):
+    """What every family that trains on images and their captions has besides."""
+
+    vocab_size: int = Field(512, ge=259)
+    """Tokens of the byte-pair vocabulary of the captions at most: 256 bytes, three marks, and the merges."""
+    caption_length: int = Field(32, ge=3)
+    """Tokens of a caption with the marks at its beginning and end; longer captions are cut."""
+
+
 class ViewsTrainingConfig(TrainingConfig):
     """What every family that trains on posed photos has besides."""
 
@@ -69,12 +78,14 @@ class Family:
     model: str
     """``module:Class`` of the LightningModule, imported only where it is trained or loaded."""
     modality: tuple[str, ...]
-    """Modalities of the datasets it trains on."""
+    """Modalities of the datasets it trains on, the usual one first."""
     primary: str
     """The figure by which runs are ranked, as in `Figure.name`."""
     goal: Goal
     sizes: Mapping[str, Mapping[str, Any]]
     """Overrides of the config's defaults for `small` and `base` (`tiny` is the defaults)."""
+    batches: str | None = None
+    """Kind of the batches it trains on whatever the dataset's modality (a module of `components.training.datamodules`); None: the modality's own."""
     cost_per_step: float = 1.0
     """Relative cost of one training step, so that the cheapest model is built first."""
     guards: tuple[str, ...] = ()
@@ -88,6 +99,11 @@ class Family:
     def resolve(self, size: str, overrides: Block) -> TrainingConfig:
         """The config of ``size`` with the user's overrides on top; mistakes are named with their line."""
         return overrides.validate(self.config, {**self.sizes.get(size, {}), **overrides.value})
+
+    def batches_of(self, modality: str) -> str:
+        """The kind of batches that a dataset of ``modality`` gives to the family."""
+        assert modality in self.modality, f"datasets of {modality} do not fit"
+        return self.batches or modality
 
     def load_class(self) -> Any:
         module, _, name = self.model.partition(":")

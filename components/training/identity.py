@@ -13,7 +13,7 @@ LIBRARIES = ("torch", "pytorch-lightning", "torchmetrics", "tokenizers", "safete
 
 
 def run_identity(
-    *, family: str, config: TrainingConfig, size: str, seed: int, evaluation: EvaluationConfig, modality: str, data_sha256: str, precision: str = "auto"
+    *, family: str, config: TrainingConfig, size: str, seed: int, evaluation: EvaluationConfig, batches: str, data_sha256: str, precision: str = "auto"
 ) -> str:
     """sha256 over the resolved config, the data version and the code; a finished run of the same identity need not run again."""
     return _digest(
@@ -23,7 +23,7 @@ def run_identity(
             "precision": precision,
             "params": params_sha256(config, seed, evaluation),
             "data": data_sha256,
-            "code": code_of(family, modality),
+            "code": code_of(family, batches),
         }
     )
 
@@ -32,10 +32,10 @@ def params_sha256(config: TrainingConfig, seed: int, evaluation: EvaluationConfi
     return _digest({"config": config.model_dump(mode="json"), "seed": seed, "evaluation": evaluation.model_dump(mode="json")})
 
 
-def code_of(family: str, modality: str) -> str:
-    """Digest of the code that trains ``family``: its folder, the modality's data module, the training loop, and all that they import."""
+def code_of(family: str, batches: str) -> str:
+    """Digest of the code that trains ``family`` on ``batches`` of a kind: its folder, the data module, the training loop, and all that they import."""
     package = f"components.models.{family.replace('-', '_')}"
-    return code_digest(f"{package}.config", f"{package}.model", f"components.training.datamodules.{modality}", "components.training.fit")
+    return code_digest(f"{package}.config", f"{package}.model", f"components.training.datamodules.{batches.replace('-', '_')}", "components.training.fit")
 
 
 def library_versions() -> dict[str, str]:

@@ -127,7 +127,7 @@ class Run:
         if self.dataset.manifest.sha256 != spec.data_sha256:
             raise UserError(f"Dataset {spec.dataset!r} has changed since {spec.data_version} was published: run the command again, it publishes first.")
         require_enough(self.dataset)
-        self.data_spec: DataSpec = datamodules.describe(self.dataset, self.config, self.project.cache)
+        self.data_spec: DataSpec = datamodules.describe(self.dataset, self.config, self.project.cache, kind=spec.batches)
 
     def result(self) -> RunResult:
         model = build_model(self.spec, self.family, self.data_spec)

@@ -33,7 +33,8 @@ class RunSpec(Strict):
     """The resolved family config."""
     evaluation: EvaluationConfig = EvaluationConfig()
     dataset: str
-    modality: str
+    batches: str
+    """Kind of the batches it is trained on, a module of `components.training.datamodules`."""
     data_version: str
     """e.g. `v3`."""
     data_sha256: str

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.data.fonts import font_file
 from components.data.sources import RawRow, glyphs
 from components.data.sources.glyphs import CLASSES, FACES, Config, all_glyphs, class_of
 from tests.data.workbench import one_dataset, run, set_params
@@ -27,7 +28,7 @@ def pixels(row: RawRow) -> np.ndarray:
 def drawn(char: str, face: str = "DejaVuSans", size: int = 32) -> np.ndarray:
     from PIL import ImageFont
 
-    font = ImageFont.truetype(glyphs._file(face), round(size * glyphs._ENLARGED * glyphs._EM), layout_engine=ImageFont.Layout.BASIC)
+    font = ImageFont.truetype(font_file(face), round(size * glyphs._ENLARGED * glyphs._EM), layout_engine=ImageFont.Layout.BASIC)
     return np.asarray(glyphs.draw_glyph(font, char, size))
 
 
@@ -68,7 +69,7 @@ def test_no_character_is_one_that_the_face_does_not_have() -> None:
     from fontTools.ttLib import TTFont
 
     for face in ("STIXGeneralItalic", "DejaVuSansMono-Bold"):
-        with TTFont(glyphs._file(face)) as font:
+        with TTFont(font_file(face)) as font:
             characters = {chr(code) for code in font.getBestCmap()}
         asked = {glyph.char for glyph in all_glyphs() if glyph.face == face}
         assert asked < characters

@@ -1,10 +1,12 @@
 """params.yaml: every mistake is one sentence with the line and the nearest right word."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from components.errors import UserError
+from components.models.family import find_family
 from components.project import Project
 from pipelines.catalog import load_catalog
 
@@ -100,8 +102,21 @@ def test_an_unknown_size_names_the_nearest(tmp_path: Path) -> None:
 
 
 def test_a_dataset_of_the_wrong_modality_is_told_which_would_fit(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="vae needs image, but pydocs is text; these fit: digits"):
+    with pytest.raises(UserError, match="vae needs image or image-text, but pydocs is text; these fit: digits"):
         load_catalog(write(tmp_path, GOOD.replace("    dataset: digits", "    dataset: pydocs")))
     only_texts = GOOD.replace(GOOD[GOOD.index("  digits:") : GOOD.index("  pydocs:")], "").replace("    dataset: digits", "    dataset: pydocs")
-    with pytest.raises(UserError, match="vae needs image, but pydocs is text; no dataset here fits"):
+    with pytest.raises(UserError, match="vae needs image or image-text, but pydocs is text; no dataset here fits"):
         load_catalog(write(tmp_path, only_texts))
+
+
+def test_an_image_family_takes_captioned_images_as_images(tmp_path: Path) -> None:
+    entry = load_catalog(write(tmp_path, GOOD.replace("modality: image", "modality: image-text"))).model("vae-digits")
+    assert entry.batches == "image"
+
+
+def test_a_family_that_needs_captions_says_how_a_dataset_of_images_gets_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    captioned = dataclasses.replace(find_family("vae"), modality=("image-text",))
+    monkeypatch.setattr("pipelines.catalog.find_family", lambda name: captioned if name == "vae" else find_family(name))
+    message = r"line 13: vae needs image-text, but digits is image; no dataset here fits; or give each image its caption .* modality to image-text\.$"
+    with pytest.raises(UserError, match=message):
+        load_catalog(write(tmp_path, GOOD))

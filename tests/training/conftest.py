@@ -65,11 +65,11 @@ def make_spec(home_project: Project, tmp_path: Path) -> MakeSpec:
         dataset = Dataset.open(home_project, DATASETS.get(family, "digits"))
         evaluation = EvaluationConfig()
         identity = run_identity(
-            family=family, config=config, size="tiny", seed=0, evaluation=evaluation, modality=dataset.modality, data_sha256=dataset.manifest.sha256
+            family=family, config=config, size="tiny", seed=0, evaluation=evaluation, batches=dataset.modality, data_sha256=dataset.manifest.sha256
         )
         return RunSpec(
             model=f"{family}-{dataset.name}", family=family, size="tiny", seed=0, config=config.model_dump(), evaluation=evaluation, dataset=dataset.name,
-            modality=dataset.modality, data_version="v1", data_sha256=dataset.manifest.sha256, identity=identity, project=home_project.root,
+            batches=dataset.modality, data_version="v1", data_sha256=dataset.manifest.sha256, identity=identity, project=home_project.root,
             run_dir=tmp_path / "run", tracking_uri=Tracker.of(home_project).uri, experiment="tests", mlflow_run_id="none", device="cpu",
         )  # fmt: skip
 

@@ -12,18 +12,32 @@ from tokenizers import Tokenizer
 
 from components.data.dataset import Dataset
 from components.data.photos import cameras_of
+from components.data.sources.digits import NAMES
 from components.errors import UserError
-from components.models.family import TrainingConfig
+from components.models.family import ImageTextTrainingConfig, TrainingConfig, find_family
 from components.models.gpt.config import GptConfig
 from components.models.nerf.config import NerfConfig
 from components.project import Project
 from components.training import datamodules
 from components.training.datamodules import EpochOrder, StepLoader
 from components.training.datamodules.text import documents, train_tokenizer
+from components.training.datamodules.text_pairs import pairs
+from tests.data.workbench import one_dataset, run
+
+
+class PairsConfig(TrainingConfig):
+    """The settings that text pairs need."""
+
+    vocab_size: int = 400
+    source_length: int = 64
+    target_length: int = 32
+
 
 TEXT = GptConfig(vocab_size=300, context_length=32, batch_size=4)
 IMAGE = TrainingConfig(batch_size=16)
 VIEWS = NerfConfig(batch_size=32)
+CAPTIONED = ImageTextTrainingConfig(batch_size=16, vocab_size=300, caption_length=24)
+PAIRS = PairsConfig(batch_size=16)
 CONFIGS: dict[str, TrainingConfig] = {"digits": IMAGE, "pydocs": TEXT, "scene": VIEWS}
 ODD_TEXT = "naïve Ωmega — 你好 👩‍🚀\ttabs\n\n  indents \x00\x7f"
 
@@ -236,3 +250,81 @@ def test_too_few_photos_are_refused_with_a_sentence(scene: Dataset, tmp_path: Pa
 
     with pytest.raises(UserError, match=r"'scene' has 2 photos to train on and a scene needs at least 3: add photos, or give train a larger part"):
         datamodules.describe(cast(Dataset, TwoPhotos()), VIEWS, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def captioned(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    block = {"modality": "image-text", "source": {"kind": "digits", "rows": 300}, "augment": {"copies": 1, "shift": 1}}
+    project = one_dataset(tmp_path_factory.mktemp("captioned"), block)
+    run(project)
+    return Dataset.open(project, "mine")
+
+
+@pytest.fixture(scope="module")
+def docstrings(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    project = one_dataset(tmp_path_factory.mktemp("pairs"), {"modality": "text-pairs", "source": {"kind": "docstrings", "rows": 300}})
+    run(project)
+    return Dataset.open(project, "mine")
+
+
+def test_captioned_images_come_with_the_tokens_of_their_captions_and_labels(captioned: Dataset, tmp_path: Path) -> None:
+    spec = datamodules.describe(captioned, CAPTIONED, tmp_path)
+    assert (spec.modality, spec.channels, spec.image_size, spec.class_names) == ("image-text", 1, 8, tuple("0123456789"))
+    batch = prepared(captioned, CAPTIONED, tmp_path).train(3)
+    assert batch["image"].shape == (16, 1, 8, 8)
+    assert batch["image"].max() <= 1
+    assert batch["tokens"].shape == batch["mask"].shape == (16, 24)
+    assert (batch["tokens"].dtype, batch["mask"].dtype) == (torch.int64, torch.bool)
+    texts = Tokenizer.from_str(spec.tokenizer).decode_batch(batch["tokens"].tolist())
+    assert texts == [f"a handwritten digit {NAMES[label]}" for label in batch["label"]]
+
+
+def test_augmented_images_have_captions_and_originals_leave_them_out(captioned: Dataset, tmp_path: Path) -> None:
+    batches = prepared(captioned, CAPTIONED, tmp_path)
+    assert sum(len(batch["tokens"]) for batch in batches.originals()) == captioned.table("train", augmented=False).num_rows
+    assert sum(len(batch["mask"]) for batch in batches.validation()) == captioned.table("validation").num_rows
+    drawn = {tuple(row) for step in range(40) for row in batches.train(step)["tokens"].tolist()}
+    assert len(drawn) == 10
+
+
+def test_captions_that_are_cut_are_counted_once_per_split(captioned: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = CAPTIONED.model_copy(update={"caption_length": 4})
+    batch = prepared(captioned, config, tmp_path).train(0)
+    assert batch["tokens"].shape == (16, 4)
+    said = capsys.readouterr().out
+    assert said.count("train captions have more than 4 tokens and are cut: raise caption_length") == said.count("train captions") == 1
+
+
+def test_a_family_of_images_takes_captioned_images_without_their_captions(captioned: Dataset, tmp_path: Path) -> None:
+    spec = datamodules.describe(captioned, IMAGE, tmp_path, kind=find_family("gan").batches_of("image-text"))
+    assert spec.modality == "image"
+    assert datamodules.prepare(captioned, IMAGE, spec, 0).train(0).keys() == {"image", "label"}
+
+
+def test_pairs_are_two_rows_of_tokens_of_one_vocabulary(docstrings: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = datamodules.describe(docstrings, PAIRS, tmp_path)
+    assert (spec.modality, spec.vocab_size) == ("text-pairs", 400)
+    batch = prepared(docstrings, PAIRS, tmp_path).train(0)
+    assert {name: (tuple(column.shape), column.dtype) for name, column in batch.items()} == {
+        "source": ((16, 64), torch.int64), "target": ((16, 32), torch.int64), "source_mask": ((16, 64), torch.bool), "target_mask": ((16, 32), torch.bool),
+    }  # fmt: skip
+    decode = Tokenizer.from_str(spec.tokenizer).decode_batch
+    written = dict(zip(*pairs(docstrings, "train", augmented=False), strict=True))
+    for source, target in zip(decode(batch["source"].tolist()), decode(batch["target"].tolist()), strict=True):
+        assert any(whole.startswith(source) and said.startswith(target) for whole, said in written.items())
+    said = capsys.readouterr().out
+    assert "train sources have more than 64 tokens and are cut: raise source_length" in said
+    assert "train targets have more than 32 tokens and are cut: raise target_length" in said
+
+
+def test_validation_pairs_are_each_seen_once(docstrings: Dataset, tmp_path: Path) -> None:
+    batches = prepared(docstrings, PAIRS, tmp_path)
+    assert sum(len(batch["target"]) for batch in batches.validation()) == docstrings.table("validation").num_rows
+
+
+@pytest.mark.parametrize("name", ["captioned", "docstrings"])
+def test_too_few_rows_for_a_batch_are_refused_with_a_sentence(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    dataset = request.getfixturevalue(name)
+    config = {"captioned": CAPTIONED, "docstrings": PAIRS}[name].model_copy(update={"batch_size": 5000})
+    with pytest.raises(UserError, match=r"Dataset 'mine' has \d+ (images|pairs) to train on, fewer than a batch of 5000: add (images|pairs), or set"):
+        prepared(dataset, config, tmp_path)

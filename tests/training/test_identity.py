@@ -7,7 +7,7 @@ from components.models.gpt.config import GptConfig
 from components.training.identity import code_of, library_versions, params_sha256, run_identity
 
 SAME = {
-    "family": "gpt", "config": GptConfig(), "size": "tiny", "seed": 0, "evaluation": EvaluationConfig(), "modality": "text", "data_sha256": "a" * 64,
+    "family": "gpt", "config": GptConfig(), "size": "tiny", "seed": 0, "evaluation": EvaluationConfig(), "batches": "text", "data_sha256": "a" * 64,
 }  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def test_is_the_same_for_the_same_run() -> None:
         {"evaluation": EvaluationConfig(seed=1)},
         {"data_sha256": "b" * 64},
         {"precision": "bf16-mixed"},
-        {"family": "vae", "modality": "image"},
+        {"family": "vae", "batches": "image"},
     ],
 )
 def test_changes_with_each_thing_that_counts(change: dict[str, object]) -> None:

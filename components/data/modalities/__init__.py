@@ -139,3 +139,9 @@ def rng_seed(seed: int, *parts: object) -> int:
     import hashlib
 
     return int.from_bytes(hashlib.sha256(":".join(map(str, (seed, *parts))).encode()).digest()[:8], "big")
+
+
+def spread(table: "pa.Table", num: int) -> "pa.Table":
+    """At most ``num`` rows, spread evenly over ``table``."""
+    count = min(num, table.num_rows)
+    return table.take([index * table.num_rows // count for index in range(count)]) if count else table

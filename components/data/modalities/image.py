@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from components.data.modalities import Additions, Examined, Limits, Rejection, rng_seed
+from components.data.modalities import Additions, Examined, Limits, Rejection, rng_seed, spread
 from components.data.pixels import contact_sheet, encode_image, open_image
 from components.params import Block, Strict
 
@@ -209,9 +209,7 @@ def suite(config: CleanConfig, class_names: Sequence[str]) -> list[dict[str, Any
 
 def preview(table: "pa.Table", num: int = 48, columns: int = 12, cell: int = 48) -> bytes:
     """A PNG grid of ``num`` images spread evenly over ``table``."""
-    count = min(num, table.num_rows)
-    taken = table.select(["image"]).take([index * table.num_rows // count for index in range(count)]) if count else table.select(["image"])
-    return contact_sheet([row["image"]["bytes"] for row in taken.to_pylist()], columns, cell)
+    return contact_sheet([row["image"]["bytes"] for row in spread(table.select(["image"]), num).to_pylist()], columns, cell)
 
 
 def _decode(content: bytes, max_pixels: int) -> "PILImage | Rejection":

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from components.data.modalities import Additions, Examined, Limits, Rejection, rng_seed
+from components.data.modalities import Additions, Examined, Limits, Rejection, rng_seed, spread
+from components.data.texts import decode_text, decoded, digest, length_problem, word_key
 from components.params import Block
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BLANK_LINES = re.compile(r"(\n(?:[ \t]*\n)+)")
-_WORD = re.compile(r"\w+")
 CAN_CUT = True
 
 
@@ -54,23 +54,18 @@ def content_key(row: Mapping[str, Any]) -> str:
 
 
 def examine(row: Mapping[str, Any], config: CleanConfig, labelled: bool) -> Examined | Rejection:
-    if row["text"] is None:
-        return Rejection("incomplete", "no text")
-    try:
-        text = _decoded(row["text"])
-    except UnicodeDecodeError as error:
-        return Rejection("corrupt", f"not UTF-8 at byte {error.start:,}")
-    if "\0" in text:
-        return Rejection("corrupt", "holds NUL characters: not plain text")
-    rejection = _out_of_range(text, config)
-    if rejection:
-        return rejection
+    text = decode_text(row["text"])
+    if isinstance(text, Rejection):
+        return text
+    problem = length_problem(text, config.min_chars, config.max_chars)
+    if problem:
+        return problem
     words = " ".join(text.split())
     paragraphs = _BLANK_LINES.split(text)[0::2] if config.unique_paragraphs else []
     return Examined(
-        duplicate_key=_digest(words),
-        group_keys=(_digest(" ".join(_WORD.findall(words.lower()))),),
-        parts=tuple((_digest(" ".join(paragraph.split())), len(paragraph)) for paragraph in paragraphs),
+        duplicate_key=digest(words),
+        group_keys=(word_key(words),),
+        parts=tuple((digest(" ".join(paragraph.split())), len(paragraph)) for paragraph in paragraphs),
         least=config.min_chars,
     )
 
@@ -80,7 +75,7 @@ def common_form(forms: Mapping[tuple[Any, ...], int], config: CleanConfig, block
 
 
 def convert(row: Mapping[str, Any], form: tuple[Any, ...], drop: Sequence[int], config: CleanConfig, class_names: Sequence[str]) -> dict[str, Any]:
-    text = _decoded(row["text"])
+    text = decoded(row["text"])
     if drop:
         text = _without(text, set(drop))
     return {"text": text, "title": row["title"], "num_chars": len(text)}
@@ -91,7 +86,7 @@ def blocks(row: Mapping[str, Any], size: int) -> Iterator[Mapping[str, Any]]:
 
     A document that grows at its end keeps its earlier blocks and their ids.
     """
-    text, start, index = _decoded(row["text"]), 0, 0
+    text, start, index = decoded(row["text"]), 0, 0
     while start < len(text):
         end = _cut_before(text, start, start + size)
         if text[start:end].strip():
@@ -129,7 +124,7 @@ def metadata(table: "pa.Table", class_names: Sequence[str]) -> "pd.DataFrame":
     frame = table.drop_columns(["text"]).to_pandas()
     frame["num_words"] = [len(text.split()) for text in texts]
     frame["num_lines"] = [text.count("\n") + 1 for text in texts]
-    frame["content_sha256"] = [_digest(text) for text in texts]
+    frame["content_sha256"] = [digest(text) for text in texts]
     return frame
 
 
@@ -142,26 +137,8 @@ def suite(config: CleanConfig, class_names: Sequence[str]) -> list[dict[str, Any
 
 def preview(table: "pa.Table", num: int = 3, chars: int = 600) -> str:
     """The beginnings of ``num`` documents spread evenly over ``table``."""
-    count = min(num, table.num_rows)
-    rows = table.take([index * table.num_rows // count for index in range(count)]).to_pylist() if count else []
+    rows = spread(table, num).to_pylist()
     return "\n\n".join(f"[{row['title'] or row['id']}]\n{row['text'][:chars].rstrip()}{' …' if len(row['text']) > chars else ''}" for row in rows)
-
-
-def _decoded(content: bytes) -> str:
-    text = content.decode("utf-8-sig")
-    return text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _out_of_range(text: str, config: CleanConfig) -> Rejection | None:
-    if not text.strip():
-        return Rejection("incomplete", "no text")
-    if not config.min_chars <= len(text) <= config.max_chars:
-        return Rejection("out-of-range", f"{len(text):,} characters, allowed are {config.min_chars:,} to {config.max_chars:,}")
-    return None
 
 
 def _without(text: str, drop: set[int]) -> str:

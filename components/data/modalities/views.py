@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator, model_validator
 
 from components.cameras import RIGID_TOLERANCE, Lens, pose_problem
-from components.data.modalities import Additions, Examined, Limits, Rejection
+from components.data.modalities import Additions, Examined, Limits, Rejection, spread
 from components.data.pixels import contact_sheet, encode_image, open_image
 from components.params import Block
 
@@ -233,9 +233,7 @@ def suite(config: CleanConfig, class_names: Sequence[str]) -> list[dict[str, Any
 
 def preview(table: "pa.Table", num: int = 24, columns: int = 8, cell: int = 96) -> bytes:
     """A PNG grid of ``num`` photos spread evenly over ``table``."""
-    count = min(num, table.num_rows)
-    taken = table.select(["image"]).take([index * table.num_rows // count for index in range(count)]) if count else table.select(["image"])
-    return contact_sheet([row["image"]["bytes"] for row in taken.to_pylist()], columns, cell)
+    return contact_sheet([row["image"]["bytes"] for row in spread(table.select(["image"]), num).to_pylist()], columns, cell)
 
 
 def _decode(content: bytes, row: Mapping[str, Any], max_pixels: int) -> "PILImage | Rejection":

@@ -16,7 +16,7 @@ from pydantic import Field
 from components.data.sources import RawRow, SourceConfig
 from components.errors import UserError
 
-MODALITIES = ("image",)
+MODALITIES = ("image", "image-text")
 LICENCE = "CC BY 4.0 (UCI Machine Learning Repository, doi:10.24432/C50P49)"
 NUM_ROWS = 1797
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -8,7 +8,6 @@ zero, and a shifted or turned copy brings in nothing new at the border.
 import functools
 import hashlib
 import importlib.metadata
-import importlib.util
 import io
 import unicodedata
 from collections.abc import Iterator
@@ -18,15 +17,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from components.data.fonts import font_file
 from components.data.sources import RawRow, SourceConfig
-from components.errors import UserError
 
 if TYPE_CHECKING:
     from fontTools.ttLib import TTFont
     from PIL.Image import Image as PILImage
     from PIL.ImageFont import FreeTypeFont
 
-MODALITIES = ("image",)
+MODALITIES = ("image", "image-text")
 LICENCE = "DejaVu: Bitstream Vera and Arev licences, changes in the public domain; STIX: STIX Font License (both beside the fonts in matplotlib)"
 CLASSES = (
     "latin capital", "latin small", "greek capital", "greek small", "cyrillic capital", "cyrillic small", "other letter", "mathematical letter",
@@ -99,13 +98,13 @@ class Glyph:
 
 def check(config: Config, modality: str, root: Path) -> None:
     for face in FACES:
-        _file(face)
+        font_file(face)
 
 
 def fingerprint(config: Config, modality: str, root: Path) -> dict[str, Any]:
     digest = hashlib.sha256()
     for face in FACES:
-        digest.update(_file(face).read_bytes())
+        digest.update(font_file(face).read_bytes())
     return {"sha256": digest.hexdigest(), "matplotlib": importlib.metadata.version("matplotlib"), "rows": config.rows, "size": config.size}
 
 
@@ -121,7 +120,7 @@ def read(config: Config, modality: str, root: Path) -> Iterator[RawRow]:
     from PIL import ImageFont
 
     em = round(config.size * _ENLARGED * _EM)
-    fonts = {face: ImageFont.truetype(_file(face), em, layout_engine=ImageFont.Layout.BASIC) for face in FACES}
+    fonts = {face: ImageFont.truetype(font_file(face), em, layout_engine=ImageFont.Layout.BASIC) for face in FACES}
     for glyph in all_glyphs()[: config.rows]:
         yield RawRow(
             id=glyph.id,
@@ -177,7 +176,7 @@ def _glyphs_of(face: str) -> list[Glyph]:
     from fontTools.ttLib import TTFont
 
     found: dict[str, Glyph] = {}
-    with TTFont(_file(face), lazy=True) as font:
+    with TTFont(font_file(face), lazy=True) as font:
         for code, name in sorted(font.getBestCmap().items()):
             label = class_of(chr(code))
             outline = _outline(font, name) if label else None
@@ -216,12 +215,3 @@ def _png(image: "PILImage") -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _file(face: str) -> Path:
-    # Found without importing matplotlib, which costs half a second in every probe.
-    spec = importlib.util.find_spec("matplotlib")
-    path = Path(spec.origin).parent / "mpl-data/fonts/ttf" / f"{face}.ttf" if spec and spec.origin else None
-    if path is None or not path.is_file():
-        raise UserError(f"matplotlib and its font {face}.ttf are missing: install the pinned requirements again (`pip install -r requirements.lock`).")
-    return path

@@ -82,7 +82,8 @@ class DiffusionConfig(ImageTrainingConfig):
 FAMILY = Family(
     config=DiffusionConfig,
     model="components.models.diffusion.model:Diffusion",
-    modality=("image",),
+    modality=("image", "image-text"),
+    batches="image",
     cost_per_step=2.5,
     primary="fid_own",
     goal="min",

@@ -54,7 +54,8 @@ class GanConfig(ImageTrainingConfig):
 FAMILY = Family(
     config=GanConfig,
     model="components.models.gan.model:Gan",
-    modality=("image",),
+    modality=("image", "image-text"),
+    batches="image",
     cost_per_step=2.5,
     primary="fid_own",
     goal="min",

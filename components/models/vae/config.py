@@ -65,7 +65,8 @@ class VaeConfig(ImageTrainingConfig):
 FAMILY = Family(
     config=VaeConfig,
     model="components.models.vae.model:Vae",
-    modality=("image",),
+    modality=("image", "image-text"),
+    batches="image",
     cost_per_step=1.0,
     primary="fid_own",
     goal="min",

@@ -1,10 +1,11 @@
-"""Batches for training, found by the modality's name: `image` is the module `image.py` beside this file.
+"""Batches for training, by kind: `image-text` is the module `image_text.py` beside this file, and what a dataset of that modality gives.
 
-A module of a modality has ``describe(dataset, config, cache) -> DataSpec`` and ``prepare(dataset, config, data_spec, seed) -> Batches``.
+A family may train on another kind (`Family.batches`): one that needs no captions takes `image` from a dataset of images and captions.
+A module of a kind has ``describe(dataset, config, cache) -> DataSpec`` and ``prepare(dataset, config, data_spec, seed) -> Batches``.
 """
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +13,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from components.data.dataset import Dataset
+from components.data.dataset import Dataset, Split
+from components.errors import UserError
 from components.models.capabilities import DataSpec
 from components.models.family import TrainingConfig
 
@@ -20,7 +22,7 @@ Batch = dict[str, Tensor]
 
 
 class Batches(Protocol):
-    """What a modality gives. Batch ``step`` is a pure function of the seed and ``step``, so a resumed run needs no state of a loader."""
+    """What a dataset gives. Batch ``step`` is a pure function of the seed and ``step``, so a resumed run needs no state of a loader."""
 
     def train(self, step: int) -> Batch:
         """The batch of step 0, 1, … of the training split, augmented rows included."""
@@ -106,18 +108,63 @@ def epoch_generator(seed: int, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
 
 
-def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
-    """What a network must know of ``dataset``; what is costly to find out is kept in ``cache``."""
-    spec = _module(dataset.modality).describe(dataset, config, cache)
+class RowBatches:
+    """Rows in memory, as columns in a compact form; each training row is drawn once per epoch.
+
+    ``load`` gives the columns of a split, with or without augmented rows, the originals first; ``finish`` makes of drawn rows what a network is given.
+    """
+
+    def __init__(self, dataset: Dataset, *, batch_size: int, seed: int, load: Callable[[Split, bool], Batch], finish: Callable[[Batch], Batch]) -> None:
+        self.batch_size, self._finish = batch_size, finish
+        self._train, self._validation = load("train", True), load("validation", False)
+        self._num_originals = dataset.table("train", columns=["id"], augmented=False).num_rows
+        self._order = EpochOrder(_num_rows(self._train), seed)
+
+    def train(self, step: int) -> Batch:
+        rows = torch.tensor([row for _, row in self._order.draws(step, self.batch_size)])
+        return self._finish({name: column[rows] for name, column in self._train.items()})
+
+    def validation(self) -> Iterator[Batch]:
+        return self._in_order(self._validation, _num_rows(self._validation))
+
+    def originals(self) -> Iterator[Batch]:
+        return self._in_order(self._train, self._num_originals)
+
+    def _in_order(self, columns: Batch, num: int) -> Iterator[Batch]:
+        for start in range(0, num, self.batch_size):
+            yield self._finish({name: column[start : min(start + self.batch_size, num)] for name, column in columns.items()})
+
+
+def _num_rows(columns: Batch) -> int:
+    return len(next(iter(columns.values())))
+
+
+def require_a_batch(dataset: Dataset, batch_size: int, things: str) -> None:
+    """Refuse a dataset whose training split fills no batch.
+
+    Raises:
+        UserError: with the batch size that it would fill.
+    """
+    rows = dataset.manifest.rows("train")
+    if rows < batch_size:
+        raise UserError(
+            f"Dataset {dataset.name!r} has {rows} {things} to train on, fewer than a batch of {batch_size}: "
+            f"add {things}, or set batch_size to {max(1, rows // 2)} or less in the model's config."
+        )
+
+
+def describe(dataset: Dataset, config: TrainingConfig, cache: Path, *, kind: str | None = None) -> DataSpec:
+    """What a network must know of ``dataset`` for batches of ``kind`` (default: its modality's own); what is costly to find out is kept in ``cache``."""
+    spec = _module(kind or dataset.modality).describe(dataset, config, cache)
     assert isinstance(spec, DataSpec)
     return spec
 
 
 def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> Batches:
-    """The batches of ``dataset``, held in memory."""
-    batches: Batches = _module(dataset.modality).prepare(dataset, config, data_spec, seed)
+    """The batches of ``dataset`` that ``data_spec`` was made for, held in memory."""
+    batches: Batches = _module(data_spec.modality).prepare(dataset, config, data_spec, seed)
     return batches
 
 
-def _module(modality: str) -> Any:
-    return importlib.import_module(f"{__name__}.{modality.replace('-', '_')}")
+def _module(kind: str) -> Any:
+    return importlib.import_module(f"{__name__}.{kind.replace('-', '_')}")

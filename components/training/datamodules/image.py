@@ -1,6 +1,6 @@
 """Batches of images: `image` float32 [B, C, H, W] in [0, 1], and `label` int64 [B] where the dataset has labels."""
 
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ from components.data.pixels import decode_images, labels_of
 from components.errors import UserError
 from components.models.capabilities import DataSpec
 from components.models.family import ImageTrainingConfig, TrainingConfig
-from components.training.datamodules import Batch, EpochOrder
+from components.training.datamodules import Batch, RowBatches, require_a_batch
 
 LEAST_SIDE = 8
 """Pixels; the networks halve an image at least once."""
@@ -27,42 +27,17 @@ def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
     return DataSpec(modality="image", channels=channels, image_size=side, class_names=dataset.class_names)
 
 
-def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> "ImageBatches":
-    rows = dataset.manifest.rows("train")
-    if rows < config.batch_size:
-        raise UserError(
-            f"Dataset {dataset.name!r} has {rows} images to train on, fewer than a batch of {config.batch_size}: "
-            f"add images, or set batch_size to {max(1, rows // 2)} or less in the model's config."
-        )
-    return ImageBatches(dataset, config.batch_size, data_spec, seed)
+def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> RowBatches:
+    require_a_batch(dataset, config.batch_size, "images")
+    return RowBatches(dataset, batch_size=config.batch_size, seed=seed, load=partial(load_images, dataset, data_spec), finish=scaled)
 
 
 def _size(config: TrainingConfig) -> int | None:
     return config.image_size if isinstance(config, ImageTrainingConfig) else None
 
 
-class ImageBatches:
-    """All images as bytes in memory; a batch is scaled to [0, 1] when it is drawn."""
-
-    def __init__(self, dataset: Dataset, batch_size: int, data_spec: DataSpec, seed: int) -> None:
-        self.batch_size = batch_size
-        self._train = _load(dataset, "train", data_spec, augmented=True)
-        self._validation = _load(dataset, "validation", data_spec, augmented=False)
-        self._num_originals = dataset.table("train", columns=["id"], augmented=False).num_rows
-        self._order = EpochOrder(len(self._train["image"]), seed)
-
-    def train(self, step: int) -> Batch:
-        rows = torch.tensor([row for _, row in self._order.draws(step, self.batch_size)])
-        return _scaled({name: column[rows] for name, column in self._train.items()})
-
-    def validation(self) -> Iterator[Batch]:
-        return _in_order(self._validation, len(self._validation["image"]), self.batch_size)
-
-    def originals(self) -> Iterator[Batch]:
-        return _in_order(self._train, self._num_originals, self.batch_size)
-
-
-def _load(dataset: Dataset, split: Split, data_spec: DataSpec, augmented: bool) -> Batch:
+def load_images(dataset: Dataset, data_spec: DataSpec, split: Split, augmented: bool) -> Batch:
+    """All images of ``split`` as bytes [N, C, S, S], and their labels where the dataset has them."""
     labelled = bool(data_spec.class_names)
     table = dataset.table(split, columns=["image", *(["label"] if labelled else [])], augmented=augmented)
     columns = {"image": torch.from_numpy(decode_images(table, data_spec.image_size))}
@@ -71,10 +46,6 @@ def _load(dataset: Dataset, split: Split, data_spec: DataSpec, augmented: bool) 
     return columns
 
 
-def _scaled(batch: Batch) -> Batch:
+def scaled(batch: Batch) -> Batch:
+    """The batch with its images in [0, 1]."""
     return {**batch, "image": batch["image"].float() / 255}
-
-
-def _in_order(columns: Batch, num: int, batch_size: int) -> Iterator[Batch]:
-    for start in range(0, num, batch_size):
-        yield _scaled({name: column[start : min(start + batch_size, num)] for name, column in columns.items()})

@@ -1,7 +1,7 @@
 """Batches of text: `tokens` int64 [B, T + 1], windows of the stream of all documents, each document behind an end-of-text mark."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -13,10 +13,13 @@ from components.data.dataset import Dataset, Split
 from components.errors import UserError
 from components.models.capabilities import DataSpec
 from components.models.family import TrainingConfig
+from components.models.token_rows import Marks, token_rows
 from components.training.datamodules import Batch, EpochOrder, epoch_generator
+from components.training.progress import say
 
 END_OF_TEXT = "<|endoftext|>"
 """Token 0, which the tokenizer puts before every text."""
+DOCUMENT = Marks((END_OF_TEXT,), f"{END_OF_TEXT} $A")
 UNTRAINED_TOKENS = 8192
 """Tokens per batch where no gradient is taken."""
 
@@ -30,17 +33,9 @@ class TextConfig(Protocol):
 
 
 def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
-    """The byte-pair vocabulary of the training split; trained once per data version and size, then kept in ``cache``."""
+    """The byte-pair vocabulary of the training split."""
     wanted = cast(TextConfig, config).vocab_size
-    file = cache / "tokenizers" / f"{dataset.manifest.sha256[:16]}-{wanted}-{_recipe()[:8]}.json"
-    if file.is_file():
-        tokenizer = Tokenizer.from_file(str(file))
-    else:
-        tokenizer = train_tokenizer(documents(dataset, "train", augmented=False), wanted)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = file.with_suffix(".tmp")
-        tokenizer.save(str(scratch))
-        scratch.replace(file)
+    tokenizer = kept_tokenizer(dataset, lambda: documents(dataset, "train", augmented=False), wanted, cache)
     return DataSpec(modality="text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
 
 
@@ -48,21 +43,42 @@ def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed:
     return TextBatches(dataset, cast(TextConfig, config), data_spec, seed)
 
 
-def train_tokenizer(texts: list[str], vocab_size: int) -> Tokenizer:
-    """Byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019): every UTF-8 text comes back as it was."""
+def kept_tokenizer(dataset: Dataset, texts: Callable[[], list[str]], vocab_size: int, cache: Path, marks: Marks = DOCUMENT) -> Tokenizer:
+    """The tokenizer of ``texts`` of ``dataset``; trained once per data version, size and recipe, then kept in ``cache``."""
+    file = cache / "tokenizers" / f"{dataset.manifest.sha256[:16]}-{vocab_size}-{_recipe(marks)[:8]}.json"
+    if file.is_file():
+        return Tokenizer.from_file(str(file))
+    tokenizer = train_tokenizer(texts(), vocab_size, marks)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_suffix(".tmp")
+    tokenizer.save(str(scratch))
+    scratch.replace(file)
+    return tokenizer
+
+
+def train_tokenizer(texts: list[str], vocab_size: int, marks: Marks = DOCUMENT) -> Tokenizer:
+    """Byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019): every UTF-8 text comes back as it was. Tokens 0, 1, … are the marks."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=[END_OF_TEXT], initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
+        vocab_size=vocab_size, special_tokens=list(marks.names), initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(single=f"{END_OF_TEXT} $A", special_tokens=[(END_OF_TEXT, 0)])
+    tokenizer.post_processor = processors.TemplateProcessing(single=marks.template, special_tokens=[(name, token) for token, name in enumerate(marks.names)])
     return tokenizer
 
 
 def documents(dataset: Dataset, split: Split, augmented: bool) -> list[str]:
     return cast(list[str], dataset.table(split, columns=["text"], augmented=augmented)["text"].to_pylist())
+
+
+def encode_split(data_spec: DataSpec, texts: list[str], length: int, what: str, setting: str) -> Tensor:
+    """``texts`` as int32 [N, length] (half the memory); says how many were cut, for which ``setting`` is to be raised."""
+    rows = token_rows(data_spec.tokenizer, texts, length)
+    if rows.num_cut:
+        say(f"{rows.num_cut:,} of {len(texts):,} {what} have more than {length} tokens and are cut: raise {setting} to keep them whole.")
+    return rows.tokens.int()
 
 
 class TextBatches:
@@ -112,6 +128,6 @@ def _stream(tokenizer: Tokenizer, texts: list[str]) -> Tensor:
     return torch.tensor([token for encoding in encoded for token in encoding.ids], dtype=torch.int64)
 
 
-def _recipe() -> str:
+def _recipe(marks: Marks) -> str:
     """Digest of how a tokenizer is made, so that another recipe finds another file."""
-    return hashlib.sha256(train_tokenizer([END_OF_TEXT], 257).to_str().encode()).hexdigest()
+    return hashlib.sha256(train_tokenizer([END_OF_TEXT], 256 + len(marks.names), marks).to_str().encode()).hexdigest()

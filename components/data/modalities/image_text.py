@@ -1,0 +1,97 @@
+"""Images with a caption each: both are required. What is not about captions is as for images.
+
+A picture stands once, with the first of its captions, unless ``several_captions`` keeps it with each of them; then all of them are in one split.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from components.data.modalities import Examined, Rejection, image, spread
+from components.data.pixels import captioned_sheet
+from components.data.texts import decode_text, length_problem
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+CAN_CUT = image.CAN_CUT
+AugmentConfig = image.AugmentConfig
+clean_fields = image.clean_fields
+schema_metadata = image.schema_metadata
+common_form = image.common_form
+blocks = image.blocks
+augment = image.augment
+metadata_columns = image.metadata_columns
+
+
+class CleanConfig(image.CleanConfig):
+    min_caption_chars: int = Field(1, ge=1)
+    max_caption_chars: int = Field(2_000, ge=1)
+    several_captions: bool = False
+    """Keep a picture once per caption instead of once: for data where people described each picture several times."""
+
+
+def raw_fields() -> "Sequence[pa.Field]":
+    import pyarrow as pa
+
+    # Bytes, because a caption that is not UTF-8 must reach cleaning to be reported there.
+    return [pa.field("caption", pa.binary()) if field.name == "caption" else field for field in image.raw_fields()]
+
+
+def content_key(row: Mapping[str, Any]) -> str:
+    caption = row.get("caption")
+    content = caption.encode() if isinstance(caption, str) else caption or b""
+    picture = image.content_key({**row, "caption": caption is None})
+    return hashlib.sha256(picture.encode() + content).hexdigest()
+
+
+def examine(row: Mapping[str, Any], config: CleanConfig, labelled: bool) -> Examined | Rejection:
+    caption = _caption(row, config)
+    if isinstance(caption, Rejection):
+        return caption
+    found = image.examine(row, config, labelled)
+    if isinstance(found, Rejection) or not config.several_captions:
+        return found
+    both = json.dumps([found.duplicate_key, caption])
+    return replace(found, duplicate_key=hashlib.sha256(both.encode()).hexdigest())
+
+
+def convert(row: Mapping[str, Any], form: tuple[Any, ...], drop: Sequence[int], config: CleanConfig, class_names: Sequence[str]) -> dict[str, Any]:
+    caption = _caption(row, config)
+    assert isinstance(caption, str)
+    return {**image.convert(row, form, drop, config, class_names), "caption": caption}
+
+
+def _caption(row: Mapping[str, Any], config: CleanConfig) -> str | Rejection:
+    """The caption with each run of white space as one blank, or why there is none."""
+    text = decode_text(row["caption"], "caption")
+    if isinstance(text, Rejection):
+        return text
+    caption = " ".join(text.split())
+    return length_problem(caption, config.min_caption_chars, config.max_caption_chars, "caption") or caption
+
+
+def metadata(table: "pa.Table", class_names: Sequence[str]) -> "pd.DataFrame":
+    frame = image.metadata(table, class_names)
+    frame["caption_chars"] = frame["caption"].str.len()
+    return frame
+
+
+def suite(config: CleanConfig, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    bounds = {"min_value": config.min_caption_chars, "max_value": config.max_caption_chars}
+    return [
+        *image.suite(config, class_names),
+        {"rule": "expect_column_values_to_not_be_null", "column": "caption"},
+        {"rule": "expect_column_values_to_be_between", "column": "caption_chars", **bounds},
+    ]
+
+
+def preview(table: "pa.Table", num: int = 24, columns: int = 3, cell: int = 64) -> bytes:
+    """A PNG of ``num`` images spread evenly over ``table``, each with its caption beside it."""
+    rows = spread(table.select(["image", "caption"]), num).to_pylist()
+    return captioned_sheet([row["image"]["bytes"] for row in rows], [row["caption"] for row in rows], columns, cell)

@@ -1,0 +1,185 @@
+"""Pairs of texts, of which the second follows from the first: a translation, an answer, a summary, a response.
+
+A raw row gives both sides, or a conversation whose last message is the assistant's: that is the target, and what went before is the source,
+each message as `role: content`, a blank line between two. The columns are named `source_text` and `target_text`, for in every dataset `source` says
+where a row came from.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, field_validator
+
+from components.data.modalities import Additions, Examined, Limits, Rejection, spread
+from components.data.texts import decode_text, digest, length_problem, word_key
+from components.params import Block
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+CAN_CUT = False
+ASSISTANT = "assistant"
+_COLUMNS = ("source_text", "target_text", "messages", "problem")
+
+
+class CleanConfig(Limits):
+    min_source_chars: int = Field(1, ge=1)
+    max_source_chars: int = Field(100_000, ge=1)
+    min_target_chars: int = Field(1, ge=1)
+    max_target_chars: int = Field(100_000, ge=1)
+
+
+class AugmentConfig(Additions):
+    """Nothing: an altered text would no longer be what the other one belongs to."""
+
+    @field_validator("copies")
+    @classmethod
+    def _none(cls, copies: int) -> int:
+        if copies:
+            raise ValueError("text pairs are not augmented, an altered side does not belong to the other one: leave it at 0")
+        return copies
+
+
+def raw_fields() -> "Sequence[pa.Field]":
+    import pyarrow as pa
+
+    # Bytes, because text that is not UTF-8 must reach cleaning to be reported there; so must rows that the source could not make out (`problem`).
+    return [pa.field(name, pa.string() if name == "problem" else pa.binary()) for name in _COLUMNS]
+
+
+def clean_fields() -> "Sequence[pa.Field]":
+    import pyarrow as pa
+
+    texts = [pa.field(name, pa.string()) for name in ("source_text", "target_text")]
+    return [*texts, pa.field("source_chars", pa.int64()), pa.field("target_chars", pa.int64())]
+
+
+def schema_metadata(fields: "Sequence[pa.Field]") -> dict[str, str]:
+    return {}
+
+
+def content_key(row: Mapping[str, Any]) -> str:
+    found = hashlib.sha256()
+    for name in _COLUMNS:
+        value = row.get(name)
+        content = value.encode() if isinstance(value, str) else value or b""
+        found.update(f"{name} {-1 if value is None else len(content)}\0".encode() + content)
+    return found.hexdigest()
+
+
+def examine(row: Mapping[str, Any], config: CleanConfig, labelled: bool) -> Examined | Rejection:
+    pair = _pair(row)
+    if isinstance(pair, Rejection):
+        return pair
+    source, target = pair
+    problem = length_problem(source, config.min_source_chars, config.max_source_chars, "source")
+    problem = problem or length_problem(target, config.min_target_chars, config.max_target_chars, "target")
+    if problem:
+        return problem
+    both = [" ".join(side.split()) for side in pair]
+    return Examined(duplicate_key=digest(json.dumps(both)), group_keys=(word_key(source),))
+
+
+def common_form(forms: Mapping[tuple[Any, ...], int], config: CleanConfig, block: Block) -> tuple[Any, ...]:
+    return ()
+
+
+def convert(row: Mapping[str, Any], form: tuple[Any, ...], drop: Sequence[int], config: CleanConfig, class_names: Sequence[str]) -> dict[str, Any]:
+    pair = _pair(row)
+    assert not isinstance(pair, Rejection)
+    source, target = pair
+    return {"source_text": source, "target_text": target, "source_chars": len(source), "target_chars": len(target)}
+
+
+def _pair(row: Mapping[str, Any]) -> tuple[str, str] | Rejection:
+    """Source and target, or why they cannot be had."""
+    if row["problem"]:
+        return Rejection("corrupt", row["problem"])
+    if row["messages"] is not None:
+        return _conversation(row["messages"])
+    source = decode_text(row["source_text"], "source")
+    if isinstance(source, Rejection):
+        return source
+    target = decode_text(row["target_text"], "target")
+    return target if isinstance(target, Rejection) else (source, target)
+
+
+def _conversation(content: bytes) -> tuple[str, str] | Rejection:
+    """The pair in the JSON list of messages ``content``."""
+    text = decode_text(content, "conversation")
+    if isinstance(text, Rejection):
+        return text
+    messages = _messages(text)
+    if isinstance(messages, Rejection):
+        return messages
+    *before, (role, target) = messages
+    if role != ASSISTANT:
+        return Rejection("incomplete", f"the last message is from {role!r}, not from {ASSISTANT!r}")
+    if not before:
+        return Rejection("incomplete", f"nothing stands before the message of {ASSISTANT!r}")
+    return "\n\n".join(f"{role}: {said}" for role, said in before), target
+
+
+def _messages(text: str) -> list[tuple[str, str]] | Rejection:
+    """(role, content) of each message, or why they cannot be had."""
+    try:
+        messages = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        return Rejection("corrupt", f"the messages are no JSON ({error})")
+    if not isinstance(messages, list) or not messages:
+        return Rejection("incomplete", "the messages are no list with at least one message")
+    found = []
+    for number, message in enumerate(messages, 1):
+        role, content = (message.get(key) for key in ("role", "content")) if isinstance(message, dict) else (None, None)
+        if not isinstance(role, str) or not isinstance(content, str):
+            return Rejection("corrupt", f"message {number} is no object with the texts role and content")
+        if not content.strip():
+            return Rejection("incomplete", f"message {number}, from {role!r}, is blank")
+        found.append((role, content.strip("\n")))
+    return found
+
+
+def blocks(row: Mapping[str, Any], size: int) -> Iterator[Mapping[str, Any]]:
+    raise AssertionError("CAN_CUT is False")
+
+
+def augment(rows: Sequence[Mapping[str, Any]], config: AugmentConfig) -> Iterator[dict[str, Any]]:
+    assert not config.copies, "the config allows none"
+    return iter(())
+
+
+def metadata_columns() -> list[str]:
+    return ["id", "split", "parent_id", "source", "source_text", "target_text", "source_chars", "target_chars"]
+
+
+def metadata(table: "pa.Table", class_names: Sequence[str]) -> "pd.DataFrame":
+    frame = table.drop_columns(["source_text", "target_text"]).to_pandas()
+    sources = table["source_text"].to_pylist()
+    frame["source_words"] = [len(text.split()) for text in sources]
+    frame["target_words"] = [len(text.split()) for text in table["target_text"].to_pylist()]
+    # Of the source alone: what must not stand in two splits is the question, whatever its answers.
+    frame["content_sha256"] = [digest(text) for text in sources]
+    return frame
+
+
+def suite(config: CleanConfig, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    between = "expect_column_values_to_be_between"
+    return [
+        {"rule": between, "column": "source_chars", "min_value": config.min_source_chars, "max_value": config.max_source_chars},
+        {"rule": between, "column": "target_chars", "min_value": config.min_target_chars, "max_value": config.max_target_chars},
+        {"rule": between, "column": "source_words", "min_value": 1, "severity": "warning"},
+        {"rule": between, "column": "target_words", "min_value": 1, "severity": "warning"},
+    ]
+
+
+def preview(table: "pa.Table", num: int = 3, chars: int = 400) -> str:
+    """The beginnings of both sides of ``num`` pairs spread evenly over ``table``."""
+    rows = spread(table, num).to_pylist()
+    return "\n\n".join(f"[{row['id']}]\n{_beginning(row['source_text'], chars)}\n→ {_beginning(row['target_text'], chars)}" for row in rows)
+
+
+def _beginning(text: str, chars: int) -> str:
+    return text[:chars].rstrip() + (" …" if len(text) > chars else "")

@@ -1,0 +1,49 @@
+"""Text pairs in files: rows with `source` and `target`, with `prompt` and `response`, or with `messages`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from components.data.records import Record, read_records, to_bytes
+from components.errors import UserError
+
+SIDES = (("source", "target"), ("prompt", "response"))
+"""Names that the two sides may have."""
+MESSAGES = "messages"
+_WANTED = f"{' or '.join(' and '.join(sides) for sides in SIDES)}, or {MESSAGES} (a list of objects with role and content)"
+
+
+def check_pairs(name: str, path: Path) -> None:
+    """Refuse a file whose first row has none of the names; a row further down that has none goes to quarantine.
+
+    Raises:
+        UserError: with the names that the row has.
+    """
+    first = next(read_records(path), None)
+    if first is not None and not first.problem and _sides(first) is None and MESSAGES not in first.fields:
+        raise UserError(f"{name} line {first.line} has {_shown(first)}: rows of text pairs need {_WANTED}; rename them.")
+
+
+def pair_fields(record: Record) -> dict[str, Any]:
+    """The raw columns of the modality `text-pairs`."""
+    if record.problem:
+        return {"problem": record.problem}
+    if MESSAGES in record.fields:
+        return {"messages": to_bytes(json.dumps(record.fields[MESSAGES], ensure_ascii=False))}
+    sides = _sides(record)
+    if sides is None:
+        return {"problem": f"{_shown(record)} where {_WANTED} is needed"}
+    values = [record.fields.get(side) for side in sides]
+    wrong = [f"{side} is no text" for side, value in zip(sides, values, strict=True) if not isinstance(value, str | None)]
+    if wrong:
+        return {"problem": wrong[0]}
+    return {column: None if value is None else to_bytes(value) for column, value in zip(("source_text", "target_text"), values, strict=True)}
+
+
+def _sides(record: Record) -> tuple[str, str] | None:
+    return next((sides for sides in SIDES if any(side in record.fields for side in sides)), None)
+
+
+def _shown(record: Record) -> str:
+    names = list(record.fields)
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "") if names else "nothing"

@@ -1,0 +1,71 @@
+"""Rows of JSON lines, CSV and TSV files, each with its line; what cannot be read is said, not raised."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+RECORD_SUFFIXES = (".jsonl", ".csv", ".tsv")
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of a file."""
+
+    line: int
+    """Where it begins, from 1."""
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Values by key or by the header's columns; bytes that are not UTF-8 stand in strings as lone surrogates (see `to_bytes`)."""
+    problem: str = ""
+    """What is wrong with it, where it could not be read."""
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """The rows of ``path``, blank lines left out."""
+    delimiter = _DELIMITERS.get(path.suffix.lower())
+    # Lines of JSON end in a line feed alone; the csv module wants to see every kind of line end itself.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="" if delimiter else "\n") as file:
+        yield from _delimited(file, delimiter) if delimiter else _json_lines(file)
+
+
+def to_bytes(text: str) -> bytes:
+    """The bytes that ``text`` was read from; they are no UTF-8 where it holds lone surrogates."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
+def _json_lines(file: TextIO) -> Iterator[Record]:
+    for line, text in enumerate(file, 1):
+        if text.strip():
+            yield _json_record(line, text)
+
+
+def _json_record(line: int, text: str) -> Record:
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        return Record(line, problem=f"no JSON ({error})")
+    return Record(line, value) if isinstance(value, dict) else Record(line, problem="no JSON object")
+
+
+def _delimited(file: TextIO, delimiter: str) -> Iterator[Record]:
+    reader = csv.reader(file, delimiter=delimiter)
+    header = [name.strip() for name in next(reader, [])]
+    while True:
+        line = reader.line_num + 1
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Record(line, problem=str(error))
+            continue
+        if len(values) == len(header):
+            yield Record(line, dict(zip(header, values, strict=True)))
+        elif values:
+            yield Record(line, problem=f"{len(values)} fields where the header has {len(header)}")

@@ -1,0 +1,51 @@
+"""Texts as rows of tokens of one length: each behind a begin mark and before an end mark, cut or padded."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+
+class Marks(NamedTuple):
+    """Tokens that stand for no text."""
+
+    names: tuple[str, ...]
+    """Of the tokens 0, 1, …"""
+    template: str
+    """Where they stand round a text `$A`, as `tokenizers.processors.TemplateProcessing` has it."""
+
+
+PADDING, BEGIN, END = 0, 1, 2
+_NAMES = ("<|padding|>", "<|begin|>", "<|end|>")
+ROW = Marks(_NAMES, f"{_NAMES[BEGIN]} $A {_NAMES[END]}")
+"""Those of a text that is a row of its own; its tokenizer has them as the tokens PADDING, BEGIN and END."""
+
+
+class TokenRows(NamedTuple):
+    """What `token_rows` makes of N texts."""
+
+    tokens: Tensor
+    """int64 [N, length]."""
+    num_cut: int
+    """Texts that did not fit; their rows end in the end mark all the same."""
+
+
+def token_rows(tokenizer: str, texts: Sequence[str], length: int) -> TokenRows:
+    """Each text as BEGIN, its tokens, END, PADDING …; ``tokenizer`` is `DataSpec.tokenizer`, made with the marks ROW.
+
+    What reads like a mark in a text is text.
+    """
+    loaded = Tokenizer.from_str(tokenizer)
+    loaded.encode_special_tokens = True
+    loaded.enable_truncation(length)
+    loaded.enable_padding(length=length, pad_id=PADDING, pad_token=_NAMES[PADDING])
+    encoded = loaded.encode_batch(list(texts))
+    tokens = torch.tensor([encoding.ids for encoding in encoded], dtype=torch.int64).reshape(len(texts), length)
+    return TokenRows(tokens, sum(bool(encoding.overflowing) for encoding in encoded))
+
+
+def mask_of(tokens: Tensor) -> Tensor:
+    """True where a row of tokens still says something, bool of the same shape."""
+    return tokens != PADDING
