@@ -24,6 +24,8 @@ class CleanConfig(Limits):
     max_chars: int = Field(20_000_000, ge=1)
     unique_paragraphs: bool = True
     """Keep a paragraph only in the first document that has it: text that stands in two splits would be leakage."""
+    unique_chars: int = Field(1, ge=1)
+    """Paragraphs of fewer characters may repeat: in code the short ones are idioms, whose removal would leave holes in what holds them."""
 
 
 class AugmentConfig(Additions):
@@ -66,11 +68,10 @@ def examine(row: Mapping[str, Any], config: CleanConfig, labelled: bool) -> Exam
     if rejection:
         return rejection
     words = " ".join(text.split())
-    paragraphs = _BLANK_LINES.split(text)[0::2] if config.unique_paragraphs else []
     return Examined(
         duplicate_key=_digest(words),
         group_keys=(_digest(" ".join(_WORD.findall(words.lower()))),),
-        parts=tuple((_digest(" ".join(paragraph.split())), len(paragraph)) for paragraph in paragraphs),
+        parts=tuple(_parts(text, config)) if config.unique_paragraphs else (),
         least=config.min_chars,
     )
 
@@ -162,6 +163,14 @@ def _out_of_range(text: str, config: CleanConfig) -> Rejection | None:
     if not config.min_chars <= len(text) <= config.max_chars:
         return Rejection("out-of-range", f"{len(text):,} characters, allowed are {config.min_chars:,} to {config.max_chars:,}")
     return None
+
+
+def _parts(text: str, config: CleanConfig) -> Iterator[tuple[str, int]]:
+    """Digest and length of each paragraph; one that may repeat has a digest of its own in each document."""
+    whole = _digest(text)
+    for index, paragraph in enumerate(_BLANK_LINES.split(text)[0::2]):
+        words = " ".join(paragraph.split())
+        yield _digest(words if len(paragraph) >= config.unique_chars else f"{whole}:{index}"), len(paragraph)
 
 
 def _without(text: str, drop: set[int]) -> str:
