@@ -1,5 +1,7 @@
 """Verbs on registered models: models, compare, audit, sample."""
 
+import re
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -87,7 +89,7 @@ def audit(ref: RefArgument, project: ProjectOption = None, as_json: JsonOption =
 
 def sample(
     ref: RefArgument,
-    num: Annotated[int, typer.Option("-n", help="How many.", min=1, max=10000)] = 16,
+    num: Annotated[int | None, typer.Option("-n", help="How many; 16 pictures or one text where it is left out.", min=1, max=10000)] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", help="Text to continue.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="A class, where the model is conditional.")] = None,
     from_file: Annotated[Path | None, typer.Option("--from", help="A picture to draw anew (diffusion) or to reconstruct (vae).")] = None,
@@ -96,7 +98,11 @@ def sample(
     steps: Annotated[int | None, typer.Option("--steps", help="Steps of the sampler, where the model draws in steps.", min=1, max=10000)] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="euler, heun, ddim or ddpm, where the model draws in steps.")] = None,
     guidance: Annotated[float | None, typer.Option("--guidance", help="How strongly the class is asked for; 1 is plain.", min=0.01, max=100.0)] = None,
-    temperature: Annotated[float, typer.Option("--temperature", help="Of text: below 1 is more careful, above 1 bolder.", min=0.01, max=10.0)] = 0.8,
+    temperature: Annotated[float, typer.Option("--temperature", help="Of text: below 1 is more careful, above 1 bolder.", min=0.0, max=10.0)] = 0.8,
+    top_k: Annotated[int | None, typer.Option("--top-k", help="Of text: draw from the k likeliest tokens.", min=1)] = None,
+    top_p: Annotated[float | None, typer.Option("--top-p", help="Of text: draw from the likeliest tokens of this share.", min=0.01, max=1.0)] = None,
+    max_new_tokens: Annotated[int | None, typer.Option("--max-new-tokens", help="Of text: longest continuation.", min=1, max=4096)] = None,
+    stop: Annotated[list[str] | None, typer.Option("--stop", help=r"Of text: ends before this string (\\n is a line's end); may be repeated.")] = None,
     out_file: Annotated[Path | None, typer.Option("--out", help="Where the picture or text goes.")] = None,
     project: ProjectOption = None,
 ) -> None:
@@ -105,6 +111,8 @@ def sample(
     Example: [bold]genmill sample vae-digits@champion -n 64 --seed 7 --out digits.png[/]
 
     From a picture: [bold]genmill sample diffusion-digits --from image.png --strength 0.6[/]
+
+    Code: [bold]genmill sample gpt-stdlib --prompt "def area(" --temperature 0.7 --top-k 50 --max-new-tokens 200[/]
     """
     where = open_project(project)
     if strength is not None and from_file is None:
@@ -114,13 +122,28 @@ def sample(
     from genmill.console import out
 
     request = SampleRequest(
-        num=num, prompt=prompt, label=label, image=from_file, strength=strength, seed=seed, temperature=temperature, steps=steps, sampler=sampler,
-        guidance=guidance, animated=out_file is not None and out_file.suffix.lower() == ".gif",
+        num=num, prompt=prompt, label=label, image=from_file, strength=strength, seed=seed, temperature=temperature, top_k=top_k, top_p=top_p,
+        max_new_tokens=max_new_tokens, stop=tuple(map(_with_line_ends, stop)) if stop else None, steps=steps, sampler=sampler, guidance=guidance,
+        animated=out_file is not None and out_file.suffix.lower() == ".gif",
     )  # fmt: skip
-    drawn = sample_registered(where, Tracker.of(where), ref, request)
+    streams = out_file is None and sys.stdout.isatty()
+    told: list[str] = []
+    drawn = sample_registered(where, Tracker.of(where), ref, request, on_text=lambda piece: _put(piece, told) if streams else None)
+    for note in drawn.notes:
+        print(note, file=sys.stderr)
     if drawn.text is not None and out_file is None:
-        print(drawn.text)
+        print(drawn.text.removeprefix("".join(told)))
         return
     target = out_file or Path(f"{ref.replace('/', '-').replace('@', '-')}-seed{seed}.{'png' if drawn.png is not None else 'txt'}")
     target.write_bytes(drawn.png or drawn.gif or (drawn.text or "").encode())
     out.print(f"Wrote {target} ({drawn.description})", soft_wrap=True)
+
+
+def _put(piece: str, told: list[str]) -> None:
+    print(piece, end="", flush=True)
+    told.append(piece)
+
+
+def _with_line_ends(text: str) -> str:
+    r"""``text`` as it was meant on a command line, where a line's end is hard to type: `\n`, `\t` and `\\`."""
+    return re.sub(r"\\([nt\\])", lambda found: {"n": "\n", "t": "\t"}.get(found[1], found[1]), text)

@@ -22,7 +22,7 @@ def shared_characters(texts: Sequence[str], reference: Sequence[str], window: in
     for text in texts:
         hashes = _characters(text, window)
         covered = np.zeros(len(hashes) + window - 1 if len(hashes) else len(" ".join(text.split())), dtype=bool)
-        for start in np.flatnonzero(np.isin(hashes, known)):
+        for start in np.flatnonzero(_stand_in(known, hashes)):
             covered[start : start + window] = True
         shared, total = shared + int(covered.sum()), total + len(covered)
     return shared / total if total else 0.0
@@ -30,8 +30,10 @@ def shared_characters(texts: Sequence[str], reference: Sequence[str], window: in
 
 def shared_ngrams(texts: Iterable[str], reference: Iterable[str], n: int = 8) -> float:
     """Share of the ``n``-grams of words of ``texts`` that a text of ``reference`` has too; 0 where no text has ``n`` words."""
-    known = {gram for text in reference for gram in _ngrams(text, n)}
     grams = [gram for text in texts for gram in _ngrams(text, n)]
+    # Only what is looked for is kept of the reference, which may be hundreds of megabytes as a set of its own.
+    wanted = set(grams)
+    known = {gram for text in reference for gram in _ngrams(text, n) if gram in wanted}
     return sum(gram in known for gram in grams) / len(grams) if grams else 0.0
 
 
@@ -52,3 +54,10 @@ def _characters(text: str, window: int) -> Hashes:
 
 def _known(parts: Iterable[Hashes]) -> Hashes:
     return np.unique(np.concatenate([np.zeros(0, dtype=np.uint64), *parts]))
+
+
+def _stand_in(known: Hashes, hashes: Hashes) -> NDArray[np.bool_]:
+    """Which of ``hashes`` are in ``known``, which is sorted: so it need not be sorted again for each text."""
+    if not len(known):
+        return np.zeros(len(hashes), dtype=bool)
+    return known[np.searchsorted(known, hashes).clip(max=len(known) - 1)] == hashes

@@ -55,7 +55,9 @@ def score_retrieval(model: MatchesImagesAndText, dataset: Dataset, data_spec: Da
         for (way, k), hits in found.items()
     ]
     both = (found["image_to_text", 1] + found["text_to_image", 1]) / 2
-    figures.insert(0, figure("recall_at_1", float(both.mean()), chance_recall(partners, 1), "a random order", f"{shape}, mean of both ways", _standard_error(both)))
+    figures.insert(
+        0, figure("recall_at_1", float(both.mean()), chance_recall(partners, 1), "a random order", f"{shape}, mean of both ways", _standard_error(both))
+    )
     if labels is not None and isinstance(model, NamesClasses):
         named = torch.cat([model.class_probabilities(chunk).argmax(dim=1).cpu() for chunk in images.split(_CHUNK)])
         hits, usual = (named == labels).double(), float(torch.bincount(labels).max() / len(labels))
@@ -119,7 +121,10 @@ def _captions_found(captions: Sequence[str], similarity: Tensor, partners: Tenso
     for row in range(min(SHOWN, len(captions))):
         lines.append(f"the image of {captions[row]!r} finds")
         best = similarity[row].topk(min(3, len(captions)))
-        lines += [f"  {'*' if partners[row, place] else ' '} {value:.3f} {captions[place]}" for value, place in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
+        lines += [
+            f"  {'*' if partners[row, place] else ' '} {value:.3f} {captions[place]}"
+            for value, place in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
     return "\n".join(lines) + "\n"
 
 

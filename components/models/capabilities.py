@@ -3,7 +3,7 @@
 Images are float tensors [N, C, H, W] in [0, 1]; tokens are int64 [N, T]. Every draw is repeatable from its seed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -141,12 +141,28 @@ class Embeds(Protocol):
         ...
 
 
+Ends = Callable[[int, Sequence[int]], bool]
+"""Takes the number of a prompt and its new tokens so far; true ends that continuation."""
+
+
+def never_ends(prompt: int, tokens: Sequence[int]) -> bool:
+    return False
+
+
 @runtime_checkable
 class ContinuesText(Protocol):
     def continue_tokens(
-        self, prompts: list[list[int]], *, max_new_tokens: int, seed: int, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+        self,
+        prompts: list[list[int]],
+        *,
+        max_new_tokens: int,
+        seed: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        ends: Ends = never_ends,
     ) -> list[list[int]]:
-        """The new tokens after each prompt (the prompt itself left out)."""
+        """The new tokens after each prompt (the prompt itself left out); ``ends`` is asked after each of them."""
         ...
 
 

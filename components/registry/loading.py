@@ -14,6 +14,7 @@ from components.code import code_digest, module_file
 from components.errors import UserError
 from components.models.capabilities import DataSpec
 from components.registry import wire
+from components.registry.continuing import OnText
 from components.registry.runtime import PackageSpec, Runtime, read_spec
 
 
@@ -32,9 +33,12 @@ class LoadedModel:
     def data_spec(self) -> DataSpec:
         return DataSpec.from_dict(self.spec.data_spec)
 
-    def predict(self, rows: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None) -> wire.Rows:
-        """Answer one request in the wire format; raises BadRequestError as `wire.parse_request` does."""
-        return self._backend.predict(rows, params)
+    def predict(self, rows: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None, on_text: OnText | None = None) -> wire.Rows:
+        """Answer one request in the wire format; raises BadRequestError as `wire.parse_request` does.
+
+        ``on_text`` gets the pieces of the first text while it grows; a package of older code may tell nothing.
+        """
+        return self._backend.predict(rows, params, on_text)
 
     def close(self) -> None:
         if isinstance(self._backend, Child):
@@ -82,14 +86,19 @@ class Child:
         )
         self._read()
 
-    def predict(self, rows: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None) -> wire.Rows:
+    def predict(self, rows: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None, on_text: OnText | None = None) -> wire.Rows:
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps({"rows": list(rows), "params": dict(params or {})}) + "\n")
+            request = {"rows": list(rows), "params": dict(params or {}), "streams": on_text is not None}
+            self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self._dead() from None
         answer = self._read()
+        while "piece" in answer:
+            assert on_text is not None, "pieces come only where they were asked for"
+            on_text(answer["piece"])
+            answer = self._read()
         if "error" in answer:
             raise wire.BadRequestError(answer["error"])
         rows_out: wire.Rows = answer["rows"]

@@ -13,6 +13,7 @@ from components.errors import UserError, nearest
 from components.models.family import find_family
 from components.params import Strict
 from components.registry import wire
+from components.registry.continuing import GrowingText, OnText
 
 SPEC_FILE = "spec.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -61,8 +62,8 @@ class Runtime:
         load_model(model, artifacts / WEIGHTS_FILE)
         return cls(model.eval(), spec)
 
-    def predict(self, rows: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None) -> wire.Rows:
-        """Answer one request in the wire format.
+    def predict(self, rows: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None, on_text: OnText | None = None) -> wire.Rows:
+        """Answer one request in the wire format; ``on_text`` gets the pieces of the first text while it grows.
 
         Raises:
             BadRequestError: see `wire.parse_request`.
@@ -75,16 +76,17 @@ class Runtime:
         with self._lock, torch.inference_mode():
             for index, row in enumerate(parsed):
                 # No two draws of a request share a seed, also where a model counts on from the one it is given.
-                answers += [{"row": index, **answer} for answer in self._answer(row, parameters, parameters.seed + len(answers))]
+                told = on_text if not answers else None
+                answers += [{"row": index, **answer} for answer in self._answer(row, parameters, parameters.seed + len(answers), told)]
         return answers
 
-    def _answer(self, row: wire.Row, parameters: wire.Parameters, seed: int) -> wire.Rows:
+    def _answer(self, row: wire.Row, parameters: wire.Parameters, seed: int, on_text: OnText | None) -> wire.Rows:
         if row.image is not None and wire.EDITS_IMAGES in self.spec.abilities:
             return self._edit(row, parameters, seed)
         if row.image is not None:
             return self._reconstruct(row.image)
         if wire.CONTINUES_TEXT in self.spec.abilities:
-            return self._continue(row, parameters, seed)
+            return self._continue(row, parameters, seed, on_text)
         if wire.SAMPLES_IMAGES in self.spec.abilities:
             return self._sample(row, parameters, seed)
         if wire.RENDERS_VIEWS in self.spec.abilities:
@@ -113,11 +115,12 @@ class Runtime:
             raise wire.BadRequestError(f"There is no sampler {parameters.sampler!r}; {nearest(parameters.sampler, known)}")
         return SamplerSettings(parameters.steps or None, parameters.sampler or None, parameters.guidance or None)
 
-    def _continue(self, row: wire.Row, parameters: wire.Parameters, seed: int) -> wire.Rows:
+    def _continue(self, row: wire.Row, parameters: wire.Parameters, seed: int, on_text: OnText | None) -> wire.Rows:
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_str(self.model.data.tokenizer)
         prompts = [tokenizer.encode(row.prompt).ids] * row.n
+        texts = [GrowingText(tokenizer, parameters.stop, on_text if index == 0 else None) for index in range(row.n)]
         continued = self.model.continue_tokens(
             prompts,
             max_new_tokens=parameters.max_new_tokens,
@@ -125,8 +128,9 @@ class Runtime:
             temperature=parameters.temperature,
             top_k=parameters.top_k or None,
             top_p=parameters.top_p if parameters.top_p < 1 else None,
+            ends=lambda index, tokens: texts[index].ends(tokens),
         )
-        return [{"seed": seed, "prompt": row.prompt, "text": tokenizer.decode(tokens)} for tokens in continued]
+        return [{"seed": seed, "prompt": row.prompt, "text": text.finished(tokens)} for text, tokens in zip(texts, continued, strict=True)]
 
     def _render(self, row: wire.Row) -> wire.Rows:
         from components.cameras import Camera

@@ -10,10 +10,12 @@ from components.evaluation.pictures import animation_gif, grid_png
 from components.params import Strict
 from components.project import Project
 from components.registry import wire
+from components.registry.continuing import OnText
 from components.registry.loading import LoadedModel, load_package
 from components.registry.references import resolve
 from components.tracking import ModelVersion, Tracker
 
+NUM_PICTURES = 16
 MOST_PIXELS = 50_000_000
 """Of a picture that is given."""
 
@@ -25,12 +27,15 @@ class Drawn(Strict):
     gif: bytes | None = None
     text: str | None = None
     description: str
+    notes: tuple[str, ...] = ()
+    """What the person who asked should know."""
 
 
 class SampleRequest(Strict):
     """What to draw; None leaves the choice to the model."""
 
-    num: int = 16
+    num: int | None = None
+    """None: 16 pictures, or one text."""
     prompt: str | None = None
     label: str | None = None
     image: Path | None = None
@@ -39,6 +44,11 @@ class SampleRequest(Strict):
     """How far an edit may go from ``image``, in (0, 1]."""
     seed: int = 0
     temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    max_new_tokens: int | None = None
+    stop: tuple[str, ...] | None = None
+    """A text ends before the first of these."""
     steps: int | None = None
     sampler: str | None = None
     guidance: float | None = None
@@ -47,14 +57,13 @@ class SampleRequest(Strict):
 
     def parameters(self) -> dict[str, Any]:
         """The parameters of the wire format that were given."""
-        chosen = {"strength": self.strength, "steps": self.steps, "sampler": self.sampler, "guidance": self.guidance, "temperature": self.temperature}
-        return {name: value for name, value in chosen.items() if value is not None}
+        return self.model_dump(include=set(wire.Parameters.model_fields) - {"seed"}, exclude_none=True)
 
 
-def sample_registered(project: Project, tracker: Tracker, ref: str, request: SampleRequest) -> Drawn:
+def sample_registered(project: Project, tracker: Tracker, ref: str, request: SampleRequest, on_text: OnText | None = None) -> Drawn:
     """Draw pictures or texts from the version that ``ref`` means; the same request draws the same.
 
-    Of a scene they are views round its orbit; ``animated`` makes a GIF of them.
+    Of a scene they are views round its orbit; ``animated`` makes a GIF of them. ``on_text`` gets a single text, its prompt first, while it grows.
 
     Raises:
         UserError: ``ref`` means nothing, the model draws nothing, or it does not take what the request gives.
@@ -65,7 +74,7 @@ def sample_registered(project: Project, tracker: Tracker, ref: str, request: Sam
             return _orbit(model, version.ref, request)
         if request.animated:
             raise UserError(f"{version.ref} renders no views, so there is nothing to animate: give --out a name that ends in .png or .txt.")
-        return _draw(model, version.ref, request)
+        return _draw(model, version.ref, request.model_copy(update={"num": _number(model, request)}), on_text)
 
 
 def _package_folder(project: Project, tracker: Tracker, version: ModelVersion) -> Path:
@@ -85,18 +94,39 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _draw(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
+def _number(model: LoadedModel, request: SampleRequest) -> int:
+    return request.num or (1 if wire.CONTINUES_TEXT in model.spec.abilities else NUM_PICTURES)
+
+
+def _draw(model: LoadedModel, name: str, request: SampleRequest, on_text: OnText | None) -> Drawn:
     abilities = set(model.spec.abilities)
     if not abilities & {wire.SAMPLES_IMAGES, wire.CONTINUES_TEXT}:
         raise UserError(f"{name} draws neither pictures nor text: it answers requests with {', '.join(sorted(abilities)) or 'nothing'}.")
     row = {column: value for column, value in (("prompt", request.prompt), ("label", request.label)) if value is not None}
     if request.image is not None:
         return _draw_anew(model, name, row, request)
-    answers = _ask(model, row, request)
     if wire.CONTINUES_TEXT in abilities:
-        text = "\n\n".join(f"{answer['prompt']}{answer['text']}" for answer in answers)
-        return Drawn(text=text, description=f"{request.num} texts of {name}, seed {request.seed}")
+        return _write(model, name, row, request, on_text)
+    answers = _ask(model, row, request)
     return Drawn(png=_grid([answer["image"] for answer in answers]), description=f"{request.num} pictures of {name}, seed {request.seed}")
+
+
+def _write(model: LoadedModel, name: str, row: dict[str, Any], request: SampleRequest, on_text: OnText | None) -> Drawn:
+    """Texts, each behind its prompt; a single one is told to ``on_text`` from its prompt to its end."""
+    streamed = on_text if request.num == 1 else None
+    if streamed is not None:
+        streamed(row.get("prompt", ""))
+    answers = _ask(model, row, request, streamed)
+    text = "\n\n".join(f"{answer['prompt']}{answer['text']}" for answer in answers)
+    return Drawn(text=text, description=f"{request.num} texts of {name}, seed {request.seed}", notes=_on_the_prompt(model, row.get("prompt", "")))
+
+
+def _on_the_prompt(model: LoadedModel, prompt: str) -> tuple[str, ...]:
+    from tokenizers import Tokenizer
+
+    length = len(Tokenizer.from_str(model.data_spec.tokenizer).encode(prompt, add_special_tokens=False).ids)
+    context = model.spec.config["context_length"]
+    return (f"The prompt has {length:,} tokens, of which the model heeds the last {context:,}.",) if length > context else ()
 
 
 def _draw_anew(model: LoadedModel, name: str, row: dict[str, Any], request: SampleRequest) -> Drawn:
@@ -111,12 +141,13 @@ def _draw_anew(model: LoadedModel, name: str, row: dict[str, Any], request: Samp
     return Drawn(png=_grid([source, *(answer["image"] for answer in answers)]), description=f"the picture given and {made} by {name}, seed {request.seed}")
 
 
-def _ask(model: LoadedModel, row: dict[str, Any], request: SampleRequest) -> wire.Rows:
+def _ask(model: LoadedModel, row: dict[str, Any], request: SampleRequest, on_text: OnText | None = None) -> wire.Rows:
     """As many answers as are wanted; more than a request may ask for take several."""
+    assert request.num is not None
     answers: wire.Rows = []
     while len(answers) < request.num:
         count = min(request.num - len(answers), wire.MAX_DRAWS)
-        answers += model.predict([{**row, "n": count}], {**request.parameters(), "seed": request.seed + len(answers)})
+        answers += model.predict([{**row, "n": count}], {**request.parameters(), "seed": request.seed + len(answers)}, on_text)
     return answers
 
 
@@ -144,8 +175,8 @@ def _orbit(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
     """Views evenly round the scene, as a grid or as an animation."""
     given = request.model_dump(exclude={"num", "seed", "temperature", "animated"}, exclude_none=True)
     for option in given:
-        raise UserError(f"{name} renders views of its scene: leave --{'from' if option == 'image' else option} out.")
-    num = request.num
+        raise UserError(f"{name} renders views of its scene: leave --{'from' if option == 'image' else option.replace('_', '-')} out.")
+    num = _number(model, request)
     rows = [{"azimuth": 360 * index / num} for index in range(num)]
     answers = [answer for start in range(0, num, wire.MAX_ROWS) for answer in model.predict(rows[start : start + wire.MAX_ROWS])]
     images = [answer["image"] for answer in answers]

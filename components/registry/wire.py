@@ -21,7 +21,7 @@ import binascii
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, ValidationError
 
@@ -71,6 +71,8 @@ class Parameters(Strict):
     """Only the k most likely tokens; 0 takes all."""
     top_p: float = Field(1.0, gt=0, le=1)
     max_new_tokens: int = Field(128, ge=1, le=4096)
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), max_length=16)
+    """A text ends before the first of these strings."""
 
 
 class View(NamedTuple):
@@ -200,10 +202,19 @@ def _row(row: Mapping[str, Any], known: Sequence[str], class_names: Sequence[str
         raise BadRequestError("The column image must hold a PNG in base64.")
     if not isinstance(prompt, str):
         raise BadRequestError(f"The column prompt must be text, not {prompt!r}.")
+    _require_utf8(prompt)
     count = _whole(given.get("n", 1), "n")
     if count < 1:
         raise BadRequestError(f"The column n must be at least 1, not {count}.")
     return Row(prompt, _label(given.get("label"), class_names), decode_png(image) if image is not None else None, count, _view(given, count))
+
+
+def _require_utf8(prompt: str) -> None:
+    """Bytes of a command line that are no UTF-8 arrive as lone surrogates, which no tokenizer takes."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise BadRequestError(f"The column prompt holds what is no UTF-8 at character {error.start + 1:,}: send it as UTF-8.") from None
 
 
 def _view(given: Mapping[str, Any], count: int) -> View:
@@ -273,6 +284,10 @@ def _checked(parameters: Parameters, abilities: Sequence[str]) -> Parameters:
         for name in ("steps", "sampler", "guidance"):
             if getattr(parameters, name):
                 raise BadRequestError(f"This model does not draw in steps: leave the parameter {name} out.")
+    if CONTINUES_TEXT not in abilities:
+        for name in ("top_k", "stop"):
+            if getattr(parameters, name):
+                raise BadRequestError(f"This model continues no text: leave the parameter {name} out.")
     return parameters
 
 

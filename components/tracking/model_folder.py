@@ -40,7 +40,7 @@ def save_model_folder(
     signature = ModelSignature(
         Schema([_column(*column) for column in inputs]),
         Schema([_column(*column) for column in outputs]),
-        ParamSchema([ParamSpec(name, _TYPES[type(value)], value) for name, value in params.items()]),
+        ParamSchema([_param(ParamSpec, name, value) for name, value in params.items()]),
     )
     mlflow.pyfunc.save_model(
         str(folder),
@@ -65,6 +65,11 @@ def _forget_machine(folder: Path) -> None:
     for artifact in flavor["artifacts"].values():
         artifact["uri"] = artifact["path"]
     described.save(str(folder / "MLmodel"))
+
+
+def _param(spec: Any, name: str, value: Any) -> Any:
+    """A tuple is a list of strings."""
+    return spec(name, "string", list(value), (-1,)) if isinstance(value, tuple) else spec(name, _TYPES[type(value)], value)
 
 
 _TYPES = {int: "long", float: "double", str: "string", bool: "boolean"}

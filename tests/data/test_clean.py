@@ -241,6 +241,16 @@ def test_a_paragraph_stands_only_in_the_first_document_that_has_it(tmp_path: Pat
     assert manifest.notes == ("59 paragraphs that stand in an earlier document were removed.",)
 
 
+def test_shorter_paragraphs_than_the_limit_may_repeat_and_keep_their_indentation(tmp_path: Path) -> None:
+    project = folder_project(tmp_path, "text", clean={"unique_chars": 50})
+    licence, idiom = "# Licensed to whom it may concern, under terms found elsewhere.", "    def __enter__(self):\n        return self"
+    write_texts(files(project), {f"doc{index:02d}": f"{licence}\n\nclass C{index}:\n\n{idiom}" for index in range(MANY)})
+    run(project)
+    texts = {row["id"]: row["text"] for row in rows(project)}
+    assert texts["doc05.txt"] == f"class C5:\n\n{idiom}"
+    assert sum(licence in text for text in texts.values()) == 1
+
+
 def test_a_document_of_nothing_but_known_paragraphs_is_a_duplicate(tmp_path: Path) -> None:
     project = folder_project(tmp_path, "text")
     write_texts(files(project), {f"doc{index:02d}": f"First {index}.\n\nSecond {index}." for index in range(MANY)})

@@ -137,6 +137,13 @@ def test_stops_at_the_end_of_text() -> None:
     assert model.eval().continue_tokens([prompt], max_new_tokens=12, seed=0, temperature=0) == [tokens[0, 3:8].tolist()]
 
 
+def test_a_continuation_ends_when_it_is_asked_to_and_its_neighbours_go_on(trained: Gpt) -> None:
+    prompts = [some_tokens(1, 4)[0].tolist()] * 2
+    whole = trained.continue_tokens(prompts, max_new_tokens=6, seed=0)
+    ended = trained.continue_tokens(prompts, max_new_tokens=6, seed=0, ends=lambda index, tokens: index == 0 and len(tokens) == 2)
+    assert ended == [whole[0][:2], whole[1]]
+
+
 def test_heads_that_do_not_fit_the_width_are_a_mistake_with_a_sentence() -> None:
     with pytest.raises(ValidationError, match="no multiple of twice num_heads"):
         GptConfig(width=192, num_heads=5)

@@ -58,6 +58,9 @@ def test_a_label_is_a_class_name_or_an_index_and_the_name_wins(label: object, in
         ([{}], {"seed": -1}, "parameter seed is -1"),
         ([{}], {"top_p": 0}, "parameter top_p is 0"),
         ([{}], {"temperature": "hot"}, "parameter temperature is 'hot'"),
+        ([{}], {"stop": "x"}, "parameter stop is 'x'"),
+        ([{}], {"stop": ["x"]}, "continues no text: leave the parameter stop out"),
+        ([{}], {"top_k": 3}, "continues no text: leave the parameter top_k out"),
     ],
 )
 def test_a_bad_request_gets_one_sentence(rows: list[dict[str, object]], params: dict[str, object], sentence: str) -> None:
@@ -77,6 +80,10 @@ def test_a_text_model_takes_prompts_and_no_pictures() -> None:
     assert (rows[0].prompt, rows[0].n) == ("The", 2)
     with pytest.raises(wire.BadRequestError, match="no request column 'image'"):
         parse([{"image": "x"}], abilities=(wire.CONTINUES_TEXT,))
+    with pytest.raises(wire.BadRequestError, match="no UTF-8 at character 4"):
+        parse([{"prompt": b"The\xff".decode("utf-8", "surrogateescape")}], abilities=(wire.CONTINUES_TEXT,))
+    with pytest.raises(wire.BadRequestError, match="parameter stop is ''"):
+        parse([{}], {"stop": [""]}, abilities=(wire.CONTINUES_TEXT,))
 
 
 def test_a_view_is_an_azimuth_an_elevation_or_a_pose() -> None:

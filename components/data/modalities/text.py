@@ -24,6 +24,8 @@ class CleanConfig(Limits):
     max_chars: int = Field(20_000_000, ge=1)
     unique_paragraphs: bool = True
     """Keep a paragraph only in the first document that has it: text that stands in two splits would be leakage."""
+    unique_chars: int = Field(1, ge=1)
+    """Paragraphs of fewer characters may repeat: in code the short ones are idioms, whose removal would leave holes in what holds them."""
 
 
 class AugmentConfig(Additions):
@@ -61,11 +63,10 @@ def examine(row: Mapping[str, Any], config: CleanConfig, labelled: bool) -> Exam
     if problem:
         return problem
     words = " ".join(text.split())
-    paragraphs = _BLANK_LINES.split(text)[0::2] if config.unique_paragraphs else []
     return Examined(
         duplicate_key=digest(words),
         group_keys=(word_key(words),),
-        parts=tuple((digest(" ".join(paragraph.split())), len(paragraph)) for paragraph in paragraphs),
+        parts=tuple(_parts(text, config)) if config.unique_paragraphs else (),
         least=config.min_chars,
     )
 
@@ -139,6 +140,14 @@ def preview(table: "pa.Table", num: int = 3, chars: int = 600) -> str:
     """The beginnings of ``num`` documents spread evenly over ``table``."""
     rows = spread(table, num).to_pylist()
     return "\n\n".join(f"[{row['title'] or row['id']}]\n{row['text'][:chars].rstrip()}{' …' if len(row['text']) > chars else ''}" for row in rows)
+
+
+def _parts(text: str, config: CleanConfig) -> Iterator[tuple[str, int]]:
+    """Digest and length of each paragraph; one that may repeat has a digest of its own in each document."""
+    whole = digest(text)
+    for index, paragraph in enumerate(_BLANK_LINES.split(text)[0::2]):
+        words = " ".join(paragraph.split())
+        yield digest(words if len(paragraph) >= config.unique_chars else f"{whole}:{index}"), len(paragraph)
 
 
 def _without(text: str, drop: set[int]) -> str:

@@ -20,7 +20,9 @@ class ConvTower(nn.Module):
         super().__init__()
         self.factor = fold_factor(data.image_size, config.working_side)
         side = -(-data.image_size // self.factor)
-        self.network = ConvEncoder(data.channels * self.factor**2, Pyramid(side, config.image_width, config.max_image_width, config.image_layers, config.dropout))
+        self.network = ConvEncoder(
+            data.channels * self.factor**2, Pyramid(side, config.image_width, config.max_image_width, config.image_layers, config.dropout)
+        )
         self.features = self.network.features
 
     def forward(self, images: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu, rms_norm, scaled_dot_product_attention
 
-from components.models.capabilities import DataSpec
+from components.models.capabilities import DataSpec, Ends, never_ends
 from components.models.gpt.config import GptConfig
 from components.models.layers.muon import Muon
 
@@ -148,7 +148,15 @@ class Gpt(pl.LightningModule):
 
     @torch.no_grad()
     def continue_tokens(
-        self, prompts: list[list[int]], *, max_new_tokens: int, seed: int, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+        self,
+        prompts: list[list[int]],
+        *,
+        max_new_tokens: int,
+        seed: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        ends: Ends = never_ends,
     ) -> list[list[int]]:
         """The new tokens after each prompt, up to the end-of-text mark; temperature 0 takes the likeliest token.
 
@@ -166,10 +174,10 @@ class Gpt(pl.LightningModule):
             logits = self(tokens, cache, padding)[:, -1]
             chosen = _draw(logits.float().cpu(), generators, temperature, top_k, top_p)
             for index in sorted(running):
-                if chosen[index] == END_OF_TEXT:
-                    running.discard(index)
-                else:
+                if chosen[index] != END_OF_TEXT:
                     results[index].append(chosen[index])
+                if chosen[index] == END_OF_TEXT or ends(index, results[index]):
+                    running.discard(index)
             if not running:
                 break
             tokens = torch.tensor(chosen, device=self.device)[:, None]
