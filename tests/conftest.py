@@ -32,6 +32,12 @@ datasets:
     split: {method: hash, train: 0.8, validation: 0.1, test: 0.1, seed: 54}
     clean: {min_chars: 200}
 """
+CAPTIONS = """\
+  captions:
+    modality: image-text
+    source: {kind: digits, rows: 200}
+    split: {method: hash, train: 0.5, validation: 0.1, test: 0.4}
+"""
 SCENE = """\
   scene:
     modality: views
@@ -94,14 +100,14 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def dataset_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """READ ONLY. Both datasets, and a scene, collected, cleaned and augmented in this process (about 2 s): enough for `Dataset.open`."""
+    """READ ONLY. Both datasets, captioned digits and a scene, collected, cleaned and augmented in this process (about 2 s): enough for `Dataset.open`."""
     from components.data.augment import augment
     from components.data.clean import clean
     from components.data.collect import collect
     from components.data.stamp import read_stamp
 
-    project = make_project(tmp_path_factory.mktemp("datasets") / "project", PARAMS + SCENE)
-    for name in ("digits", "pydocs", "scene"):
+    project = make_project(tmp_path_factory.mktemp("datasets") / "project", PARAMS + CAPTIONS + SCENE)
+    for name in ("digits", "pydocs", "captions", "scene"):
         probe(project, name)
         for stage, function in (("collect", collect), ("clean", clean), ("augment", augment)):
             function(project, read_stamp(project, name, stage))

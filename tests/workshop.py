@@ -12,6 +12,7 @@ import yaml
 
 GENMILL = Path(sys.executable).with_name("genmill")
 
+SPLIT = {"method": "hash", "train": 0.5, "validation": 0.1, "test": 0.4}
 SMALL_VAE = {"max_steps": 40, "sample_every": 20, "validate_every": 20, "checkpoint_every": 20, "warmup_steps": 5}
 SMALL_GPT = {"max_steps": 30, "sample_every": 15, "validate_every": 15, "checkpoint_every": 15, "warmup_steps": 5, "batch_size": 4}
 _SMALL_IMAGES = {"max_steps": 30, "sample_every": 15, "validate_every": 15, "checkpoint_every": 15, "warmup_steps": 5, "batch_size": 16}

@@ -16,6 +16,10 @@ from components.registry.references import resolve
 from components.tracking import ModelVersion, Tracker
 
 NUM_PICTURES = 16
+NUM_CLASSES = 5
+"""Classes that a picture is told to be of."""
+TAKE_PICTURES = {wire.EDITS_IMAGES, wire.RECONSTRUCTS, wire.MATCHES_IMAGES_AND_TEXT}
+"""Abilities of a model that is given a picture."""
 MOST_PIXELS = 50_000_000
 """Of a picture that is given."""
 
@@ -72,6 +76,8 @@ def sample_registered(project: Project, tracker: Tracker, ref: str, request: Sam
     with load_package(_package_folder(project, tracker, version)) as model:
         if wire.RENDERS_VIEWS in model.spec.abilities:
             return _orbit(model, version.ref, request)
+        if wire.MATCHES_IMAGES_AND_TEXT in model.spec.abilities:
+            return _match(model, version.ref, request)
         if request.animated:
             raise UserError(f"{version.ref} renders no views, so there is nothing to animate: give --out a name that ends in .png or .txt.")
         return _draw(model, version.ref, request.model_copy(update={"num": _number(model, request)}), on_text)
@@ -157,7 +163,7 @@ def _given_image(path: Path, model: LoadedModel, name: str) -> str:
 
     from components.data.pixels import squared
 
-    if not {wire.EDITS_IMAGES, wire.RECONSTRUCTS} & set(model.spec.abilities):
+    if not TAKE_PICTURES & set(model.spec.abilities):
         raise UserError(f"{name} takes no picture: leave --from out, or choose a model that draws pictures anew (diffusion) or reconstructs them (vae).")
     if not path.is_file():
         raise UserError(f"There is no picture {path}: give --from a file that exists.")
@@ -169,6 +175,23 @@ def _given_image(path: Path, model: LoadedModel, name: str) -> str:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path} is no picture that can be read ({type(error).__name__}): give --from a PNG or JPEG.") from None
     return wire.encode_png(squared(picture, model.data_spec.image_size))
+
+
+def _match(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
+    """How well a picture fits a text, or which classes it is likely to be of."""
+    if request.image is None:
+        raise UserError(f"{name} compares pictures with texts: give a picture with --from, and a text with --prompt or none to be told its class.")
+    row: dict[str, Any] = {"image": _given_image(request.image, model, name)}
+    if request.prompt is not None:
+        if not request.prompt.strip():
+            raise UserError("--prompt is empty: write what the picture may show, or leave it out.")
+        (answer,) = model.predict([{**row, "prompt": request.prompt}])
+        return Drawn(text=f"{answer['similarity']:.3f}  {request.prompt}", description=f"the similarity of a picture and a text by {name}, from -1 to 1")
+    answers = model.predict([{**row, "n": request.num or NUM_CLASSES}])
+    if answers[0]["label"] is None:
+        raise UserError(f"{name} knows no classes: say with --prompt what the picture may show.")
+    lines = [f"{100 * answer['probability']:5.1f} %  {answer['label']}" for answer in answers]
+    return Drawn(text="\n".join(lines), description=f"the likeliest classes of a picture by {name}")
 
 
 def _orbit(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:

@@ -8,12 +8,15 @@ What a model takes follows from its abilities, never from its family:
 | `edits-images` | `image`, `label`, `n` | `row`, `seed`, `label`, `image` |
 | `reconstructs` | `image` | `row`, `image` |
 | `continues-text` | `prompt`, `n` | `row`, `seed`, `prompt`, `text` |
+| `matches-images-and-text` | `image`, `prompt`, `n` | `row`, `label`, `probability`, `similarity`, `vector` |
 | `renders-views` | `azimuth`, `elevation` (degrees), `n`, `pose` | `row`, `image`, `depth`, `azimuth`, `elevation` |
 
 Every column may be left out. Images are PNG in base64; `row` is the request row that an answer belongs to. The
 parameters (`Parameters`) hold for the whole request. A row draws from ``seed`` plus the number of answers before it, so the same
 request gives the same answer. Of a scene, ``n`` views stand evenly round its orbit from ``azimuth`` on; ``pose`` (16 numbers, camera-to-world, row
 by row) says the place of one camera instead. A depth is a grey PNG of 16 bits: 0 is the scene's nearest distance, 65,535 its farthest.
+Of an image or a text alone ``vector`` is its embedding, and an image has its ``n`` likeliest classes besides, one answer each; of
+both ``similarity``, in [-1, 1], says how well they fit.
 """
 
 import base64
@@ -35,6 +38,7 @@ EDITS_IMAGES = "edits-images"
 RECONSTRUCTS = "reconstructs"
 CONTINUES_TEXT = "continues-text"
 RENDERS_VIEWS = "renders-views"
+MATCHES_IMAGES_AND_TEXT = "matches-images-and-text"
 
 MAX_ROWS = 256
 MAX_DRAWS = 1024
@@ -105,6 +109,7 @@ _COLUMNS = {
     RECONSTRUCTS: (Column("image", "string"),),
     CONTINUES_TEXT: (Column("prompt", "string"), Column("n", "any")),
     RENDERS_VIEWS: (Column("azimuth", "any"), Column("elevation", "any"), Column("n", "any"), Column("pose", "any")),
+    MATCHES_IMAGES_AND_TEXT: (Column("image", "string"), Column("prompt", "string"), Column("n", "any")),
 }
 _ANSWERS = {
     SAMPLES_IMAGES: (Column("row", "long"), Column("seed", "long"), Column("label", "string"), Column("image", "string")),
@@ -113,7 +118,10 @@ _ANSWERS = {
     RECONSTRUCTS: (Column("row", "long"), Column("image", "string")),
     CONTINUES_TEXT: (Column("row", "long"), Column("seed", "long"), Column("prompt", "string"), Column("text", "string")),
     RENDERS_VIEWS: (Column("row", "long"), Column("image", "string"), Column("depth", "string"), Column("azimuth", "any"), Column("elevation", "any")),
-}
+    MATCHES_IMAGES_AND_TEXT: (
+        Column("row", "long"), Column("label", "string"), Column("probability", "any"), Column("similarity", "any"), Column("vector", "any"),
+    ),
+}  # fmt: skip
 
 
 def request_columns(abilities: Sequence[str]) -> list[Column]:
@@ -128,6 +136,8 @@ def example(abilities: Sequence[str], class_names: Sequence[str]) -> dict[str, A
     """A small request (`rows`, `params`) that a model of these abilities answers."""
     if CONTINUES_TEXT in abilities:
         return {"rows": [{"prompt": "The", "n": 1}], "params": {"seed": 0, "max_new_tokens": 16}}
+    if MATCHES_IMAGES_AND_TEXT in abilities:
+        return {"rows": [{"prompt": "a picture"}], "params": {"seed": 0}}
     row = {"label": class_names[0], "n": 1} if class_names else {"n": 1}
     return {"rows": [row], "params": {"seed": 0}}
 

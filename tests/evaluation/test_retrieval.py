@@ -1,11 +1,24 @@
 """Retrieval figures against what can be worked out by hand."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from components.data.dataset import Dataset
+from components.evaluation.config import EvaluationConfig
+from components.evaluation.evaluate import evaluate
+from components.evaluation.evidence import Evidence
+from components.evaluation.features import read_images
 from components.evaluation.retrieval import chance_recall, recall_at, same_text
+from components.evaluation.telling import SILENT
+from components.models.capabilities import DataSpec
+from components.models.family import find_family
+from components.models.token_rows import token_rows
+from components.project import Project
+from components.training import datamodules
 
 
 def test_recall_counts_the_queries_whose_partner_is_among_the_first() -> None:
@@ -37,3 +50,61 @@ def test_chance_is_what_random_orders_reach() -> None:
     generator = torch.Generator().manual_seed(0)
     found = [recall_at(torch.rand(50, 50, generator=generator), partners, 3).mean().item() for _ in range(200)]
     assert math.isclose(sum(found) / len(found), chance_recall(partners, 3), abs_tol=0.02)
+
+
+class Knows(nn.Module):
+    """Finds every partner: a caption has the vector of the first image that it stands under."""
+
+    def __init__(self, dataset: Dataset, spec: DataSpec, *, right: bool) -> None:
+        super().__init__()
+        self.images, labels = read_images(dataset, "test")
+        assert labels is not None
+        self.labels = labels if right else labels.roll(1)
+        captions = dataset.table("test", columns=["caption"])["caption"].to_pylist()
+        self.caption_length, self.num_classes = 16, len(dataset.class_names)
+        self.rows = token_rows(spec.tokenizer, captions, self.caption_length).tokens
+        self.true = labels
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        found = torch.cdist(images.flatten(1), self.images.flatten(1)).argmin(1)
+        return nn.functional.one_hot(self.labels[found], self.num_classes).float()
+
+    def embed_captions(self, tokens: Tensor) -> Tensor:
+        found = (tokens[:, None] == self.rows[None]).all(2).int().argmax(1)
+        return nn.functional.one_hot(self.true[found], self.num_classes).float()
+
+    def class_probabilities(self, images: Tensor) -> Tensor:
+        return self.embed_images(images)
+
+
+@pytest.fixture(scope="module")
+def captions(dataset_project: Project) -> Dataset:
+    return Dataset.open(dataset_project, "captions")
+
+
+@pytest.fixture(scope="module")
+def spec(captions: Dataset, tmp_path_factory: pytest.TempPathFactory) -> DataSpec:
+    return datamodules.describe(captions, find_family("clip").config(), tmp_path_factory.mktemp("cache"))
+
+
+def scored(captions: Dataset, spec: DataSpec, *, right: bool) -> Evidence:
+    return evaluate(Knows(captions, spec, right=right), captions, spec, config=EvaluationConfig(), cache=Path(), tell=SILENT)
+
+
+def test_a_model_that_knows_every_partner_has_all_figures_at_one(captions: Dataset, spec: DataSpec) -> None:
+    found = {figure.name: figure for figure in scored(captions, spec, right=True).figures}
+    assert set(found) == {"recall_at_1", "zero_shot_accuracy", *(f"{way}_recall_at_{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10))}
+    assert all(figure.value == 1 for figure in found.values())
+    pool = captions.manifest.rows("test")
+    assert found["recall_at_1"].identity.num_samples == pool
+    assert 0.05 < (found["recall_at_1"].floor or 0) < 0.2, "ten captions, each of about a tenth of the pool"
+    assert (found["image_to_text_recall_at_10"].floor or 0) > (found["image_to_text_recall_at_1"].floor or 0)
+
+
+def test_a_model_that_mixes_them_up_falls_back_to_chance_and_shows_it(captions: Dataset, spec: DataSpec) -> None:
+    evidence = scored(captions, spec, right=False)
+    found = {figure.name: figure for figure in evidence.figures}
+    assert found["recall_at_1"].value < 0.4
+    assert found["zero_shot_accuracy"].value < 0.4
+    assert set(evidence.pictures) == {"retrieval"}
+    assert "finds" in evidence.texts["retrieval"]

@@ -31,11 +31,14 @@ SMALL_NERF = {
     **_SMALL_IMAGES, "batch_size": 64, "resolution": 8, "coarsest": 4, "levels": 2, "features": 2, "width": 8, "samples": 8, "fine_samples": 4, "occupancy": 8,
     "occupancy_from": 1, "occupancy_every": 2, "log2_table": 8, "depth": 2,
 }  # fmt: skip
+SMALL_CLIP = {
+    **_SMALL_IMAGES, "caption_length": 8, "embedding_dim": 8, "image_width": 8, "max_image_width": 8, "text_width": 8, "text_layers": 1, "text_heads": 2,
+}  # fmt: skip
 SMALL = {
-    "gpt": SMALL_GPT, "vae": SMALL_VAE, "gan": SMALL_GAN, "diffusion": SMALL_DIFFUSION, "latent-diffusion": SMALL_LATENT,
+    "gpt": SMALL_GPT, "vae": SMALL_VAE, "gan": SMALL_GAN, "diffusion": SMALL_DIFFUSION, "latent-diffusion": SMALL_LATENT, "clip": SMALL_CLIP,
     "nerf": SMALL_NERF, "classic-nerf": {**SMALL_NERF, "field": "mlp"},
 }  # fmt: skip
-DATASETS = {"gpt": "pydocs", "nerf": "scene"}
+DATASETS = {"gpt": "pydocs", "clip": "captions", "nerf": "scene"}
 MakeSpec = Callable[..., RunSpec]
 
 

@@ -56,9 +56,9 @@ class TextTower(nn.Module):
         super().__init__()
         self.network = CLIPTextModel(
             CLIPTextConfig(
-                vocab_size=data.vocab_size, hidden_size=config.text_width, intermediate_size=MLP_RATIO * config.text_width, num_hidden_layers=config.text_layers,
-                num_attention_heads=config.text_heads, max_position_embeddings=config.caption_length, attention_dropout=config.dropout,
-                pad_token_id=PADDING, bos_token_id=BEGIN, eos_token_id=END,
+                vocab_size=data.vocab_size, max_position_embeddings=config.caption_length, hidden_size=config.text_width,
+                intermediate_size=MLP_RATIO * config.text_width, num_hidden_layers=config.text_layers, num_attention_heads=config.text_heads,
+                attention_dropout=config.dropout, pad_token_id=PADDING, bos_token_id=BEGIN, eos_token_id=END,
             )
         )  # fmt: skip
         self.features = config.text_width
