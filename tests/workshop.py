@@ -18,6 +18,7 @@ SMALL_GPT = {"max_steps": 30, "sample_every": 15, "validate_every": 15, "checkpo
 _SMALL_IMAGES = {"max_steps": 30, "sample_every": 15, "validate_every": 15, "checkpoint_every": 15, "warmup_steps": 5, "batch_size": 16}
 SMALL_GAN = {**_SMALL_IMAGES, "width": 8, "watch_every": 15, "least_coverage": 1.0}  # so that the alarm of mode collapse is raised
 SMALL_DIFFUSION = {**_SMALL_IMAGES, "widths": [16, 16], "head_width": 8, "sampling_steps": 2}
+SMALL_CLIP = {**_SMALL_IMAGES, "caption_length": 12, "embedding_dim": 16, "image_width": 8, "text_width": 16, "text_layers": 1, "text_heads": 2}
 SMALL_NERF = {**_SMALL_IMAGES, "batch_size": 256, "resolution": 16, "coarsest": 8, "levels": 2, "samples": 16, "occupancy": 16}
 
 
@@ -62,12 +63,14 @@ def make_workshop(folder: Path) -> Workshop:
     workshop = Workshop(folder)
     workshop.edit_params(
         datasets__digits__source__rows=400,
+        datasets__captions={"modality": "image-text", "source": {"kind": "digits", "rows": 400}, "split": SPLIT},
         datasets__scene__source={"kind": "scene", "views": 8, "validation_views": 2, "test_views": 3, "size": 24},
         models__vae_DASH_digits__config=SMALL_VAE,
         models__gpt_DASH_pydocs__config=SMALL_GPT,
         models__gan_DASH_digits__config=SMALL_GAN,
         models__diffusion_DASH_digits__config=SMALL_DIFFUSION,
         models__nerf_DASH_scene__config=SMALL_NERF,
+        models__clip_DASH_captions={"family": "clip", "dataset": "captions", "config": SMALL_CLIP},
         run=["vae-digits", "gpt-pydocs"],
     )
     return workshop

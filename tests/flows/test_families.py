@@ -17,9 +17,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def trained(built: tuple[Workshop, object]) -> Workshop:
-    """The small project after a gan, a diffusion and a radiance field have been trained in it."""
+    """The small project after a gan, a diffusion, a radiance field and a contrastive model have been trained in it."""
     shop = built[0]
-    done = shop.run("run", "gan-digits", "diffusion-digits", "nerf-scene")
+    done = shop.run("run", "gan-digits", "diffusion-digits", "nerf-scene", "clip-captions")
     assert "ALARM: mode collapse at step 15" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert "warning" not in (done.stderr + done.stdout).lower()
@@ -107,3 +107,31 @@ def test_a_wish_that_cannot_be_met_is_one_sentence_and_exit_code_2(trained: Work
     done = trained.run("sample", *options, code=2)
     assert sentence in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_images_and_captions_are_compared_from_the_registry(trained: Workshop, tmp_path: Path) -> None:
+    found = {row["model"]: row for row in trained.json("models")}["clip-captions"]
+    assert found["candidate"] == 1
+    assert {"recall_at_1", "zero_shot_accuracy"} <= set(found["figures"])
+    assert "retrieval of clip-captions" in (trained.root / "reports" / "run.html").read_text()
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (20, 30), (200, 30, 30)).save(picture)
+    likeliest = trained.run("sample", "clip-captions", "--from", str(picture), "-n", "3").stdout.splitlines()
+    assert len(likeliest) == 3
+    assert all(line.strip()[-1] in "0123456789" and "%" in line for line in likeliest)
+    similarity = trained.run("sample", "clip-captions", "--from", str(picture), "--prompt", "a handwritten digit three").stdout
+    assert -1 <= float(similarity.split()[0]) <= 1
+    assert trained.json("audit", "clip-captions")["ok"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [((), "give a picture with --from"), (("--from", "PICTURE", "--prompt", " "), "--prompt is empty: write what the picture may show")],
+)
+def test_what_cannot_be_compared_is_one_sentence(trained: Workshop, tmp_path: Path, options: tuple[str, ...], sentence: str) -> None:
+    picture = tmp_path / "picture.png"
+    Image.new("L", (8, 8)).save(picture)
+    given = [str(picture) if option == "PICTURE" else option for option in options]
+    refused = trained.run("sample", "clip-captions", *given, code=2)
+    assert sentence in refused.stderr
+    assert "Traceback" not in refused.stderr
