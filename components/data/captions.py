@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.data.records import Record, read_records, to_bytes
+from components.data.records import Record, read_records, shown, to_bytes
 from components.errors import UserError
 
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
@@ -42,7 +42,7 @@ def _named(name: str, path: Path) -> Iterator[tuple[str, Caption]]:
         if not image:
             raise UserError(f"{where} names no image: give it a file_name, the image's path from where {path.name} stands.")
         caption = _text(record, "text", where)
-        below = posixpath.normpath(posixpath.join(posixpath.dirname(name), image.replace("\\", "/")))
+        below = posixpath.normpath(posixpath.join(posixpath.dirname(name), shown(image.replace("\\", "/"))))
         yield below, Caption(None if caption is None else to_bytes(caption), f"{below} ({where})")
 
 
@@ -50,7 +50,7 @@ def _text(record: Record, key: str, where: str) -> str | None:
     if record.problem:
         raise UserError(f"{where} has {record.problem}: mend that line.")
     if key not in record.fields:
-        raise UserError(f"{where} has no {key!r} (it has {', '.join(record.fields) or 'nothing'}): every line needs file_name and text.")
+        raise UserError(f"{where} has no {key!r} (it has {shown(', '.join(record.fields)) or 'nothing'}): every line needs file_name and text.")
     value = record.fields[key]
     if not isinstance(value, str | None):
         raise UserError(f"{where}: {key} is no text but {value!r}: mend that line.")

@@ -159,7 +159,7 @@ def _cut(row: Mapping[str, Any], split: SplitConfig, modality: Modality) -> Iter
 
 
 def _dealer(name: str, split: SplitConfig, verdicts: Sequence[Sequence[Verdict]]) -> Dealer:
-    given = {verdict.given for shard in verdicts for verdict in shard}
+    given = {verdict.given for shard in verdicts for verdict in shard if isinstance(verdict.found, Examined)}
     if split.method == "given" and None in given:
         raise UserError(f"Dataset {name!r}: the source gives no split for some rows: set datasets.{name}.split.method to hash.")
     return Dealer(split, source_has_validation="validation" in given)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from components.data.records import Record, read_records, to_bytes
+from components.data.records import Record, read_records, shown, to_bytes
 from components.errors import UserError
 
 SIDES = (("source", "target"), ("prompt", "response"))
@@ -25,11 +25,12 @@ def check_pairs(name: str, path: Path) -> None:
 
 
 def pair_fields(record: Record) -> dict[str, Any]:
-    """The raw columns of the modality `text-pairs`."""
+    """The raw columns of the modality `text-pairs`; in CSV and TSV messages are JSON."""
     if record.problem:
         return {"problem": record.problem}
     if MESSAGES in record.fields:
-        return {"messages": to_bytes(json.dumps(record.fields[MESSAGES], ensure_ascii=False))}
+        messages = record.fields[MESSAGES]
+        return {"messages": to_bytes(messages if isinstance(messages, str) else json.dumps(messages, ensure_ascii=False))}
     sides = _sides(record)
     if sides is None:
         return {"problem": f"{_shown(record)} where {_WANTED} is needed"}
@@ -46,4 +47,4 @@ def _sides(record: Record) -> tuple[str, str] | None:
 
 def _shown(record: Record) -> str:
     names = list(record.fields)
-    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "") if names else "nothing"
+    return shown(", ".join(names[:5])) + (", …" if len(names) > 5 else "") if names else "nothing"

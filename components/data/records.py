@@ -39,6 +39,11 @@ def to_bytes(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
+def shown(text: str) -> str:
+    """``text`` for people and for Arrow: bytes that are not UTF-8 stand as `\\xNN`, as in the names of a folder's files."""
+    return to_bytes(text).decode("utf-8", "backslashreplace")
+
+
 def _json_lines(file: TextIO) -> Iterator[Record]:
     for line, text in enumerate(file, 1):
         if text.strip():

@@ -1,6 +1,7 @@
 """Captions that lie in a folder with their images: beside them, or in metadata files as Hugging Face's imagefolder has them."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,26 @@ def test_a_caption_that_is_not_utf_8_is_quarantined_wherever_it_stands(tmp_path:
     (files(project) / "059.txt").write_bytes("Grüße".encode("latin-1"))
     run(project)
     assert quarantine(project) == dict.fromkeys(("058.png", "059.png"), ("corrupt", "the caption is not UTF-8 at byte 2"))
+
+
+def test_a_name_that_is_not_utf_8_finds_its_image(tmp_path: Path) -> None:
+    project = images(tmp_path, [f"{index:03d}.png" for index in range(MANY)])
+    name = b"Gr\xfc\xdfe.png"
+    Path(os.fsdecode(bytes(files(project)) + b"/" + name)).write_bytes(png(900))
+    lines = [f'{{"file_name": "{index:03d}.png", "text": "number {index}"}}\n'.encode() for index in range(MANY)]
+    (files(project) / "metadata.jsonl").write_bytes(b"".join(lines) + b'{"file_name": "' + name + b'", "text": "greetings"}\n')
+    run(project)
+    assert captions(project)["Gr\\xfc\\xdfe.png"] == "greetings"
+
+
+def test_a_missing_image_does_not_ask_for_a_split(tmp_path: Path) -> None:
+    project = images(tmp_path, [f"{split}/{index:03d}.png" for index, split in enumerate(["train", "test"] * (MANY // 2))])
+    lines = [{"file_name": f"{split}/{index:03d}.png", "text": f"number {index}"} for index, split in enumerate(["train", "test"] * (MANY // 2))]
+    jsonl(files(project) / "metadata.jsonl", [*lines, {"file_name": "elsewhere/gone.png", "text": "gone"}])  # type: ignore[list-item]
+    set_params(project, split={"method": "given"})
+    run(project)
+    assert quarantine(project) == {"elsewhere/gone.png": ("incomplete", "no image bytes")}
+    assert {row["split"] for row in rows(project)} == {"train", "validation", "test"}
 
 
 def test_images_without_any_caption_are_refused_with_both_ways_out(tmp_path: Path) -> None:

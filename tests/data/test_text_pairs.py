@@ -1,17 +1,21 @@
 """Text pairs: both sides are required, a conversation becomes a pair, and a source is never in two splits."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from components.data.dataset import Dataset
 from components.data.modalities import Examined, Rejection, find_modality
+from components.data.publish import publish
 from components.data.stamp import read_stamp
 from components.data.validate import validate
 from components.errors import UserError
 from components.project import Project
+from tests.conftest import make_project, prepare
 from tests.data.workbench import files, folder_project, quarantine, rows, run, set_params
 
 MODALITY: Any = find_modality("text-pairs")
@@ -65,8 +69,9 @@ def test_a_pair_with_an_unusable_side_is_rejected_with_its_reason(source: bytes 
         ("Hello", Rejection("incomplete", "the messages are no list with at least one message")),
         (HELLO[:1], Rejection("incomplete", "the last message is from 'user', not from 'assistant'")),
         (HELLO[1:], Rejection("incomplete", "nothing stands before the message of 'assistant'")),
-        ([{"role": "user", "content": " "}, HELLO[1]], Rejection("incomplete", "message 1, from 'user', is blank")),
+        ([{"role": "user", "content": " "}, HELLO[1]], Rejection("incomplete", "the text of message 1 is blank")),
         ([HELLO[0], {"role": "assistant", "content": ["Hi."]}], Rejection("corrupt", "message 2 is no object with the texts role and content")),
+        ([{"role": "user", "content": "a\0b"}, HELLO[1]], Rejection("corrupt", "the text of message 1 holds NUL characters: not plain text")),
         (["Hello?", "Hi."], Rejection("corrupt", "message 1 is no object with the texts role and content")),
     ],
 )
@@ -82,6 +87,23 @@ def test_a_conversation_becomes_what_went_before_and_the_last_answer(tmp_path: P
     assert row["source_text"] == "system: Be brief.\n\nuser: Hello?\n\nassistant: Hi.\n\nuser: Who?\nYou?"
     assert row["target_text"] == "Grüße, 你好"
     assert (row["source_chars"], row["target_chars"]) == (len(row["source_text"]), len(row["target_text"]))
+
+
+def test_half_a_character_in_a_conversation_is_rejected() -> None:
+    row = dict.fromkeys(("source_text", "target_text", "problem")) | {"messages": json.dumps([{"role": "user", "content": "\ud800"}, HELLO[1]]).encode()}
+    found = MODALITY.examine(row, MODALITY.CleanConfig(), False)
+    assert found.reason == "corrupt"
+    assert "surrogates not allowed" in found.detail
+
+
+def test_a_column_of_conversations_holds_json(tmp_path: Path) -> None:
+    project = folder_project(tmp_path, "text-pairs")
+    with (files(project) / "talks.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["messages"])
+        writer.writerows([[json.dumps([{"role": "user", "content": f"question {index}"}, HELLO[1]])] for index in range(MANY)])
+    run(project)
+    assert {row["source_text"] for row in rows(project)} == {f"user: question {index}" for index in range(MANY)}
 
 
 @pytest.mark.parametrize("names", [("source", "target"), ("prompt", "response")])
@@ -109,7 +131,7 @@ def test_the_same_pair_is_kept_once_and_the_same_source_stays_in_one_split(tmp_p
 
 
 def test_a_row_that_cannot_be_read_is_quarantined_with_file_and_line(tmp_path: Path) -> None:
-    bad = ['{"source": "a", "target": ', '["a", "b"]', '{"question": "a", "answer": "b"}', '{"source": "a", "target": 7}', '{"source": "a"}']
+    bad = ['{"source": "a", "target": ', '["a", "b"]', '{"question": "a", "\\udcff": "b"}', '{"source": "a", "target": 7}', '{"source": "a"}']
     latin = '{"source": "Köln", "target": "a town"}'.encode("latin-1")
     surrogate = rb'{"source": "\ud800", "target": "half a character"}'
     project = project_of(tmp_path, jsonl(*many()).encode() + "\n".join([*bad, ""]).encode() + latin + b"\n\n" + surrogate)
@@ -119,7 +141,7 @@ def test_a_row_that_cannot_be_read_is_quarantined_with_file_and_line(tmp_path: P
         1: "corrupt", 2: "corrupt", 3: "corrupt", 4: "corrupt", 5: "incomplete", 6: "corrupt", 8: "corrupt",
     }  # fmt: skip
     assert found[1][1].startswith("no JSON (")
-    assert found[3][1].startswith("question, answer where source and target or prompt and response, or messages")
+    assert found[3][1].startswith("question, \\xff where source and target or prompt and response, or messages")
     assert found[4][1] == "target is no text"
     assert found[5][1] == "no target"
     assert found[6][1] == "the source is not UTF-8 at byte 1"
@@ -186,3 +208,15 @@ def test_the_gate_has_rules_on_both_sides(tmp_path: Path) -> None:
     result = validate(project, read_stamp(project, "mine", "validate"))
     assert result.outcome == "passed"
     assert {rule.column for rule in result.rules} >= {"source_chars", "target_chars", "source_words", "target_words"}
+
+
+@pytest.mark.slow
+def test_pairs_and_captions_become_versions_through_dvc(tmp_path: Path) -> None:
+    captioned = {"modality": "image-text", "source": {"kind": "digits", "rows": 300}, "split": {"train": 0.5, "validation": 0.2, "test": 0.3}}
+    params = {"datasets": {"docs": {"modality": "text-pairs", "source": {"kind": "docstrings", "rows": 200}}, "digits": captioned}}
+    project = make_project(tmp_path / "project", yaml.safe_dump(params))
+    for name, modality in (("docs", "text-pairs"), ("digits", "image-text")):
+        prepare(project, name)
+        version = publish(project, name, actor="tester")
+        assert (version.version, version.validation) == ("v1", "passed")
+        assert Dataset.open(project, name).modality == modality

@@ -131,3 +131,13 @@ def test_too_few_images_to_score_on_are_refused_before_training(tmp_path: Path) 
     dataset = prepared(tmp_path, two_classes((8, 8), num=20))
     with pytest.raises(UserError, match=r"The (train|test) split of 'mine' has \d+ images and fid_own needs at least 34"):
         require_enough(dataset)
+
+
+def test_too_few_captioned_images_are_refused_before_training_too(tmp_path: Path) -> None:
+    project = folder_project(tmp_path, "image-text", split={"method": "hash", "train": 0.5, "validation": 0.1, "test": 0.4})
+    write(files(project), 40, (8, 8))
+    for path in list(files(project).iterdir()):
+        path.with_suffix(".txt").write_text(f"bar number {path.stem}")
+    run(project)
+    with pytest.raises(UserError, match=r"The (train|test) split of 'mine' has \d+ images and fid_own needs at least 34"):
+        require_enough(Dataset.open(project, "mine"))

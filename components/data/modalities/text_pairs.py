@@ -123,11 +123,12 @@ def _conversation(content: bytes) -> tuple[str, str] | Rejection:
     return "\n\n".join(f"{role}: {said}" for role, said in before), target
 
 
-def _messages(text: str) -> list[tuple[str, str]] | Rejection:
+def _messages(conversation: str) -> list[tuple[str, str]] | Rejection:
     """(role, content) of each message, or why they cannot be had."""
     try:
-        messages = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        messages = json.loads(conversation)
+        json.dumps(messages, ensure_ascii=False).encode()  # half a character may stand there as an escape, which no text can hold
+    except (json.JSONDecodeError, UnicodeEncodeError, RecursionError) as error:
         return Rejection("corrupt", f"the messages are no JSON ({error})")
     if not isinstance(messages, list) or not messages:
         return Rejection("incomplete", "the messages are no list with at least one message")
@@ -136,9 +137,10 @@ def _messages(text: str) -> list[tuple[str, str]] | Rejection:
         role, content = (message.get(key) for key in ("role", "content")) if isinstance(message, dict) else (None, None)
         if not isinstance(role, str) or not isinstance(content, str):
             return Rejection("corrupt", f"message {number} is no object with the texts role and content")
-        if not content.strip():
-            return Rejection("incomplete", f"message {number}, from {role!r}, is blank")
-        found.append((role, content.strip("\n")))
+        text = decode_text(content.encode(), f"text of message {number}")
+        if isinstance(text, Rejection):
+            return text
+        found.append((role, text))
     return found
 
 

@@ -173,7 +173,7 @@ def _has_splits(folder: Path, modality: str) -> bool:
 def _place(name: str, has_splits: bool) -> tuple[str | None, str | None]:
     """The split and the class that a file's relative name says."""
     parts = PurePosixPath(name).parts
-    split = _SPLIT_NAMES[parts[0].lower()] if has_splits and len(parts) > 1 else None
+    split = _SPLIT_NAMES.get(parts[0].lower()) if has_splits and len(parts) > 1 else None
     inner = parts[1:-1] if split else parts[:-1]
     return split, inner[-1] if inner else None
 
