@@ -10,6 +10,8 @@ from components.models.family import Family, TrainingConfig
 class GptConfig(TrainingConfig):
     """Defaults are size `tiny`: a few hundred thousand characters of prose in about a minute on two CPU cores."""
 
+    ARCHITECTURE = ("vocab_size", "num_layers", "num_heads", "width", "mlp_ratio", "logit_softcap", "rope_base")
+
     max_steps: int = Field(560, ge=1)
     batch_size: int = Field(16, ge=1)
     """Windows of ``context_length`` tokens per step."""
