@@ -30,7 +30,7 @@ class ModelBlock(Strict):
     seed: int = 0
     config: dict[str, Any] = {}
     init_from: str | None = None
-    """A registered model whose weights training begins with: MODEL, MODEL@champion or MODEL/3."""
+    """Whose weights training begins with: MODEL, MODEL@champion, MODEL/3, or a folder in the format of transformers, relative to the project."""
     lora: Lora | None = None
     """Train adapters beside those weights instead of the weights themselves."""
     evaluation: EvaluationConfig = EvaluationConfig()

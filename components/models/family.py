@@ -24,6 +24,15 @@ class TrainingConfig(Strict):
     ARCHITECTURE: ClassVar[tuple[str, ...]] = ()
     """Settings in which a model and the weights that it begins with must be alike."""
 
+    @classmethod
+    def architecture_of(cls, described: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of `ARCHITECTURE` by the config.json of a folder in the format of transformers.
+
+        Raises:
+            UserError: no model of this family is described there; the message goes on after the folder's name.
+        """
+        raise UserError("this family begins with registered models only: give init_from the name of one.")
+
     max_steps: int = 1000
     batch_size: int = 64
     learning_rate: float = 1e-3

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, load_model
 
 from components.errors import UserError
-from components.models.capabilities import DataSpec
+from components.models.capabilities import DataSpec, IsPretrained
 from components.training.start import Lora, Start
 
 
@@ -36,12 +36,16 @@ def load_start(model: pl.LightningModule, start: Start) -> None:
     Raises:
         UserError: a tensor is missing, is one too many, or has another shape.
     """
-    weights, own = load_file(start.weights), model.state_dict()
+    target: torch.nn.Module = model
+    if start.kind == "transformers":
+        assert isinstance(model, IsPretrained), "only a family that describes its architecture begins with a folder"
+        target = model.pretrained()
+    weights, own = load_file(start.weights), target.state_dict()
     for name in weights.keys() & own.keys():
         theirs, ours = list(weights[name].shape), list(own[name].shape)
         if theirs != ours:
             raise UserError(f"{start.ref} does not fit this model: its tensor {name} is {theirs}, here it is {ours}; make both configs alike.")
-    missing, unexpected = load_model(model, start.weights, strict=False)
+    missing, unexpected = load_model(target, start.weights, strict=False)
     if missing or unexpected:
         odd = sorted({*missing, *unexpected})[0]
         raise UserError(f"{start.ref} does not fit this model: only one of the two has the tensor {odd}; make both configs alike.")

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,10 @@ from components.params import Strict
 
 if TYPE_CHECKING:
     from components.models.capabilities import DataSpec
+
+
+WEIGHTS, TOKENIZER, DESCRIPTION = "model.safetensors", "tokenizer.json", "config.json"
+"""Files of a folder in the format of transformers; a package has the first one too."""
 
 
 class Lora(Strict):
@@ -27,11 +31,13 @@ class Start(Strict):
     """Where a run's weights come from, resolved to bytes that do not change."""
 
     ref: str
-    """The version of a registered model, e.g. `gpt-pydocs/3`."""
+    """The version of a registered model, e.g. `gpt-pydocs/3`, or a local folder as the user wrote it."""
     sha256: str
-    """Of the package."""
+    """Of the package, or of the folder's weights, config and tokenizer."""
     folder: Path
-    """The package's artifacts."""
+    """The package's artifacts, or the folder."""
+    kind: Literal["package", "transformers"] = "package"
+    """Whose format the files have."""
     lora: Lora | None = None
 
     def identity(self) -> dict[str, object]:
@@ -40,9 +46,14 @@ class Start(Strict):
 
     @property
     def weights(self) -> Path:
-        return self.folder / "model.safetensors"
+        return self.folder / WEIGHTS
 
     def data_spec(self) -> "DataSpec":
         from components.models.capabilities import DataSpec  # with torch, which the command line does without
 
-        return DataSpec.from_dict(json.loads((self.folder / "spec.json").read_bytes())["data_spec"])
+        if self.kind == "package":
+            return DataSpec.from_dict(json.loads((self.folder / "spec.json").read_bytes())["data_spec"])
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(self.folder / TOKENIZER))
+        return DataSpec("text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())

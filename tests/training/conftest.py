@@ -33,7 +33,7 @@ SMALL_NERF = {
 }  # fmt: skip
 SMALL = {
     "gpt": SMALL_GPT, "vae": SMALL_VAE, "gan": SMALL_GAN, "diffusion": SMALL_DIFFUSION, "latent-diffusion": SMALL_LATENT,
-    "nerf": SMALL_NERF, "classic-nerf": {**SMALL_NERF, "field": "mlp"},
+    "nerf": SMALL_NERF, "classic-nerf": {**SMALL_NERF, "field": "mlp"}, "llama-gpt": {**SMALL_GPT, "backbone": "llama", "logit_softcap": 0.0},
 }  # fmt: skip
 DATASETS = {"gpt": "pydocs", "nerf": "scene"}
 MakeSpec = Callable[..., RunSpec]
@@ -56,11 +56,11 @@ def tracker(home_project: Project) -> Tracker:
 
 @pytest.fixture
 def make_spec(home_project: Project, tmp_path: Path) -> MakeSpec:
-    """The spec of a small run of a family (or `latent-diffusion`, `classic-nerf`), its config changed by keywords; without a run in MLflow."""
+    """The spec of a small run of a family (or `latent-diffusion`, `classic-nerf`, `llama-gpt`), its config changed by keywords; without a run in MLflow."""
 
     def make(family: str = "gpt", **changes: Any) -> RunSpec:
         small = SMALL[family]
-        family = family.removeprefix("latent-").removeprefix("classic-")
+        family = family.removeprefix("latent-").removeprefix("classic-").removeprefix("llama-")
         config = find_family(family).resolve("tiny", Block({**small, **changes}, (), {}, home_project.params))
         dataset = Dataset.open(home_project, DATASETS.get(family, "digits"))
         evaluation = EvaluationConfig()

@@ -60,7 +60,7 @@ def test_adapters_alone_are_trained_and_are_merged_into_the_layers_they_stand_at
     model, training, _ = train(spec)
     after, before = dict(model.state_dict()), weights_of(package)
     assert after.keys() == before.keys()
-    assert {name for name in after if not torch.equal(after[name], before[name])} == {"blocks.0.attention.inputs.weight"}
+    assert {name for name in after if not torch.equal(after[name], before[name])} == {"network.blocks.0.attention.inputs.weight"}
     assert training.parameters == sum(weight.numel() for weight in before.values())
 
 
@@ -133,3 +133,47 @@ def test_what_differs_is_named(home_project: Project, tracker: Tracker, package:
     register(tracker, package)
     with pytest.raises(UserError, match=sentence):
         find(home_project, tracker, "gpt-pydocs", family, **changes)
+
+
+LLAMA = {"backbone": "llama", "logit_softcap": 0.0}
+
+
+@pytest.fixture
+def folder(make_spec: MakeSpec, tmp_path: Path) -> Path:
+    """A small llama in the format of transformers."""
+    spec = make_spec(**LLAMA)
+    model = build_model(spec, find_family("gpt"), opened(spec)[2])
+    assert isinstance(model, Gpt)
+    model.export_pretrained(tmp_path / "llama")
+    return tmp_path / "llama"
+
+
+def test_a_run_begins_with_a_folder_of_transformers_and_its_tokenizer(home_project: Project, tracker: Tracker, make_spec: MakeSpec, folder: Path) -> None:
+    start = find(home_project, tracker, str(folder), **LLAMA)
+    spec = make_spec(**LLAMA).model_copy(update={"start": start, "seed": 7})
+    data_spec = started_data_spec(start, opened(spec)[2])
+    assert data_spec == opened(spec)[2]
+    model = build_model(spec, find_family("gpt"), data_spec)
+    assert isinstance(model, Gpt)
+    assert equal(dict(model.pretrained().state_dict()), load_file(folder / "model.safetensors"))
+    (folder / "tokenizer.json").write_text((folder / "tokenizer.json").read_text() + "\n")
+    assert find(home_project, tracker, str(folder), **LLAMA).sha256 != start.sha256
+
+
+@pytest.mark.parametrize(
+    ("changes", "config", "sentence"),
+    [
+        ({"config.json": None}, LLAMA, "which has no config.json: give init_from a folder"),
+        ({"config.json": '{"model_type": "bert"}'}, LLAMA, "it holds a model of the type 'bert': give a folder of the type llama"),
+        ({"config.json": "no"}, LLAMA, "whose config.json cannot be understood: write the folder anew"),
+        ({}, {**LLAMA, "width": 32}, r"which has width 16 \(here 32\): set the same in models.mine.config"),
+        ({}, {}, r"which has backbone llama \(here own\), logit_softcap 0 \(here 15.0\)"),
+    ],
+)
+def test_a_folder_that_does_not_fit_is_a_mistake_with_a_sentence(
+    home_project: Project, tracker: Tracker, folder: Path, changes: dict[str, str | None], config: dict[str, Any], sentence: str
+) -> None:
+    for name, text in changes.items():
+        (folder / name).unlink() if text is None else (folder / name).write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        find(home_project, tracker, str(folder), **config)
