@@ -14,7 +14,7 @@ RefArgument = Annotated[str, typer.Argument(help="MODEL, MODEL@champion, MODEL/3
 
 
 def add_to(app: typer.Typer) -> None:
-    for verb in (models, compare, audit, sample):
+    for verb in (models, compare, audit, sample, export):
         app.command()(verb)
 
 
@@ -137,6 +137,24 @@ def sample(
     target = out_file or Path(f"{ref.replace('/', '-').replace('@', '-')}-seed{seed}.{'png' if drawn.png is not None else 'txt'}")
     target.write_bytes(drawn.png or drawn.gif or (drawn.text or "").encode())
     out.print(f"Wrote {target} ({drawn.description})", soft_wrap=True)
+
+
+def export(
+    ref: RefArgument,
+    to: Annotated[Path, typer.Option("--to", help="A new folder.")],
+    project: ProjectOption = None,
+) -> None:
+    """A registered model as a folder that transformers reads (AutoModelForCausalLM, AutoTokenizer); `init_from` takes it too.
+
+    Example: [bold]genmill export gpt-stdlib@champion --to exported[/]
+    """
+    where = open_project(project)
+    from components.registry.export import export_registered
+    from components.tracking import Tracker
+    from genmill.console import out
+
+    version = export_registered(where, Tracker.of(where), ref, to)
+    out.print(f"Wrote {to} ({version} as transformers reads it)", soft_wrap=True)
 
 
 def _put(piece: str, told: list[str]) -> None:

@@ -98,7 +98,7 @@ def plan(
         if version is None or entry.block.dataset in stale:
             rows.append((entry.name, "train", "once its data is prepared, unless that changes nothing" if version else "never trained"))
         else:
-            found = plan_model(tracker, entry, version)
+            found = plan_model(where, tracker, entry, version)
             rows.append((entry.name, found.action, found.why))
     if as_json:
         print_json([{"what": what, "action": action, "why": why} for what, action, why in rows])

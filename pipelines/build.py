@@ -28,7 +28,7 @@ def plan_models(project: str, models: list[str], versions: dict[str, DataVersion
     where = Project(Path(project))
     catalog, tracker = load_catalog(where, size=size), Tracker.of(where)
     entries = [catalog.model(name) for name in models]
-    return [plan_model(tracker, entry, versions[entry.block.dataset], refresh=refresh) for entry in entries]
+    return [plan_model(where, tracker, entry, versions[entry.block.dataset], refresh=refresh) for entry in entries]
 
 
 @flow(name="build", flow_run_name="build")

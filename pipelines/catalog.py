@@ -15,6 +15,7 @@ from components.models.family import Family, Size, TrainingConfig, find_family
 from components.params import Block, Strict
 from components.project import Project
 from components.registry.gates import load_gates
+from components.training.start import Lora
 
 TOP_LEVEL = ("datasets", "models", "run", "schedules", "servers")
 SIZES = ("tiny", "small", "base")
@@ -28,6 +29,10 @@ class ModelBlock(Strict):
     size: Size = "tiny"
     seed: int = 0
     config: dict[str, Any] = {}
+    init_from: str | None = None
+    """Whose weights training begins with: MODEL, MODEL@champion, MODEL/3, or a folder in the format of transformers, relative to the project."""
+    lora: Lora | None = None
+    """Train adapters beside those weights instead of the weights themselves."""
     evaluation: EvaluationConfig = EvaluationConfig()
     gates: dict[str, Any] = {}
 
@@ -133,6 +138,8 @@ def _model(name: str, block: Block, datasets: dict[str, DatasetConfig], size: st
     modality = datasets[model.dataset].modality
     if modality not in family.modality:
         raise block.error(_misfit(model, family, datasets), "dataset")
+    if model.lora is not None and model.init_from is None:
+        raise block.error("lora adapts weights that are there: give init_from, or leave lora out.", "lora")
     load_gates(block.child("gates"))
     return ModelEntry(name, model, family, family.resolve(model.size, block.child("config")), block.child("gates"), family.batches_of(modality))
 

@@ -4,8 +4,10 @@ from typing import Literal
 
 from components.data.publish import DataVersion
 from components.params import Strict
+from components.project import Project
 from components.tracking import RunRecord, Tracker
 from components.training.identity import code_of, params_sha256, run_identity
+from components.training.start import Start
 from pipelines.catalog import ModelEntry
 
 Action = Literal["train", "resume", "reuse"]
@@ -23,9 +25,21 @@ class ModelPlan(Strict):
     """The run that is reused or goes on."""
     refresh: bool = False
     """Nothing of an earlier run may be used."""
+    start: Start | None = None
+    """Weights that training begins with."""
 
 
-def identity_of(entry: ModelEntry, version: DataVersion) -> str:
+def start_of(project: Project, tracker: Tracker, entry: ModelEntry) -> Start | None:
+    """What `init_from` of ``entry`` means now."""
+    block = entry.block
+    if block.init_from is None:
+        return None
+    from components.training.starts import find_start  # with torch, which a plan does without as a rule
+
+    return find_start(project, tracker, model=entry.name, family=block.family, config=entry.config, init_from=block.init_from, lora=block.lora)
+
+
+def identity_of(entry: ModelEntry, version: DataVersion, start: Start | None = None) -> str:
     """The identity of training ``entry`` on ``version`` with the code that stands here."""
     return run_identity(
         family=entry.block.family,
@@ -35,6 +49,7 @@ def identity_of(entry: ModelEntry, version: DataVersion) -> str:
         evaluation=entry.block.evaluation,
         batches=entry.batches,
         data_sha256=version.sha256,
+        start=start,
     )
 
 
@@ -43,28 +58,31 @@ def experiment_of(entry: ModelEntry) -> str:
     return entry.block.dataset
 
 
-def plan_model(tracker: Tracker, entry: ModelEntry, version: DataVersion, *, refresh: bool = False) -> ModelPlan:
+def plan_model(project: Project, tracker: Tracker, entry: ModelEntry, version: DataVersion, *, refresh: bool = False) -> ModelPlan:
     """Reuse a finished run of the same identity, go on with an interrupted one, or train."""
-    identity = identity_of(entry, version)
+    start = start_of(project, tracker, entry)
+    identity = identity_of(entry, version, start)
     run = tracker.find_run(experiment_of(entry), identity)
-    plan = ModelPlan(model=entry.name, action="train", why="", identity=identity, data_version=version.version)
+    plan = ModelPlan(model=entry.name, action="train", why="", identity=identity, data_version=version.version, start=start)
     if refresh:
         return plan.model_copy(update={"why": "asked for with --refresh", "refresh": True})
     if run is None:
-        return plan.model_copy(update={"why": _what_changed(tracker, entry, version)})
+        return plan.model_copy(update={"why": _what_changed(tracker, entry, version, start)})
     if run.status == "FINISHED" and run.tag("registered"):
         return plan.model_copy(update={"action": "reuse", "why": "nothing changed", "run": run})
     return plan.model_copy(update={"action": "resume", "why": f"its run was {run.status.lower()}", "run": run})
 
 
-def _what_changed(tracker: Tracker, entry: ModelEntry, version: DataVersion) -> str:
+def _what_changed(tracker: Tracker, entry: ModelEntry, version: DataVersion, start: Start | None) -> str:
     last = tracker.latest_run(experiment_of(entry), entry.name)
     if last is None:
         return "never trained"
     changed = []
     if last.tag("data_sha256") != version.sha256:
         changed.append(f"data ({last.tag('data_version')} → {version.version})")
-    if last.tag("params_sha256") != params_sha256(entry.config, entry.block.seed, entry.block.evaluation):
+    if last.tag("init_from_sha256") != (start.sha256 if start else ""):
+        changed.append("the weights it begins with")
+    elif last.tag("params_sha256") != params_sha256(entry.config, entry.block.seed, entry.block.evaluation, start):
         changed.append("params")
     if last.tag("code_sha256") != code_of(entry.block.family, entry.batches):
         changed.append("code")

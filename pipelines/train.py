@@ -50,7 +50,7 @@ def open_run(project: str, entry: ModelEntry, version: DataVersion, plan: ModelP
         model=entry.name, family=entry.block.family, size=entry.block.size, seed=entry.block.seed, config=entry.config.model_dump(),
         evaluation=entry.block.evaluation, dataset=entry.block.dataset, batches=entry.batches, data_version=version.version,
         data_sha256=version.sha256, identity=plan.identity, project=where.root, run_dir=run_dir,
-        tracking_uri=tracker.uri, experiment=experiment_of(entry), mlflow_run_id=run_id,
+        tracking_uri=tracker.uri, experiment=experiment_of(entry), mlflow_run_id=run_id, start=plan.start,
     )  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def train(project: str, model: str, data_version: str, size: str | None = None, 
     entry = load_catalog(where, size=size).model(model)
     version = find_version(where, entry.block.dataset, data_version)
     tracker = Tracker.of(where)
-    plan = plan_model(tracker, entry, version, refresh=refresh)
+    plan = plan_model(where, tracker, entry, version, refresh=refresh)
     if plan.action == "reuse" and plan.run is not None:
         return reused_outcome(tracker, entry, plan, plan.run)
     spec = open_run(project, entry, version, plan)
@@ -112,7 +112,8 @@ def run_tags(project: Project, entry: ModelEntry, version: DataVersion, plan: Mo
         "flow_run_id": str(runtime.flow_run.id or ""), "deployment": str(runtime.deployment.name or ""),
         "git_commit": git.head(project.root) or "", "dirty": str(git.is_dirty(project.root, CODE_AND_LOCKS)).lower(),
         "dataset": version.dataset, "data_version": version.version, "data_sha256": version.sha256, "validation": version.validation,
-        "params_sha256": params_sha256(entry.config, entry.block.seed, entry.block.evaluation),
+        "params_sha256": params_sha256(entry.config, entry.block.seed, entry.block.evaluation, plan.start),
+        "init_from": plan.start.ref if plan.start else "", "init_from_sha256": plan.start.sha256 if plan.start else "",
         "code_sha256": code_of(entry.block.family, entry.batches), "resumed_from": "", "libraries": json.dumps(library_versions()),
         "primary": entry.family.primary, "pid": str(os.getpid()),
     }  # fmt: skip

@@ -83,8 +83,8 @@ def write_digits_package(
     )
 
 
-def write_text_package(folder: Path) -> Package:
-    """An untrained GPT over single bytes, packaged."""
+def write_text_package(folder: Path, **settings: object) -> Package:
+    """An untrained GPT over single bytes, with ``settings`` of its config, packaged."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -94,7 +94,7 @@ def write_text_package(folder: Path) -> Package:
     tokenizer.train_from_iterator([], trainers.BpeTrainer(vocab_size=257, special_tokens=["<end>"], initial_alphabet=alphabet, show_progress=False))
     data_spec = DataSpec("text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
     family = find_family("gpt")
-    config = family.config()
+    config = family.config.model_validate(settings)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = family.load_class()(config, data_spec).eval()

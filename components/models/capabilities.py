@@ -5,9 +5,10 @@ Images are float tensors [N, C, H, W] in [0, 1]; tokens are int64 [N, T]. Every 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from components.cameras import Camera, Lens, Orbit
 
@@ -163,6 +164,19 @@ class ContinuesText(Protocol):
         ends: Ends = never_ends,
     ) -> list[list[int]]:
         """The new tokens after each prompt (the prompt itself left out); ``ends`` is asked after each of them."""
+        ...
+
+
+@runtime_checkable
+class IsPretrained(Protocol):
+    """Has weights in the format of transformers, to begin with and to take along."""
+
+    def pretrained(self) -> nn.Module:
+        """The part of the network that a folder of that format holds; a UserError where the config chose another one."""
+        ...
+
+    def export_pretrained(self, folder: Path) -> None:
+        """Write that part, and the tokenizer, as `from_pretrained` reads them."""
         ...
 
 

@@ -6,7 +6,7 @@ import importlib.util
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,18 @@ Goal = Literal["min", "max"]
 
 class TrainingConfig(Strict):
     """The knobs that every family has; a family's config adds its own. Budgets are steps, never seconds."""
+
+    ARCHITECTURE: ClassVar[tuple[str, ...]] = ()
+    """Settings in which a model and the weights that it begins with must be alike."""
+
+    @classmethod
+    def architecture_of(cls, described: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of `ARCHITECTURE` by the config.json of a folder in the format of transformers.
+
+        Raises:
+            UserError: no model of this family is described there; the message goes on after the folder's name.
+        """
+        raise UserError("this family begins with registered models only: give init_from the name of one.")
 
     max_steps: int = 1000
     batch_size: int = 64

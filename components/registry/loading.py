@@ -13,9 +13,11 @@ from typing import Any
 from components.code import code_digest, module_file
 from components.errors import UserError
 from components.models.capabilities import DataSpec
+from components.project import Project
 from components.registry import wire
 from components.registry.continuing import OnText
 from components.registry.runtime import PackageSpec, Runtime, read_spec
+from components.tracking import ModelVersion, Tracker
 
 
 class LoadedModel:
@@ -62,6 +64,19 @@ def load_package(folder: Path) -> LoadedModel:
         raise UserError(f"{folder} is no packaged model: it has no artifacts/spec.json.")
     spec = read_spec(artifacts)
     return LoadedModel(spec, Runtime.open(artifacts) if is_same_code(spec) else Child(folder))
+
+
+def package_folder(project: Project, tracker: Tracker, version: ModelVersion) -> Path:
+    """The package where it lies on this machine, else a copy in the project's cache."""
+    local = tracker.local_path(version.source)
+    if local is not None:
+        return local
+    cached = project.cache / "packages" / version.tag("package_sha256")
+    if not cached.is_dir():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cached.parent) as scratch:
+            tracker.download(version.source, Path(scratch) / "package").rename(cached)
+    return cached
 
 
 def is_same_code(spec: PackageSpec) -> bool:

@@ -1,7 +1,6 @@
 """Pictures or text from a registered model, for a person to look at."""
 
 import io
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ from components.params import Strict
 from components.project import Project
 from components.registry import wire
 from components.registry.continuing import OnText
-from components.registry.loading import LoadedModel, load_package
+from components.registry.loading import LoadedModel, load_package, package_folder
 from components.registry.references import resolve
-from components.tracking import ModelVersion, Tracker
+from components.tracking import Tracker
 
 NUM_PICTURES = 16
 NUM_CLASSES = 5
@@ -73,7 +72,7 @@ def sample_registered(project: Project, tracker: Tracker, ref: str, request: Sam
         UserError: ``ref`` means nothing, the model draws nothing, or it does not take what the request gives.
     """
     version = resolve(tracker, ref)
-    with load_package(_package_folder(project, tracker, version)) as model:
+    with load_package(package_folder(project, tracker, version)) as model:
         if wire.RENDERS_VIEWS in model.spec.abilities:
             return _orbit(model, version.ref, request)
         if wire.MATCHES_IMAGES_AND_TEXT in model.spec.abilities:
@@ -81,23 +80,6 @@ def sample_registered(project: Project, tracker: Tracker, ref: str, request: Sam
         if request.animated:
             raise UserError(f"{version.ref} renders no views, so there is nothing to animate: give --out a name that ends in .png or .txt.")
         return _draw(model, version.ref, request.model_copy(update={"num": _number(model, request)}), on_text)
-
-
-def _package_folder(project: Project, tracker: Tracker, version: ModelVersion) -> Path:
-    """The package where it lies on this machine, else a copy in the project's cache."""
-    local = tracker.local_path(version.source)
-    if local is not None:
-        return local
-    cached = project.cache / "packages" / version.tag("package_sha256")
-    if not cached.is_dir():
-        with tempfile.TemporaryDirectory(dir=_made(cached.parent)) as scratch:
-            tracker.download(version.source, Path(scratch) / "package").rename(cached)
-    return cached
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _number(model: LoadedModel, request: SampleRequest) -> int:

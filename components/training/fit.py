@@ -17,6 +17,7 @@ from components.models.family import Family, ImageTrainingConfig, TrainingConfig
 from components.params import Strict
 from components.tracking import MetricPoint
 from components.training import datamodules
+from components.training.begin import add_adapters, load_start, merge_adapters
 from components.training.callbacks import Ema, NanGuard, StepSeed
 from components.training.checkpoints import BEST, Checkpoints
 from components.training.files import checkpoint_folder, last_checkpoint
@@ -54,10 +55,12 @@ class Training(Strict):
 
 
 def build_model(spec: RunSpec, family: Family, data_spec: DataSpec) -> pl.LightningModule:
-    """A new model whose weights are drawn from the run's seed."""
+    """A new model whose weights are drawn from the run's seed, or are those that the run begins with."""
     torch.manual_seed(spec.seed)
     model = family.load_class()(family.config.model_validate(spec.config), data_spec)
     assert isinstance(model, pl.LightningModule)
+    if spec.start is not None:
+        load_start(model, spec.start)
     return model
 
 
@@ -66,12 +69,17 @@ def fit(
 ) -> Training:
     """Train ``model`` up to ``config.max_steps``, from its last checkpoint where there is one. It ends with the weights to keep, in eval mode.
 
+    Adapters stand beside its layers only in here.
+
     Raises:
         Interrupted: it was asked to stop; the last checkpoint is up to date.
         Diverged: the loss stayed non-finite.
     """
     hardware = choose(spec.device, spec.precision, sum(parameter.numel() for parameter in model.parameters()))
     hardware.apply()
+    lora = spec.start.lora if spec.start else None
+    if lora is not None:
+        add_adapters(model, lora)
     batches = datamodules.prepare(dataset, config, data_spec, spec.seed)
     folder = checkpoint_folder(spec.run_dir)
     last, start = last_checkpoint(folder)
@@ -88,6 +96,8 @@ def fit(
     _run(model, datamodules.DataModule(batches, start=start, max_steps=config.max_steps), hardware, callbacks, last)
     stop.between_steps_only = False
     kept_step = _keep(model, config, checkpoints)
+    if lora is not None:
+        merge_adapters(model)
     if isinstance(model, Finishes):
         model.finish(batches.originals())
     return Training(

@@ -8,12 +8,35 @@ from typing import Any
 from components.code import code_digest
 from components.evaluation.config import EvaluationConfig
 from components.models.family import TrainingConfig
+from components.training.start import Start
 
-LIBRARIES = ("torch", "pytorch-lightning", "torchmetrics", "tokenizers", "safetensors", "numpy", "scikit-learn", "mlflow", "dvc", "prefect")
+LIBRARIES = (
+    "torch",
+    "pytorch-lightning",
+    "torchmetrics",
+    "tokenizers",
+    "transformers",
+    "peft",
+    "safetensors",
+    "numpy",
+    "scikit-learn",
+    "mlflow",
+    "dvc",
+    "prefect",
+)
 
 
 def run_identity(
-    *, family: str, config: TrainingConfig, size: str, seed: int, evaluation: EvaluationConfig, batches: str, data_sha256: str, precision: str = "auto"
+    *,
+    family: str,
+    config: TrainingConfig,
+    size: str,
+    seed: int,
+    evaluation: EvaluationConfig,
+    batches: str,
+    data_sha256: str,
+    precision: str = "auto",
+    start: Start | None = None,
 ) -> str:
     """sha256 over the resolved config, the data version and the code; a finished run of the same identity need not run again."""
     return _digest(
@@ -21,15 +44,16 @@ def run_identity(
             "family": family,
             "size": size,
             "precision": precision,
-            "params": params_sha256(config, seed, evaluation),
+            "params": params_sha256(config, seed, evaluation, start),
             "data": data_sha256,
             "code": code_of(family, batches),
         }
     )
 
 
-def params_sha256(config: TrainingConfig, seed: int, evaluation: EvaluationConfig) -> str:
-    return _digest({"config": config.model_dump(mode="json"), "seed": seed, "evaluation": evaluation.model_dump(mode="json")})
+def params_sha256(config: TrainingConfig, seed: int, evaluation: EvaluationConfig, start: Start | None = None) -> str:
+    begun = {"start": start.identity()} if start else {}
+    return _digest({"config": config.model_dump(mode="json"), "seed": seed, "evaluation": evaluation.model_dump(mode="json"), **begun})
 
 
 def code_of(family: str, batches: str) -> str:

@@ -29,6 +29,7 @@ from components.registry.package import write_package
 from components.registry.stored import store_evidence
 from components.tracking import SPEC_ARTIFACT, MetricPoint, Tracker
 from components.training import datamodules
+from components.training.begin import started_data_spec
 from components.training.callbacks import Diverged
 from components.training.cost import core_seconds, peak_memory_bytes
 from components.training.files import checkpoint_folder, last_checkpoint, write_atomically, write_text
@@ -127,7 +128,8 @@ class Run:
         if self.dataset.manifest.sha256 != spec.data_sha256:
             raise UserError(f"Dataset {spec.dataset!r} has changed since {spec.data_version} was published: run the command again, it publishes first.")
         require_enough(self.dataset)
-        self.data_spec: DataSpec = datamodules.describe(self.dataset, self.config, self.project.cache, kind=spec.batches)
+        described = datamodules.describe(self.dataset, self.config, self.project.cache, kind=spec.batches)
+        self.data_spec: DataSpec = started_data_spec(spec.start, described) if spec.start else described
 
     def result(self) -> RunResult:
         model = build_model(self.spec, self.family, self.data_spec)

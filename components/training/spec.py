@@ -7,6 +7,7 @@ from typing import Any
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.protocol import Figure
 from components.params import Strict
+from components.training.start import Start
 
 
 class Exit(IntEnum):
@@ -31,6 +32,8 @@ class RunSpec(Strict):
     seed: int
     config: dict[str, Any]
     """The resolved family config."""
+    start: Start | None = None
+    """Weights to begin with; None draws fresh ones from the seed."""
     evaluation: EvaluationConfig = EvaluationConfig()
     dataset: str
     batches: str

@@ -57,6 +57,8 @@ def test_a_correct_file_is_resolved(tmp_path: Path) -> None:
         ("    dataset: digits", "    dataset: digts", 13, "did you mean 'digits'?"),
         ("      max_steps: 10", "      max_step: 10", 15, "did you mean 'max_steps'?"),
         ("      max_steps: 10", "      max_steps: many", 15, "max_steps"),
+        ("  gpt-pydocs:\n", "  gpt-pydocs:\n    lora: {rank: 4}\n", 17, "give init_from, or leave lora out"),
+        ("  gpt-pydocs:\n", "  gpt-pydocs:\n    init_from: vae-digits/1\n    lora: {rang: 4}\n", 18, "did you mean 'rank'?"),
         ("    source: {kind: digits}", "    source: {kind: digit}", 4, "did you mean 'digits'?"),
         ("    modality: image", "    modality: imag", 3, "did you mean 'image'?"),
         ("datasets:", "dataset:", 1, "did you mean 'datasets'?"),

@@ -35,7 +35,8 @@ SMALL_CLIP = {
     **_SMALL_IMAGES, "caption_length": 8, "embedding_dim": 8, "image_width": 8, "max_image_width": 8, "text_width": 8, "text_layers": 1, "text_heads": 2,
 }  # fmt: skip
 SMALL = {
-    "gpt": SMALL_GPT, "vae": SMALL_VAE, "gan": SMALL_GAN, "diffusion": SMALL_DIFFUSION, "latent-diffusion": SMALL_LATENT, "clip": SMALL_CLIP,
+    "gpt": SMALL_GPT, "llama-gpt": {**SMALL_GPT, "backbone": "llama", "logit_softcap": 0.0}, "vae": SMALL_VAE, "gan": SMALL_GAN,
+    "diffusion": SMALL_DIFFUSION, "latent-diffusion": SMALL_LATENT, "clip": SMALL_CLIP,
     "nerf": SMALL_NERF, "classic-nerf": {**SMALL_NERF, "field": "mlp"},
 }  # fmt: skip
 DATASETS = {"gpt": "pydocs", "clip": "captions", "nerf": "scene"}
@@ -59,11 +60,11 @@ def tracker(home_project: Project) -> Tracker:
 
 @pytest.fixture
 def make_spec(home_project: Project, tmp_path: Path) -> MakeSpec:
-    """The spec of a small run of a family (or `latent-diffusion`, `classic-nerf`), its config changed by keywords; without a run in MLflow."""
+    """The spec of a small run of a family (or `latent-diffusion`, `classic-nerf`, `llama-gpt`), its config changed by keywords; without a run in MLflow."""
 
     def make(family: str = "gpt", **changes: Any) -> RunSpec:
         small = SMALL[family]
-        family = family.removeprefix("latent-").removeprefix("classic-")
+        family = family.removeprefix("latent-").removeprefix("classic-").removeprefix("llama-")
         config = find_family(family).resolve("tiny", Block({**small, **changes}, (), {}, home_project.params))
         dataset = Dataset.open(home_project, DATASETS.get(family, "digits"))
         evaluation = EvaluationConfig()

@@ -77,6 +77,7 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     [
         ("gpt", 3),
         ("gpt", 4),
+        ("llama-gpt", 4),
         ("vae", 2),
         ("vae", 3),
         ("gan", 2),

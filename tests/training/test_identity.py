@@ -1,14 +1,18 @@
 """A run's identity changes with what its result depends on, and with nothing else."""
 
+from pathlib import Path
+
 import pytest
 
 from components.evaluation.config import EvaluationConfig
 from components.models.gpt.config import GptConfig
 from components.training.identity import code_of, library_versions, params_sha256, run_identity
+from components.training.start import Lora, Start
 
 SAME = {
     "family": "gpt", "config": GptConfig(), "size": "tiny", "seed": 0, "evaluation": EvaluationConfig(), "batches": "text", "data_sha256": "a" * 64,
 }  # fmt: skip
+START = Start(ref="gpt-pydocs/3", sha256="c" * 64, folder=Path("here"))
 
 
 def test_is_the_same_for_the_same_run() -> None:
@@ -25,10 +29,17 @@ def test_is_the_same_for_the_same_run() -> None:
         {"data_sha256": "b" * 64},
         {"precision": "bf16-mixed"},
         {"family": "vae", "batches": "image"},
+        {"start": START},
+        {"start": START.model_copy(update={"lora": Lora()})},
     ],
 )
 def test_changes_with_each_thing_that_counts(change: dict[str, object]) -> None:
     assert run_identity(**{**SAME, **change}) != run_identity(**SAME)  # type: ignore[arg-type]
+
+
+def test_where_the_weights_that_it_begins_with_lie_does_not_count() -> None:
+    first, moved, other = START, START.model_copy(update={"folder": Path("there"), "ref": "gpt-pydocs/4"}), START.model_copy(update={"lora": Lora()})
+    assert run_identity(**{**SAME, "start": first}) == run_identity(**{**SAME, "start": moved}) != run_identity(**{**SAME, "start": other})  # type: ignore[arg-type]
 
 
 def test_code_and_params_have_digests_of_their_own() -> None:

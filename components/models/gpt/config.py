@@ -1,14 +1,18 @@
 """The settings of the language model."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from components.errors import UserError
 from components.models.family import Family, TrainingConfig
 
 
 class GptConfig(TrainingConfig):
     """Defaults are size `tiny`: a few hundred thousand characters of prose in about a minute on two CPU cores."""
+
+    ARCHITECTURE = ("backbone", "vocab_size", "num_layers", "num_heads", "width", "mlp_ratio", "logit_softcap", "rope_base")
 
     max_steps: int = Field(560, ge=1)
     batch_size: int = Field(16, ge=1)
@@ -33,6 +37,9 @@ class GptConfig(TrainingConfig):
     keep: Literal["last", "best"] = "best"
     """On little text the model begins to learn it by heart: the weights of the lowest validation loss are kept."""
 
+    backbone: Literal["own", "llama"] = "own"
+    """`llama`: the network of transformers' LlamaForCausalLM, whose weights `genmill export` writes for other tools; it knows no soft cap, and
+    its dropout is that of the attention."""
     vocab_size: int = Field(1024, ge=257)
     """Entries of the byte-pair vocabulary, which is trained on the training split: 256 bytes, the end-of-text mark, and merges."""
     context_length: int = Field(128, ge=2)
@@ -55,6 +62,23 @@ class GptConfig(TrainingConfig):
         if self.width % (2 * self.num_heads):
             raise ValueError(f"width {self.width} is no multiple of twice num_heads ({self.num_heads}): change one of them")
         return self
+
+    @model_validator(mode="after")
+    def _llama_has_no_soft_cap(self) -> "GptConfig":
+        if self.backbone == "llama" and self.logit_softcap:
+            raise ValueError("the backbone llama has no soft cap of the logits: set logit_softcap to 0")
+        return self
+
+    @classmethod
+    def architecture_of(cls, described: Mapping[str, Any]) -> dict[str, Any]:
+        if described.get("model_type") != "llama":
+            raise UserError(f"it holds a model of the type {described.get('model_type')!r}: give a folder of the type llama, such as `genmill export` writes.")
+        width = described["hidden_size"]
+        return {
+            "backbone": "llama", "vocab_size": described["vocab_size"], "num_layers": described["num_hidden_layers"],
+            "num_heads": described["num_attention_heads"], "width": width, "mlp_ratio": described["intermediate_size"] / width, "logit_softcap": 0,
+            "rope_base": (described.get("rope_parameters") or described)["rope_theta"],
+        }  # fmt: skip
 
 
 FAMILY = Family(

@@ -7,6 +7,8 @@ start at zero, the soft cap of the logits and Muon: Jordan et al. 2024, "modded-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
 import torch
@@ -14,9 +16,15 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu, rms_norm, scaled_dot_product_attention
 
+from components.errors import UserError
 from components.models.capabilities import DataSpec, Ends, never_ends
 from components.models.gpt.config import GptConfig
 from components.models.layers.muon import Muon
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
+
+    from components.models.gpt.llama import LlamaNetwork
 
 END_OF_TEXT = 0
 """Token that stands before every document."""
@@ -29,6 +37,11 @@ class Cache:
 
     layers: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     position: int = 0
+
+    @property
+    def length(self) -> int:
+        """How many tokens can still be looked back on."""
+        return self.layers[0][0].size(2) if self.layers else 0
 
 
 class Attention(nn.Module):
@@ -63,17 +76,15 @@ class Block(nn.Module):
         return x + self.dropout(self.down(relu(self.up(_normalise(x))).square())), seen
 
 
-class Gpt(pl.LightningModule):
-    """Tokens [N, T] -> logits [N, T, V] of each next token."""
+class Transformer(nn.Module):
+    """The network of our own. Tokens [N, T] -> logits [N, T, V] of each next token."""
 
-    def __init__(self, config: GptConfig, data: DataSpec) -> None:
+    def __init__(self, config: GptConfig, vocab_size: int) -> None:
         super().__init__()
-        assert data.vocab_size > 0, "the data names no vocabulary"
-        self.config, self.data = config, data
-        self.context_length = config.context_length
-        self.embedding = nn.Embedding(data.vocab_size, config.width)
+        self.config = config
+        self.embedding = nn.Embedding(vocab_size, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
-        self.head = nn.Linear(config.width, data.vocab_size, bias=False)
+        self.head = nn.Linear(config.width, vocab_size, bias=False)
         self.dropout = nn.Dropout(config.dropout)
         self._initialise()
 
@@ -88,15 +99,13 @@ class Gpt(pl.LightningModule):
             else:
                 nn.init.zeros_(matrix)
 
-    def forward(self, tokens: Tensor, cache: Cache | None = None, padding: Tensor | None = None) -> Tensor:
-        """Logits [B, T, V] for ``tokens`` [B, T] that follow what is in ``cache``; ``padding`` [B, past + T] marks keys to overlook."""
-        past = cache.layers[0][0].size(2) if cache and cache.layers else 0
-        mask = _causal_mask(tokens.size(1), past, tokens.device, padding)
+    def forward(self, tokens: Tensor, mask: Tensor, cache: Cache | None) -> Tensor:
+        """Logits [B, T, V] for ``tokens`` [B, T] that follow what is in ``cache``; ``mask`` as in `Attention`."""
         rotation = self._rotation(cache.position if cache else 0, tokens.size(1), tokens.device)
         x = self.dropout(_normalise(self.embedding(tokens)))
         seen = []
         for index, block in enumerate(self.blocks):
-            x, keys_and_values = block(x, rotation, mask, cache.layers[index] if past and cache else None)
+            x, keys_and_values = block(x, rotation, mask, cache.layers[index] if cache and cache.layers else None)
             seen.append(keys_and_values)
         if cache is not None:
             cache.layers, cache.position = seen, cache.position + tokens.size(1)
@@ -111,6 +120,30 @@ class Gpt(pl.LightningModule):
         angles = torch.arange(start, start + length, device=device, dtype=torch.float32)[:, None] * frequencies
         return angles.cos(), angles.sin()
 
+
+class Gpt(pl.LightningModule):
+    """Tokens [N, T] -> logits [N, T, V] of each next token."""
+
+    def __init__(self, config: GptConfig, data: DataSpec) -> None:
+        super().__init__()
+        assert data.vocab_size > 0, "the data names no vocabulary"
+        self.config, self.data = config, data
+        self.context_length = config.context_length
+        self.network = self._network()
+
+    def _network(self) -> "Transformer | LlamaNetwork":
+        if self.config.backbone == "own":
+            return Transformer(self.config, self.data.vocab_size)
+        from components.models.gpt.llama import LlamaNetwork  # with transformers, whose import takes seconds
+
+        return LlamaNetwork(self.config, self.data.vocab_size)
+
+    def forward(self, tokens: Tensor, cache: Cache | None = None, padding: Tensor | None = None) -> Tensor:
+        """Logits [B, T, V] for ``tokens`` [B, T] that follow what is in ``cache``; ``padding`` [B, past + T] marks keys to overlook."""
+        mask = causal_mask(tokens.size(1), cache.length if cache else 0, tokens.device, padding)
+        logits: Tensor = self.network(tokens, mask, cache)
+        return logits
+
     # -- training ------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -123,11 +156,14 @@ class Gpt(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         config = self.config
+        within = list(self.network.blocks.parameters())
         rest = [
-            {"params": [self.embedding.weight], "lr": config.embedding_learning_rate},
-            {"params": [self.head.weight], "lr": config.head_learning_rate},
+            {"params": [self.network.embedding.weight], "lr": config.embedding_learning_rate},
+            {"params": [self.network.head.weight], "lr": config.head_learning_rate},
+            # Scales, which only the backbone llama has.
+            {"params": [parameter for parameter in within if parameter.ndim < 2], "lr": config.head_learning_rate},
         ]
-        optimizer = Muon(self.blocks.parameters(), rest, lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = Muon([parameter for parameter in within if parameter.ndim == 2], rest, lr=config.learning_rate, weight_decay=config.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -138,6 +174,18 @@ class Gpt(pl.LightningModule):
     def _nll(self, tokens: Tensor) -> Tensor:
         logits = self(tokens[:, :-1])
         return cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none").view(tokens.size(0), -1)
+
+    # -- weights in the format of transformers -----------------------------------------------------------------------
+
+    def pretrained(self) -> "LlamaForCausalLM":
+        if isinstance(self.network, Transformer):
+            raise UserError("The backbone of our own has no counterpart in transformers: train it with `config: {backbone: llama, logit_softcap: 0}`.")
+        return self.network.llama
+
+    def export_pretrained(self, folder: Path) -> None:
+        from components.models.gpt.llama import export
+
+        export(self.pretrained(), self.data.tokenizer, folder)
 
     # -- capabilities --------------------------------------------------------------------------------------------
 
@@ -209,7 +257,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     return scores.softmax(dim=-1).to(value.dtype) @ value
 
 
-def _causal_mask(length: int, past: int, device: torch.device, padding: Tensor | None) -> Tensor:
+def causal_mask(length: int, past: int, device: torch.device, padding: Tensor | None) -> Tensor:
     """[T, past + T], or [B, 1, T, past + T] with padding; 0 where a query may look, -inf elsewhere."""
     allowed = torch.ones(length, past + length, dtype=torch.bool, device=device).tril(past)
     if padding is not None and padding.any():

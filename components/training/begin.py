@@ -1,0 +1,80 @@
+"""Gives a network the weights that its run begins with, wholly or with low-rank adapters beside them.
+
+Low-rank adapters: Hu et al. 2022, "LoRA". They are merged into the weights when training is done, so that a package needs no peft.
+"""
+
+from dataclasses import replace
+
+import pytorch_lightning as pl
+import torch
+from safetensors.torch import load_file, load_model
+
+from components.errors import UserError
+from components.models.capabilities import DataSpec, IsPretrained
+from components.training.start import Lora, Start
+
+
+def started_data_spec(start: Start, described: DataSpec) -> DataSpec:
+    """The data spec of a run that begins with ``start``: the tokenizer comes from there, all else must be as ``described`` of the dataset.
+
+    Raises:
+        UserError: naming what differs, e.g. the classes.
+    """
+    theirs = start.data_spec()
+    expected = replace(described, vocab_size=theirs.vocab_size, tokenizer=theirs.tokenizer)
+    known, here = theirs.to_dict(), expected.to_dict()
+    differing = [name for name in here if known[name] != here[name] and name not in ("modality", "scene")]
+    if differing:
+        what = ", ".join(f"{name} {known[name]} (here {here[name]})" for name in differing)
+        raise UserError(f"{start.ref} was trained on other data than this: {what}; begin with a model of the like, or leave init_from out.")
+    return expected
+
+
+def load_start(model: pl.LightningModule, start: Start) -> None:
+    """Give ``model`` the weights of ``start``.
+
+    Raises:
+        UserError: a tensor is missing, is one too many, or has another shape.
+    """
+    target: torch.nn.Module = model
+    if start.kind == "transformers":
+        assert isinstance(model, IsPretrained), "only a family that describes its architecture begins with a folder"
+        target = model.pretrained()
+    weights, own = load_file(start.weights), target.state_dict()
+    for name in weights.keys() & own.keys():
+        theirs, ours = list(weights[name].shape), list(own[name].shape)
+        if theirs != ours:
+            raise UserError(f"{start.ref} does not fit this model: its tensor {name} is {theirs}, here it is {ours}; make both configs alike.")
+    missing, unexpected = load_model(target, start.weights, strict=False)
+    if missing or unexpected:
+        odd = sorted({*missing, *unexpected})[0]
+        raise UserError(f"{start.ref} does not fit this model: only one of the two has the tensor {odd}; make both configs alike.")
+
+
+def add_adapters(model: pl.LightningModule, lora: Lora) -> None:
+    """Put adapters beside the linear layers of ``model``; from then on they alone are trained.
+
+    Raises:
+        UserError: a target names no linear layer.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    for target in lora.targets:
+        if not any(name == target or name.endswith(f".{target}") for name in linear):
+            known = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
+            raise UserError(f"lora.targets names {target!r}, which is no linear layer of this model: choose from {known}.")
+    targets = list(lora.targets) or sorted({name.rpartition(".")[2] for name in linear})
+    inject_adapter_in_model(LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets), model)
+
+
+def merge_adapters(model: pl.LightningModule) -> None:
+    """Add the adapters to the weights beside which they stand, and take them away: ``model`` has the modules that it was built with."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    adapted = [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+    for name, module in adapted:
+        module.merge()
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, module.get_base_layer())
+    model.requires_grad_(True)

@@ -1,0 +1,179 @@
+"""Runs that begin with the weights of a registered model: resolved to a version, alike in architecture, adapted and merged again."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from components.errors import UserError
+from components.models.family import find_family
+from components.models.gpt.config import GptConfig
+from components.models.gpt.model import Gpt
+from components.models.vae.config import VaeConfig
+from components.project import Project
+from components.registry.package import Package, write_package
+from components.tracking import Tracker
+from components.training.begin import add_adapters, merge_adapters, started_data_spec
+from components.training.files import checkpoint_folder, last_checkpoint
+from components.training.fit import build_model, fit
+from components.training.start import Lora, Start
+from components.training.starts import find_start
+from components.training.stopping import Interrupted, StopRequest
+from tests.stores import register
+from tests.training.conftest import SMALL_GPT, MakeSpec
+from tests.training.test_fit import Record, equal, opened, train
+
+LORA = Lora(rank=2, targets=("inputs",))
+
+
+@pytest.fixture
+def package(make_spec: MakeSpec, tmp_path: Path) -> Package:
+    """A small GPT, trained for a few steps and packaged."""
+    spec = make_spec(max_steps=4).model_copy(update={"run_dir": tmp_path / "first"})
+    model, _, _ = train(spec)
+    return write_package(
+        model.cpu(), family="gpt", config=spec.config, data_spec=opened(spec)[2], model_name="gpt-pydocs", identity="1" * 64, dataset="pydocs",
+        data_version="v1", data_sha256="e" * 64, folder=tmp_path / "package", card="# gpt-pydocs\n",
+    )  # fmt: skip
+
+
+def start_of(package: Package, lora: Lora | None = None) -> Start:
+    return Start(ref="gpt-pydocs/1", sha256=package.sha256, folder=package.folder / "artifacts", lora=lora)
+
+
+def weights_of(package: Package) -> dict[str, torch.Tensor]:
+    return load_file(package.folder / "artifacts/model.safetensors")
+
+
+def test_a_run_begins_with_the_weights_and_the_tokenizer_it_was_given(make_spec: MakeSpec, package: Package) -> None:
+    spec = make_spec(vocab_size=310).model_copy(update={"start": start_of(package)})
+    data_spec = started_data_spec(start_of(package), opened(spec)[2])
+    assert data_spec.vocab_size == 300
+    model = build_model(spec, find_family("gpt"), data_spec)
+    assert equal(dict(model.state_dict()), weights_of(package))
+
+
+def test_adapters_alone_are_trained_and_are_merged_into_the_layers_they_stand_at(make_spec: MakeSpec, package: Package) -> None:
+    spec = make_spec().model_copy(update={"start": start_of(package, LORA)})
+    model, training, _ = train(spec)
+    after, before = dict(model.state_dict()), weights_of(package)
+    assert after.keys() == before.keys()
+    assert {name for name in after if not torch.equal(after[name], before[name])} == {"network.blocks.0.attention.inputs.weight"}
+    assert training.parameters == sum(weight.numel() for weight in before.values())
+
+
+def test_a_resumed_run_with_adapters_equals_an_uninterrupted_one(make_spec: MakeSpec, package: Package, tmp_path: Path) -> None:
+    spec = make_spec().model_copy(update={"start": start_of(package, Lora(rank=2, dropout=0.3))})
+    expected, _, _ = train(spec)
+    resumed = spec.model_copy(update={"run_dir": tmp_path / "resumed"})
+    dataset, config, data_spec = opened(resumed)
+    stop = StopRequest()
+    with pytest.raises(Interrupted):
+        fit(
+            build_model(resumed, find_family("gpt"), data_spec),
+            resumed,
+            dataset,
+            data_spec,
+            config,
+            cache=Project(spec.project).cache,
+            stop=stop,
+            log=Record(stop, 1),
+        )
+    assert last_checkpoint(checkpoint_folder(resumed.run_dir))[1] == 4
+    model, training, _ = train(resumed)
+    assert training.resumed
+    assert equal(dict(model.state_dict()), dict(expected.state_dict()))
+
+
+def test_a_merged_network_computes_what_the_adapted_one_did(package: Package, make_spec: MakeSpec) -> None:
+    spec = make_spec().model_copy(update={"start": start_of(package)})
+    model = build_model(spec, find_family("gpt"), opened(spec)[2]).eval()
+    assert isinstance(model, Gpt)
+    add_adapters(model, Lora(rank=3))
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad == ("lora_" in name)
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.1)
+    tokens = torch.arange(12)[None]
+    adapted = model(tokens)
+    merge_adapters(model)
+    assert torch.allclose(model(tokens), adapted, atol=1e-4)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_target_that_is_no_layer_is_a_mistake_with_a_sentence(package: Package, make_spec: MakeSpec) -> None:
+    spec = make_spec()
+    with pytest.raises(UserError, match="names 'query', which is no linear layer of this model: choose from down, head, inputs, output, up"):
+        add_adapters(build_model(spec, find_family("gpt"), opened(spec)[2]), Lora(targets=("query",)))
+
+
+def find(project: Project, tracker: Tracker, ref: str, family: str = "gpt", **changes: Any) -> Start:
+    config = VaeConfig() if family == "vae" else GptConfig(**{**SMALL_GPT, **changes})
+    return find_start(project, tracker, model="mine", family=family, config=config, init_from=ref, lora=None)
+
+
+def test_an_alias_is_resolved_to_the_version_it_names_now(home_project: Project, tracker: Tracker, package: Package) -> None:
+    version = register(tracker, package)
+    start = find(home_project, tracker, "gpt-pydocs@candidate", dropout=0.4, max_steps=7)
+    assert (start.ref, start.sha256) == (version.ref, package.sha256)
+    assert start == find(home_project, tracker, version.ref)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "sentence"),
+    [
+        ("vae", {}, "mine is of the family vae and cannot begin with gpt-pydocs/.*, which is of the family gpt: choose one of vae"),
+        ("gpt", {"width": 32, "num_layers": 2}, r"which has num_layers 1 \(here 2\), width 16 \(here 32\): set the same in models.mine.config"),
+        ("gpt", {"vocab_size": 512}, r"which has vocab_size 300 \(here 512\)"),
+    ],
+)
+def test_what_differs_is_named(home_project: Project, tracker: Tracker, package: Package, family: str, changes: dict[str, Any], sentence: str) -> None:
+    register(tracker, package)
+    with pytest.raises(UserError, match=sentence):
+        find(home_project, tracker, "gpt-pydocs", family, **changes)
+
+
+LLAMA = {"backbone": "llama", "logit_softcap": 0.0}
+
+
+@pytest.fixture
+def folder(make_spec: MakeSpec, tmp_path: Path) -> Path:
+    """A small llama in the format of transformers."""
+    spec = make_spec(**LLAMA)
+    model = build_model(spec, find_family("gpt"), opened(spec)[2])
+    assert isinstance(model, Gpt)
+    model.export_pretrained(tmp_path / "llama")
+    return tmp_path / "llama"
+
+
+def test_a_run_begins_with_a_folder_of_transformers_and_its_tokenizer(home_project: Project, tracker: Tracker, make_spec: MakeSpec, folder: Path) -> None:
+    start = find(home_project, tracker, str(folder), **LLAMA)
+    spec = make_spec(**LLAMA).model_copy(update={"start": start, "seed": 7})
+    data_spec = started_data_spec(start, opened(spec)[2])
+    assert data_spec == opened(spec)[2]
+    model = build_model(spec, find_family("gpt"), data_spec)
+    assert isinstance(model, Gpt)
+    assert equal(dict(model.pretrained().state_dict()), load_file(folder / "model.safetensors"))
+    (folder / "tokenizer.json").write_text((folder / "tokenizer.json").read_text() + "\n")
+    assert find(home_project, tracker, str(folder), **LLAMA).sha256 != start.sha256
+
+
+@pytest.mark.parametrize(
+    ("changes", "config", "sentence"),
+    [
+        ({"config.json": None}, LLAMA, "which has no config.json: give init_from a folder"),
+        ({"config.json": '{"model_type": "bert"}'}, LLAMA, "it holds a model of the type 'bert': give a folder of the type llama"),
+        ({"config.json": "no"}, LLAMA, "whose config.json cannot be understood: write the folder anew"),
+        ({}, {**LLAMA, "width": 32}, r"which has width 16 \(here 32\): set the same in models.mine.config"),
+        ({}, {}, r"which has backbone llama \(here own\), logit_softcap 0 \(here 15.0\)"),
+    ],
+)
+def test_a_folder_that_does_not_fit_is_a_mistake_with_a_sentence(
+    home_project: Project, tracker: Tracker, folder: Path, changes: dict[str, str | None], config: dict[str, Any], sentence: str
+) -> None:
+    for name, text in changes.items():
+        (folder / name).unlink() if text is None else (folder / name).write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        find(home_project, tracker, str(folder), **config)
