@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from components.registry.loading import LoadedModel, load_package
 from components.registry.references import resolve
 from components.tracking import ModelVersion, Tracker
 
+PICTURES, WORDS = 16, 5
+"""How many are drawn, or named, where nobody says."""
 MOST_PIXELS = 50_000_000
 """Of a picture that is given."""
 
@@ -30,7 +33,8 @@ class Drawn(Strict):
 class SampleRequest(Strict):
     """What to draw; None leaves the choice to the model."""
 
-    num: int = 16
+    num: int | None = None
+    """How many; None is `PICTURES` pictures or texts, and the `WORDS` best words."""
     prompt: str | None = None
     label: str | None = None
     image: Path | None = None
@@ -44,6 +48,9 @@ class SampleRequest(Strict):
     guidance: float | None = None
     animated: bool = False
     """Of a scene: a GIF instead of a grid."""
+
+    def wanted(self, default: int = PICTURES) -> int:
+        return default if self.num is None else self.num
 
     def parameters(self) -> dict[str, Any]:
         """The parameters of the wire format that were given."""
@@ -87,6 +94,10 @@ def _made(folder: Path) -> Path:
 
 def _draw(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
     abilities = set(model.spec.abilities)
+    if wire.FILLS_MASKS in abilities:
+        return _fill(model, name, request)
+    if wire.RELATES_WORDS in abilities:
+        return _relate(model, name, request)
     if not abilities & {wire.SAMPLES_IMAGES, wire.CONTINUES_TEXT}:
         raise UserError(f"{name} draws neither pictures nor text: it answers requests with {', '.join(sorted(abilities)) or 'nothing'}.")
     row = {column: value for column, value in (("prompt", request.prompt), ("label", request.label)) if value is not None}
@@ -95,8 +106,38 @@ def _draw(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
     answers = _ask(model, row, request)
     if wire.CONTINUES_TEXT in abilities:
         text = "\n\n".join(f"{answer['prompt']}{answer['text']}" for answer in answers)
-        return Drawn(text=text, description=f"{request.num} texts of {name}, seed {request.seed}")
-    return Drawn(png=_grid([answer["image"] for answer in answers]), description=f"{request.num} pictures of {name}, seed {request.seed}")
+        return Drawn(text=text, description=f"{request.wanted()} texts of {name}, seed {request.seed}")
+    return Drawn(png=_grid([answer["image"] for answer in answers]), description=f"{request.wanted()} pictures of {name}, seed {request.seed}")
+
+
+def _fill(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
+    """The likeliest words for each gap of the prompt."""
+    _refuse_all_but_prompt(request, f"{name} fills the gaps of a prompt")
+    answers = model.predict([{"prompt": request.prompt or "", "n": request.wanted(WORDS)}])
+    masks = max(answer["mask"] for answer in answers)
+    lines = [str(request.prompt)]
+    for mask in range(1, masks + 1):
+        lines += [f"mask {mask}:"] if masks > 1 else []
+        lines += [f"{answer['probability']:8.4f}  {answer['word']}" for answer in answers if answer["mask"] == mask]
+    return Drawn(text="\n".join(lines), description=f"the best {request.wanted(WORDS)} words for each gap by {name}")
+
+
+def _relate(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
+    """The words nearest to the prompt."""
+    _refuse_all_but_prompt(request, f"{name} names the words nearest to a prompt")
+    answers = model.predict([{"prompt": request.prompt or "", "n": request.wanted(WORDS)}])
+    lines = [str(request.prompt), *(f"{answer['cosine']:8.4f}  {answer['word']}" for answer in answers)]
+    return Drawn(text="\n".join(lines), description=f"the {request.wanted(WORDS)} nearest words by {name}")
+
+
+def _refuse_all_but_prompt(request: SampleRequest, does: str) -> None:
+    """Name the first option that such a model does not heed."""
+    _refuse(request.model_dump(exclude={"num", "seed", "temperature", "animated", "prompt"}, exclude_none=True), does)
+
+
+def _refuse(given: Iterable[str], does: str) -> None:
+    for option in given:
+        raise UserError(f"{does}: leave --{'from' if option == 'image' else option} out.")
 
 
 def _draw_anew(model: LoadedModel, name: str, row: dict[str, Any], request: SampleRequest) -> Drawn:
@@ -105,7 +146,7 @@ def _draw_anew(model: LoadedModel, name: str, row: dict[str, Any], request: Samp
     source = _given_image(request.image, model, name)
     row = {**row, "image": source}
     if wire.EDITS_IMAGES in model.spec.abilities:
-        answers, made = _ask(model, row, request), f"{request.num} pictures drawn anew"
+        answers, made = _ask(model, row, request), f"{request.wanted()} pictures drawn anew"
     else:
         answers, made = model.predict([row], request.parameters()), "its reconstruction"
     return Drawn(png=_grid([source, *(answer["image"] for answer in answers)]), description=f"the picture given and {made} by {name}, seed {request.seed}")
@@ -114,8 +155,8 @@ def _draw_anew(model: LoadedModel, name: str, row: dict[str, Any], request: Samp
 def _ask(model: LoadedModel, row: dict[str, Any], request: SampleRequest) -> wire.Rows:
     """As many answers as are wanted; more than a request may ask for take several."""
     answers: wire.Rows = []
-    while len(answers) < request.num:
-        count = min(request.num - len(answers), wire.MAX_DRAWS)
+    while len(answers) < request.wanted():
+        count = min(request.wanted() - len(answers), wire.MAX_DRAWS)
         answers += model.predict([{**row, "n": count}], {**request.parameters(), "seed": request.seed + len(answers)})
     return answers
 
@@ -142,10 +183,8 @@ def _given_image(path: Path, model: LoadedModel, name: str) -> str:
 
 def _orbit(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
     """Views evenly round the scene, as a grid or as an animation."""
-    given = request.model_dump(exclude={"num", "seed", "temperature", "animated"}, exclude_none=True)
-    for option in given:
-        raise UserError(f"{name} renders views of its scene: leave --{'from' if option == 'image' else option} out.")
-    num = request.num
+    _refuse(request.model_dump(exclude={"num", "seed", "temperature", "animated"}, exclude_none=True), f"{name} renders views of its scene")
+    num = request.wanted()
     rows = [{"azimuth": 360 * index / num} for index in range(num)]
     answers = [answer for start in range(0, num, wire.MAX_ROWS) for answer in model.predict(rows[start : start + wire.MAX_ROWS])]
     images = [answer["image"] for answer in answers]

@@ -74,7 +74,20 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 @pytest.mark.parametrize(
     ("family", "every"),
-    [("gpt", 3), ("gpt", 4), ("vae", 2), ("vae", 3), ("gan", 2), ("diffusion", 2), ("latent-diffusion", 2), ("nerf", 2), ("nerf", 3), ("classic-nerf", 2)],
+    [
+        ("gpt", 3),
+        ("gpt", 4),
+        ("bert", 3),
+        ("word2vec", 3),
+        ("vae", 2),
+        ("vae", 3),
+        ("gan", 2),
+        ("diffusion", 2),
+        ("latent-diffusion", 2),
+        ("nerf", 2),
+        ("nerf", 3),
+        ("classic-nerf", 2),
+    ],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make_spec: MakeSpec, tmp_path: Path, family: str, every: int) -> None:
     """Whether the checkpoint falls on a validation (gpt 4, vae 3) or between two."""

@@ -1,6 +1,6 @@
 """The settings of the language model."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -9,6 +9,9 @@ from components.models.family import Family, TrainingConfig
 
 class GptConfig(TrainingConfig):
     """Defaults are size `tiny`: a few hundred thousand characters of prose in about a minute on two CPU cores."""
+
+    special_tokens: ClassVar[tuple[str, ...]] = ("<|endoftext|>",)
+    """What the vocabulary begins with."""
 
     max_steps: int = Field(560, ge=1)
     batch_size: int = Field(16, ge=1)

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy, relu, rms_norm, scaled_dot_produc
 from components.models.capabilities import DataSpec
 from components.models.gpt.config import GptConfig
 from components.models.layers.muon import Muon
+from components.models.layers.optimisation import warm_linear
 
 END_OF_TEXT = 0
 """Token that stands before every document."""
@@ -128,18 +129,17 @@ class Gpt(pl.LightningModule):
             {"params": [self.head.weight], "lr": config.head_learning_rate},
         ]
         optimizer = Muon(self.blocks.parameters(), rest, lr=config.learning_rate, weight_decay=config.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_linear(step, config.warmup_steps, config.max_steps, config.cooldown))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _learning_rate_factor(self, step: int) -> float:
-        warm = min(1.0, (step + 1) / max(1, self.config.warmup_steps))
-        return warm * min(1.0, max(0, self.config.max_steps - step) / max(1.0, self.config.cooldown * self.config.max_steps))
 
     def _nll(self, tokens: Tensor) -> Tensor:
         logits = self(tokens[:, :-1])
         return cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none").view(tokens.size(0), -1)
 
     # -- capabilities --------------------------------------------------------------------------------------------
+
+    def token_vectors(self) -> Tensor:
+        return self.embedding.weight.detach()
 
     @torch.no_grad()
     def token_nll(self, tokens: Tensor) -> Tensor:

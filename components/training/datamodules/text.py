@@ -1,12 +1,12 @@
 """Batches of text: `tokens` int64 [B, T + 1], windows of the stream of all documents, each document behind an end-of-text mark."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
 
 from components.data.dataset import Dataset, Split
@@ -16,7 +16,7 @@ from components.models.family import TrainingConfig
 from components.training.datamodules import Batch, EpochOrder, epoch_generator
 
 END_OF_TEXT = "<|endoftext|>"
-"""Token 0, which the tokenizer puts before every text."""
+"""What the tokenizer of a causal model puts before every text, as token 0."""
 UNTRAINED_TOKENS = 8192
 """Tokens per batch where no gradient is taken."""
 
@@ -27,37 +27,67 @@ class TextConfig(Protocol):
     batch_size: int
     vocab_size: int
     context_length: int
+    special_tokens: tuple[str, ...]
+    """The first entries of the vocabulary, in order."""
+
+
+@runtime_checkable
+class WordConfig(Protocol):
+    """What a family has in its config besides whose vocabulary is of whole words."""
+
+    min_count: int
 
 
 def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
-    """The byte-pair vocabulary of the training split; trained once per data version and size, then kept in ``cache``."""
-    wanted = cast(TextConfig, config).vocab_size
-    file = cache / "tokenizers" / f"{dataset.manifest.sha256[:16]}-{wanted}-{_recipe()[:8]}.json"
+    """The vocabulary of the training split; trained once per data version and settings, then kept in ``cache``."""
+    file = cache / "tokenizers" / f"{dataset.manifest.sha256[:16]}-{_recipe(config)[:16]}.json"
     if file.is_file():
         tokenizer = Tokenizer.from_file(str(file))
     else:
-        tokenizer = train_tokenizer(documents(dataset, "train", augmented=False), wanted)
+        tokenizer = _trained(config, documents(dataset, "train", augmented=False))
         file.parent.mkdir(parents=True, exist_ok=True)
         scratch = file.with_suffix(".tmp")
         tokenizer.save(str(scratch))
         scratch.replace(file)
-    return DataSpec(modality="text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
+    counts = _counts(tokenizer, documents(dataset, "train", augmented=True)) if isinstance(config, WordConfig) else ()
+    return DataSpec(modality="text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), token_counts=counts)
 
 
 def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> "TextBatches":
     return TextBatches(dataset, cast(TextConfig, config), data_spec, seed)
 
 
-def train_tokenizer(texts: list[str], vocab_size: int) -> Tokenizer:
-    """Byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019): every UTF-8 text comes back as it was."""
+def train_tokenizer(texts: list[str], vocab_size: int, special_tokens: Sequence[str] = (END_OF_TEXT,)) -> Tokenizer:
+    """Byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019): every UTF-8 text comes back as it was.
+
+    ``special_tokens`` are the first entries, in order. Where [CLS] and [SEP] are among them they stand round every text, else the first one before it.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    # A mask takes the blank before it along, as the words that may stand there have it in them.
+    marks = [AddedToken(name, lstrip=name == "[MASK]", special=True) for name in special_tokens]
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=[END_OF_TEXT], initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
+        vocab_size=vocab_size, special_tokens=marks, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(single=f"{END_OF_TEXT} $A", special_tokens=[(END_OF_TEXT, 0)])
+    marked = "[CLS] $A [SEP]" if {"[CLS]", "[SEP]"} <= set(special_tokens) else f"{special_tokens[0]} $A"
+    tokenizer.post_processor = processors.TemplateProcessing(single=marked, special_tokens=[(token, index) for index, token in enumerate(special_tokens)])
+    return tokenizer
+
+
+def train_words(texts: list[str], vocab_size: int, special_tokens: Sequence[str], min_count: int) -> Tokenizer:
+    """Whole words in lower case, runs of letters, digits and underscores; what lies between them is dropped, and so is what stands too seldom.
+
+    The first of ``special_tokens`` stands before every text, the second one in place of an unknown word.
+    """
+    mark, unknown = special_tokens
+    tokenizer = Tokenizer(models.WordLevel(unk_token=unknown))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+"), behavior="removed", invert=True)
+    trainer = trainers.WordLevelTrainer(vocab_size=vocab_size, min_frequency=min_count, special_tokens=list(special_tokens), show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{mark} $A", special_tokens=[(mark, 0)])
     return tokenizer
 
 
@@ -112,6 +142,18 @@ def _stream(tokenizer: Tokenizer, texts: list[str]) -> Tensor:
     return torch.tensor([token for encoding in encoded for token in encoding.ids], dtype=torch.int64)
 
 
-def _recipe() -> str:
-    """Digest of how a tokenizer is made, so that another recipe finds another file."""
-    return hashlib.sha256(train_tokenizer([END_OF_TEXT], 257).to_str().encode()).hexdigest()
+def _trained(config: TrainingConfig, texts: list[str]) -> Tokenizer:
+    wanted = cast(TextConfig, config)
+    if isinstance(config, WordConfig):
+        return train_words(texts, wanted.vocab_size, wanted.special_tokens, config.min_count)
+    return train_tokenizer(texts, wanted.vocab_size, wanted.special_tokens)
+
+
+def _counts(tokenizer: Tokenizer, texts: list[str]) -> tuple[int, ...]:
+    return tuple(torch.bincount(_stream(tokenizer, texts), minlength=tokenizer.get_vocab_size()).tolist())
+
+
+def _recipe(config: TrainingConfig) -> str:
+    """Digest of how a tokenizer is made, so that another recipe finds another file: that of next to no text, and the settings."""
+    made = _trained(config, ["a a a"]).to_str()
+    return hashlib.sha256(f"{made} {config.model_dump(include={'vocab_size', 'min_count'})}".encode()).hexdigest()
