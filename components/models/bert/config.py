@@ -41,7 +41,7 @@ class BertConfig(TrainingConfig):
     """`mask` puts [MASK] in place of each predicted token; `mixed` does so for 80 % of them, puts a random token in place of 10 % and leaves 10 %."""
     vocab_size: int = Field(1024, ge=260)
     """Entries of the byte-pair vocabulary, which is trained on the training split: 256 bytes, four special tokens, and merges."""
-    context_length: int = Field(128, ge=4)
+    context_length: int = Field(128, ge=16)
     """Tokens that the model reads at once, the marks at both ends included."""
     num_layers: int = Field(4, ge=1)
     num_heads: int = Field(2, ge=1)

@@ -39,7 +39,11 @@ class WordConfig(Protocol):
 
 
 def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
-    """The vocabulary of the training split; trained once per data version and settings, then kept in ``cache``."""
+    """The vocabulary of the training split; trained once per data version and settings, then kept in ``cache``.
+
+    Raises:
+        UserError: no word stands often enough in the training split.
+    """
     file = cache / "tokenizers" / f"{dataset.manifest.sha256[:16]}-{_recipe(config)[:16]}.json"
     if file.is_file():
         tokenizer = Tokenizer.from_file(str(file))
@@ -49,6 +53,10 @@ def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
         scratch = file.with_suffix(".tmp")
         tokenizer.save(str(scratch))
         scratch.replace(file)
+    if isinstance(config, WordConfig) and tokenizer.get_vocab_size() <= len(cast(TextConfig, config).special_tokens):
+        raise UserError(
+            f"Dataset {dataset.name!r} has no word that stands at least {config.min_count} times in its training split: lower min_count, or add text."
+        )
     counts = _counts(tokenizer, documents(dataset, "train", augmented=True)) if isinstance(config, WordConfig) else ()
     return DataSpec(modality="text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), token_counts=counts)
 
