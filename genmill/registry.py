@@ -89,8 +89,10 @@ def audit(ref: RefArgument, project: ProjectOption = None, as_json: JsonOption =
 
 def sample(
     ref: RefArgument,
-    num: Annotated[int | None, typer.Option("-n", help="How many; 16 pictures or one text where it is left out.", min=1, max=10000)] = None,
-    prompt: Annotated[str | None, typer.Option("--prompt", help="Text to continue.")] = None,
+    num: Annotated[int | None, typer.Option("-n", help="How many: 16 pictures, one text, or the 5 best words, unless said.", min=1, max=10000)] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", help="Text to continue or compare, text with a [MASK], or a word whose neighbours are wanted.")
+    ] = None,
     label: Annotated[str | None, typer.Option("--label", help="A class, where the model is conditional.")] = None,
     from_file: Annotated[Path | None, typer.Option("--from", help="A picture to draw anew (diffusion) or to reconstruct (vae).")] = None,
     strength: Annotated[float | None, typer.Option("--strength", help="With --from: how far to go from the picture.", min=0.01, max=1.0)] = None,

@@ -104,6 +104,37 @@ def write_text_package(folder: Path, **settings: object) -> Package:
     )  # fmt: skip
 
 
+TEXTS = ["A new object is raised by the method, and objects are returned."] * 4
+"""What the vocabularies of the packages of words are trained on."""
+
+
+def write_words_package(folder: Path, *, family: str) -> Package:
+    """An untrained model of a family whose answers are words, packaged."""
+    import torch
+
+    from components.training.datamodules.text import train_tokenizer, train_words
+
+    found = find_family(family)
+    if family == "word2vec":
+        config, tokenizer = found.config.model_validate({"width": 8}), train_words(TEXTS, 100, found.config.special_tokens, 1)
+        data_spec = DataSpec(
+            "text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), token_counts=tuple(range(1, 1 + tokenizer.get_vocab_size()))
+        )
+    else:
+        config, tokenizer = (
+            found.config.model_validate({"width": 16, "num_layers": 1, "context_length": 32}),
+            train_tokenizer(TEXTS, 320, found.config.special_tokens),
+        )
+        data_spec = DataSpec("text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = found.load_class()(config, data_spec).eval()
+    return write_package(
+        model, family=family, config=config.model_dump(), data_spec=data_spec, model_name=f"{family}-pydocs", identity="3" * 64, dataset="pydocs",
+        data_version="v1", data_sha256="e" * 64, folder=folder, card=f"# {family}-pydocs\n",
+    )  # fmt: skip
+
+
 def write_scene_package(folder: Path) -> Package:
     """An untrained radiance field, packaged."""
     import torch

@@ -13,7 +13,19 @@ from components.evaluation.evidence import Evidence
 from components.evaluation.images import score_images
 from components.evaluation.scoring import require_enough_images
 from components.evaluation.telling import Teller
-from components.models.capabilities import DataSpec, HasLatentSpace, MatchesImagesAndText, Reconstructs, RendersViews, SamplesImages, ScoresImages, ScoresText
+from components.models.capabilities import (
+    DataSpec,
+    FillsMasks,
+    HasLatentSpace,
+    HasTokenVectors,
+    MatchesImagesAndText,
+    PredictsContext,
+    Reconstructs,
+    RendersViews,
+    SamplesImages,
+    ScoresImages,
+    ScoresText,
+)
 
 
 def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, cache: Path, tell: Teller) -> Evidence:
@@ -38,6 +50,18 @@ def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Evalu
             from components.evaluation.retrieval import score_retrieval
 
             evidence = evidence.plus(score_retrieval(model, dataset, data_spec, config=config, tell=tell))
+        if isinstance(model, FillsMasks):
+            from components.evaluation.masked import score_masked
+
+            evidence = evidence.plus(score_masked(model, dataset, data_spec, tell=tell))
+        if isinstance(model, PredictsContext):
+            from components.evaluation.contexts import score_contexts
+
+            evidence = evidence.plus(score_contexts(model, dataset, data_spec, tell=tell))
+        if isinstance(model, HasTokenVectors):
+            from components.evaluation.embeddings import show_embeddings
+
+            evidence = evidence.plus(show_embeddings(model, dataset, data_spec, seed=config.seed, tell=tell))
         if isinstance(model, RendersViews):
             from components.evaluation.views import score_views
 

@@ -10,7 +10,17 @@ from components.data.pixels import labels_of
 from components.evaluation.evidence import Evidence
 from components.evaluation.pictures import grid_png
 from components.evaluation.telling import SILENT, Teller, counted
-from components.models.capabilities import OWN_SETTINGS, ContinuesText, DataSpec, HeedsLabels, RendersViews, SamplerSettings, SamplesImages
+from components.models.capabilities import (
+    OWN_SETTINGS,
+    ContinuesText,
+    DataSpec,
+    FillsMasks,
+    HeedsLabels,
+    RelatesWords,
+    RendersViews,
+    SamplerSettings,
+    SamplesImages,
+)
 
 _CHUNK = 256
 _SEED_STRIDE = 1_000_003
@@ -25,6 +35,14 @@ def draw_samples(model: Any, data_spec: DataSpec, *, seed: int, num: int) -> Evi
         from components.evaluation.text import sample_text
 
         return Evidence(texts={"samples": sample_text(model, data_spec, seed=seed)})
+    if isinstance(model, FillsMasks):
+        from components.evaluation.masked import sample_fills
+
+        return Evidence(texts={"samples": sample_fills(model, data_spec)})
+    if isinstance(model, RelatesWords):
+        from components.evaluation.embeddings import neighbours_text
+
+        return Evidence(texts={"samples": neighbours_text(model.token_vectors(), data_spec)})
     if isinstance(model, RendersViews):
         from components.evaluation.views import views_picture
 

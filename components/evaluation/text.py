@@ -4,10 +4,8 @@ Bits per byte do not hang on the tokenizer, so models of different vocabularies 
 that slides over it: every token is predicted from at least ``context_length - stride`` tokens before it, where the document has as many.
 """
 
-import hashlib
 import lzma
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -16,11 +14,19 @@ import torch
 from tokenizers import Tokenizer
 
 from components.data.dataset import Dataset
-from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
+from components.evaluation.documents import (
+    documents_to_score,
+    over_documents,
+    resampled_ratios,
+    text_identity,
+    texts_of,
+    token_frequencies,
+    unigram_nats,
+)
 from components.evaluation.evidence import Evidence
 from components.evaluation.overlap import shared_characters, shared_ngrams
-from components.evaluation.protocol import Figure, Identity, Recorded
+from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.telling import SILENT, Teller, counted
 from components.models.capabilities import ContinuesText, DataSpec, ScoresText
 
@@ -33,7 +39,6 @@ NEW_TOKENS = 128
 SHOWN = 6
 TEMPERATURE = 0.8
 TOP_P = 0.95
-BOOTSTRAPS = 1000
 STARTS = ("The ", "If the ", "An object ", "This method ")
 """Prompts where no document is at hand."""
 
@@ -50,14 +55,12 @@ def score_text(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Eva
     Raises:
         UserError: the dataset has no test documents.
     """
-    test, train = _texts(dataset, "test"), _texts(dataset, "train")
-    if not test:
-        raise UserError(f"Dataset {dataset.name!r} has no test documents to score on: raise the split's test fraction or add documents.")
+    test, train = documents_to_score(dataset), texts_of(dataset, "train")
     tokenizer = Tokenizer.from_str(data_spec.tokenizer)
     evidence = Evidence(figures=_likelihood_figures(model, tokenizer, train, test, dataset, data_spec, tell))
     overlap = Figure(
         name="test_in_train_share", value=shared_characters(test, train, OVERLAP_WINDOW), goal="min", unit="share",
-        identity=_identity(dataset, "test_in_train_share", len(test), f"runs of {OVERLAP_WINDOW} characters, white space as one blank"),
+        identity=text_identity(dataset, "test_in_train_share", len(test), f"runs of {OVERLAP_WINDOW} characters, white space as one blank"),
         note="characters of the test text that stand word for word in the training text",
     )  # fmt: skip
     evidence = evidence.plus(Evidence(figures=(overlap,)))
@@ -88,24 +91,24 @@ def _likelihood_figures(
     stride = max(1, model.context_length // 4)
     scores = score_documents(model, tokenizer, test, stride, tell)
     nats, tokens, num_bytes = (sum(column) for column in zip(*scores, strict=True))
-    unigram_nats = _unigram_nats(tokenizer, train, test)
+    unigram = float(token_frequencies(tokenizer, test) @ unigram_nats(token_frequencies(tokenizer, train)))
     plain, primed = _xz_bits_per_byte(train, test)
     how = f"sliding window, context {model.context_length} tokens, stride {stride}, each document by itself"
 
     def bits_per_byte(name: str, value: float, preprocessing: str, **more: Any) -> Figure:
-        return Figure(name=name, value=value, goal="min", unit="bits/byte", identity=_identity(dataset, name, len(test), preprocessing), **more)
+        return Figure(name=name, value=value, goal="min", unit="bits/byte", identity=text_identity(dataset, name, len(test), preprocessing), **more)
 
     return (
         bits_per_byte(
             "bits_per_byte", nats / math.log(2) / num_bytes, how, floor=plain, floor_name="xz -9e of the test text",
-            spread=_spread(scores), spread_over=f"{BOOTSTRAPS} draws of the {len(test)} documents with replacement",
+            spread=_spread(scores), spread_over=over_documents(len(test)),
         ),
         Figure(
             name="perplexity", value=math.exp(nats / tokens), goal="min", unit="per token",
-            identity=_identity(dataset, "perplexity", len(test), how, "tokenizer", hashlib.sha256(data_spec.tokenizer.encode()).hexdigest()),
-            floor=math.exp(unigram_nats / tokens), floor_name="token frequencies of the training text",
+            identity=text_identity(dataset, "perplexity", len(test), how, data_spec),
+            floor=math.exp(unigram / tokens), floor_name="token frequencies of the training text",
         ),
-        bits_per_byte("bits_per_byte_unigram", unigram_nats / math.log(2) / num_bytes, "token frequencies of the training text, add-one"),
+        bits_per_byte("bits_per_byte_unigram", unigram / math.log(2) / num_bytes, "token frequencies of the training text, add-one"),
         bits_per_byte("bits_per_byte_xz", plain, "xz -9e of the test documents as one file"),
         bits_per_byte("bits_per_byte_xz_primed", primed, "xz -9e: bytes that the test documents add behind the training documents"),
     )  # fmt: skip
@@ -149,15 +152,7 @@ def _windows(documents: Sequence[Sequence[int]], context: int, stride: int) -> I
 
 def _spread(scores: Sequence[DocumentScore]) -> float:
     """Standard deviation of bits per byte when the documents are drawn anew."""
-    nats, sizes = np.array([score.nats for score in scores]), np.array([score.bytes for score in scores])
-    draws = np.random.default_rng(0).integers(len(scores), size=(BOOTSTRAPS, len(scores)))
-    return float((nats[draws].sum(axis=1) / math.log(2) / sizes[draws].sum(axis=1)).std())
-
-
-def _unigram_nats(tokenizer: Tokenizer, train: Sequence[str], test: Sequence[str]) -> float:
-    counts = Counter(token for encoding in tokenizer.encode_batch(list(train), add_special_tokens=False) for token in encoding.ids)
-    total = sum(counts.values()) + tokenizer.get_vocab_size()
-    return sum(-math.log((counts[token] + 1) / total) for encoding in tokenizer.encode_batch(list(test), add_special_tokens=False) for token in encoding.ids)
+    return float(resampled_ratios([score.nats for score in scores], [score.bytes for score in scores]).std() / math.log(2))
 
 
 def _xz_bits_per_byte(train: Sequence[str], test: Sequence[str]) -> tuple[float, float]:
@@ -179,7 +174,7 @@ def _generation(model: ContinuesText, tokenizer: Tokenizer, train: Sequence[str]
     sampler = f"temperature {TEMPERATURE}, top_p {TOP_P}, {NEW_TOKENS} tokens"
     copied = Figure(
         name="copy_rate", value=shared_ngrams(continued, train, NGRAM), goal="min", unit="share",
-        identity=_identity(dataset, "copy_rate", len(prompts), f"{NGRAM}-grams of words, {sampler}"), recorded=Recorded(seed=seed, sampler=sampler),
+        identity=text_identity(dataset, "copy_rate", len(prompts), f"{NGRAM}-grams of words, {sampler}"), recorded=Recorded(seed=seed, sampler=sampler),
         floor=shared_ngrams(test, train, NGRAM), floor_name="the test text itself",
         note=f"{NGRAM}-grams of the generated text that stand in the training text",
     )  # fmt: skip
@@ -209,14 +204,3 @@ def _continue(model: ContinuesText, tokenizer: Tokenizer, prompts: Sequence[str]
 def _shown(prompts: Sequence[str], continued: Sequence[str]) -> str:
     """Each prompt in brackets with its continuation."""
     return "\n\n----\n\n".join(f"[{prompt}]{new}" for prompt, new in zip(prompts, continued, strict=False))
-
-
-def _texts(dataset: Dataset, split: Any) -> list[str]:
-    return [str(text) for text in dataset.table(split, columns=["text"], augmented=False)["text"].to_pylist()]
-
-
-def _identity(dataset: Dataset, metric: str, num: int, preprocessing: str, extractor: str = "", extractor_sha256: str = "") -> Identity:
-    return Identity(
-        metric=metric, num_samples=num, reference_sha256=dataset.manifest.sha256, split="test", extractor=extractor,
-        extractor_sha256=extractor_sha256, preprocessing=preprocessing,
-    )  # fmt: skip

@@ -52,6 +52,8 @@ class DataSpec:
     vocab_size: int = 0
     tokenizer: str = ""
     """The tokenizer as the JSON text of `tokenizers.Tokenizer.to_str`."""
+    token_counts: tuple[int, ...] = ()
+    """How often each entry of the vocabulary stands in the training split; empty where the family does not ask for it."""
     scene: SceneSpec | None = None
     """Of posed photos."""
 
@@ -61,7 +63,8 @@ class DataSpec:
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> "DataSpec":
         scene = SceneSpec.from_dict(value["scene"]) if value.get("scene") else None
-        return cls(**{**value, "class_names": tuple(value["class_names"]), "scene": scene})
+        counts = tuple(value.get("token_counts", ()))
+        return cls(**{**value, "class_names": tuple(value["class_names"]), "token_counts": counts, "scene": scene})
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,54 @@ class ScoresText(Protocol):
 
     def token_nll(self, tokens: Tensor) -> Tensor:
         """Negative log likelihood in nats of tokens[:, 1:] given what stands before, [N, T-1]."""
+        ...
+
+
+@runtime_checkable
+class FillsMasks(Protocol):
+    context_length: int
+    """Tokens that it reads at once, the marks at both ends included."""
+    mask_token: int
+    """Stands in ``tokens`` where one is hidden."""
+
+    def fill_masks(self, tokens: Tensor) -> Tensor:
+        """Log probabilities [M, V] of what stands at each of the M masks of ``tokens`` [N, T], row by row; padding is token 0, behind the text."""
+        ...
+
+
+@runtime_checkable
+class EmbedsText(Protocol):
+    context_length: int
+
+    def embed_text(self, tokens: Tensor) -> Tensor:
+        """A vector [N, D] per text of ``tokens`` [N, T], the mean over what is no mark; padding is token 0, behind the text."""
+        ...
+
+
+@runtime_checkable
+class HasTokenVectors(Protocol):
+    def token_vectors(self) -> Tensor:
+        """The vector [V, D] of each entry of the vocabulary, whatever surrounds it."""
+        ...
+
+
+@runtime_checkable
+class RelatesWords(Protocol):
+    """Knows words whole, so that a person may name one and be told others."""
+
+    def token_vectors(self) -> Tensor:
+        """As in `HasTokenVectors`."""
+        ...
+
+    def related_words(self, plus: Sequence[int], minus: Sequence[int], num: int) -> list[tuple[int, float]]:
+        """The ``num`` words nearest to the sum of ``plus`` less ``minus``, those themselves left out, each with its cosine."""
+        ...
+
+
+@runtime_checkable
+class PredictsContext(Protocol):
+    def context_log_probabilities(self, words: Tensor) -> Tensor:
+        """Log probability [N, V] of each entry of the vocabulary to stand near each of ``words`` [N]."""
         ...
 
 

@@ -4,7 +4,7 @@ It travels inside every package, so it imports only what a package needs.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from components.code import PACKAGE_ROOT, code_digest
 from components.errors import UserError, nearest
 from components.models.family import find_family
 from components.params import Strict
-from components.registry import wire
+from components.registry import prompts, wire
 from components.registry.continuing import GrowingText, OnText
 
 SPEC_FILE = "spec.json"
@@ -83,16 +83,20 @@ class Runtime:
     def _answer(self, row: wire.Row, parameters: wire.Parameters, seed: int, on_text: OnText | None) -> wire.Rows:
         if wire.MATCHES_IMAGES_AND_TEXT in self.spec.abilities:
             return self._match(row)
-        if row.image is not None and wire.EDITS_IMAGES in self.spec.abilities:
-            return self._edit(row, parameters, seed)
         if row.image is not None:
-            return self._reconstruct(row.image)
-        if wire.CONTINUES_TEXT in self.spec.abilities:
-            return self._continue(row, parameters, seed, on_text)
-        if wire.SAMPLES_IMAGES in self.spec.abilities:
-            return self._sample(row, parameters, seed)
-        if wire.RENDERS_VIEWS in self.spec.abilities:
-            return self._render(row)
+            return self._edit(row, parameters, seed) if wire.EDITS_IMAGES in self.spec.abilities else self._reconstruct(row.image)
+        if row.text is not None:
+            return prompts.embed(self.model, self._tokenizer(), row.text)
+        answers: dict[str, Callable[[], wire.Rows]] = {
+            wire.CONTINUES_TEXT: lambda: self._continue(row, parameters, seed, on_text),
+            wire.FILLS_MASKS: lambda: prompts.fill(self.model, self._tokenizer(), row.prompt, row.n),
+            wire.RELATES_WORDS: lambda: prompts.relate(self.model, self._tokenizer(), row.prompt, row.n),
+            wire.SAMPLES_IMAGES: lambda: self._sample(row, parameters, seed),
+            wire.RENDERS_VIEWS: lambda: self._render(row),
+        }
+        for ability, answer in answers.items():
+            if ability in self.spec.abilities:
+                return answer()
         raise wire.BadRequestError("This model answers only requests with the column image.")
 
     def _sample(self, row: wire.Row, parameters: wire.Parameters, seed: int) -> wire.Rows:
@@ -117,14 +121,16 @@ class Runtime:
             raise wire.BadRequestError(f"There is no sampler {parameters.sampler!r}; {nearest(parameters.sampler, known)}")
         return SamplerSettings(parameters.steps or None, parameters.sampler or None, parameters.guidance or None)
 
-    def _continue(self, row: wire.Row, parameters: wire.Parameters, seed: int, on_text: OnText | None) -> wire.Rows:
+    def _tokenizer(self) -> Any:
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_str(self.model.data.tokenizer)
-        prompts = [tokenizer.encode(row.prompt).ids] * row.n
+        return Tokenizer.from_str(self.model.data.tokenizer)
+
+    def _continue(self, row: wire.Row, parameters: wire.Parameters, seed: int, on_text: OnText | None) -> wire.Rows:
+        tokenizer = self._tokenizer()
         texts = [GrowingText(tokenizer, parameters.stop, on_text if index == 0 else None) for index in range(row.n)]
         continued = self.model.continue_tokens(
-            prompts,
+            [tokenizer.encode(row.prompt).ids] * row.n,
             max_new_tokens=parameters.max_new_tokens,
             seed=seed,
             temperature=parameters.temperature,
@@ -219,6 +225,9 @@ def abilities_of(model: Any) -> tuple[str, ...]:
         wire.EDITS_IMAGES: capabilities.EditsImages,
         wire.RECONSTRUCTS: capabilities.Reconstructs,
         wire.CONTINUES_TEXT: capabilities.ContinuesText,
+        wire.FILLS_MASKS: capabilities.FillsMasks,
+        wire.RELATES_WORDS: capabilities.RelatesWords,
+        wire.EMBEDS_TEXT: capabilities.EmbedsText,
         wire.RENDERS_VIEWS: capabilities.RendersViews,
         wire.MATCHES_IMAGES_AND_TEXT: capabilities.MatchesImagesAndText,
     }

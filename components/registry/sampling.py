@@ -1,6 +1,7 @@
 """Pictures or text from a registered model, for a person to look at."""
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,8 @@ from components.registry.loading import LoadedModel, load_package, package_folde
 from components.registry.references import resolve
 from components.tracking import Tracker
 
-NUM_PICTURES = 16
-NUM_CLASSES = 5
-"""Classes that a picture is told to be of."""
+PICTURES, TEXTS, WORDS, CLASSES = 16, 1, 5, 5
+"""How many are drawn, or named, where nobody says."""
 TAKE_PICTURES = {wire.EDITS_IMAGES, wire.RECONSTRUCTS, wire.MATCHES_IMAGES_AND_TEXT}
 """Abilities of a model that is given a picture."""
 MOST_PIXELS = 50_000_000
@@ -38,7 +38,7 @@ class SampleRequest(Strict):
     """What to draw; None leaves the choice to the model."""
 
     num: int | None = None
-    """None: 16 pictures, or one text."""
+    """How many; None is `PICTURES`, `TEXTS`, or the best `WORDS` or `CLASSES`."""
     prompt: str | None = None
     label: str | None = None
     image: Path | None = None
@@ -57,6 +57,9 @@ class SampleRequest(Strict):
     guidance: float | None = None
     animated: bool = False
     """Of a scene: a GIF instead of a grid."""
+
+    def wanted(self, default: int) -> int:
+        return default if self.num is None else self.num
 
     def parameters(self) -> dict[str, Any]:
         """The parameters of the wire format that were given."""
@@ -79,15 +82,15 @@ def sample_registered(project: Project, tracker: Tracker, ref: str, request: Sam
             return _match(model, version.ref, request)
         if request.animated:
             raise UserError(f"{version.ref} renders no views, so there is nothing to animate: give --out a name that ends in .png or .txt.")
-        return _draw(model, version.ref, request.model_copy(update={"num": _number(model, request)}), on_text)
-
-
-def _number(model: LoadedModel, request: SampleRequest) -> int:
-    return request.num or (1 if wire.CONTINUES_TEXT in model.spec.abilities else NUM_PICTURES)
+        return _draw(model, version.ref, request, on_text)
 
 
 def _draw(model: LoadedModel, name: str, request: SampleRequest, on_text: OnText | None) -> Drawn:
     abilities = set(model.spec.abilities)
+    if wire.FILLS_MASKS in abilities:
+        return _fill(model, name, request)
+    if wire.RELATES_WORDS in abilities:
+        return _relate(model, name, request)
     if not abilities & {wire.SAMPLES_IMAGES, wire.CONTINUES_TEXT}:
         raise UserError(f"{name} draws neither pictures nor text: it answers requests with {', '.join(sorted(abilities)) or 'nothing'}.")
     row = {column: value for column, value in (("prompt", request.prompt), ("label", request.label)) if value is not None}
@@ -95,18 +98,49 @@ def _draw(model: LoadedModel, name: str, request: SampleRequest, on_text: OnText
         return _draw_anew(model, name, row, request)
     if wire.CONTINUES_TEXT in abilities:
         return _write(model, name, row, request, on_text)
-    answers = _ask(model, row, request)
-    return Drawn(png=_grid([answer["image"] for answer in answers]), description=f"{request.num} pictures of {name}, seed {request.seed}")
+    answers = _ask(model, row, request, request.wanted(PICTURES))
+    return Drawn(png=_grid([answer["image"] for answer in answers]), description=f"{len(answers)} pictures of {name}, seed {request.seed}")
+
+
+def _fill(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
+    """The likeliest words for each gap of the prompt."""
+    _refuse_all_but_prompt(request, f"{name} fills the gaps of a prompt")
+    answers = model.predict([{"prompt": request.prompt or "", "n": request.wanted(WORDS)}])
+    masks = max(answer["mask"] for answer in answers)
+    lines = [str(request.prompt)]
+    for mask in range(1, masks + 1):
+        lines += [f"mask {mask}:"] if masks > 1 else []
+        lines += [f"{answer['probability']:8.4f}  {answer['word']}" for answer in answers if answer["mask"] == mask]
+    return Drawn(text="\n".join(lines), description=f"the best {request.wanted(WORDS)} words for each gap by {name}")
+
+
+def _relate(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
+    """The words nearest to the prompt."""
+    _refuse_all_but_prompt(request, f"{name} names the words nearest to a prompt")
+    answers = model.predict([{"prompt": request.prompt or "", "n": request.wanted(WORDS)}])
+    lines = [str(request.prompt), *(f"{answer['cosine']:8.4f}  {answer['word']}" for answer in answers)]
+    return Drawn(text="\n".join(lines), description=f"the {request.wanted(WORDS)} nearest words by {name}")
+
+
+def _refuse_all_but_prompt(request: SampleRequest, does: str) -> None:
+    """Name the first option that such a model does not heed."""
+    _refuse(request.model_dump(exclude={"num", "seed", "temperature", "animated", "prompt"}, exclude_none=True), does)
+
+
+def _refuse(given: Iterable[str], does: str) -> None:
+    for option in given:
+        raise UserError(f"{does}: leave --{'from' if option == 'image' else option.replace('_', '-')} out.")
 
 
 def _write(model: LoadedModel, name: str, row: dict[str, Any], request: SampleRequest, on_text: OnText | None) -> Drawn:
     """Texts, each behind its prompt; a single one is told to ``on_text`` from its prompt to its end."""
-    streamed = on_text if request.num == 1 else None
+    num = request.wanted(TEXTS)
+    streamed = on_text if num == 1 else None
     if streamed is not None:
         streamed(row.get("prompt", ""))
-    answers = _ask(model, row, request, streamed)
+    answers = _ask(model, row, request, num, streamed)
     text = "\n\n".join(f"{answer['prompt']}{answer['text']}" for answer in answers)
-    return Drawn(text=text, description=f"{request.num} texts of {name}, seed {request.seed}", notes=_on_the_prompt(model, row.get("prompt", "")))
+    return Drawn(text=text, description=f"{num} texts of {name}, seed {request.seed}", notes=_on_the_prompt(model, row.get("prompt", "")))
 
 
 def _on_the_prompt(model: LoadedModel, prompt: str) -> tuple[str, ...]:
@@ -123,18 +157,18 @@ def _draw_anew(model: LoadedModel, name: str, row: dict[str, Any], request: Samp
     source = _given_image(request.image, model, name)
     row = {**row, "image": source}
     if wire.EDITS_IMAGES in model.spec.abilities:
-        answers, made = _ask(model, row, request), f"{request.num} pictures drawn anew"
+        answers = _ask(model, row, request, request.wanted(PICTURES))
+        made = f"{len(answers)} pictures drawn anew"
     else:
         answers, made = model.predict([row], request.parameters()), "its reconstruction"
     return Drawn(png=_grid([source, *(answer["image"] for answer in answers)]), description=f"the picture given and {made} by {name}, seed {request.seed}")
 
 
-def _ask(model: LoadedModel, row: dict[str, Any], request: SampleRequest, on_text: OnText | None = None) -> wire.Rows:
+def _ask(model: LoadedModel, row: dict[str, Any], request: SampleRequest, num: int, on_text: OnText | None = None) -> wire.Rows:
     """As many answers as are wanted; more than a request may ask for take several."""
-    assert request.num is not None
     answers: wire.Rows = []
-    while len(answers) < request.num:
-        count = min(request.num - len(answers), wire.MAX_DRAWS)
+    while len(answers) < num:
+        count = min(num - len(answers), wire.MAX_DRAWS)
         answers += model.predict([{**row, "n": count}], {**request.parameters(), "seed": request.seed + len(answers)}, on_text)
     return answers
 
@@ -169,7 +203,7 @@ def _match(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
             raise UserError("--prompt is empty: write what the picture may show, or leave it out.")
         (answer,) = model.predict([{**row, "prompt": request.prompt}])
         return Drawn(text=f"{answer['similarity']:.3f}  {request.prompt}", description=f"the similarity of a picture and a text by {name}, from -1 to 1")
-    answers = model.predict([{**row, "n": request.num or NUM_CLASSES}])
+    answers = model.predict([{**row, "n": request.wanted(CLASSES)}])
     if answers[0]["label"] is None:
         raise UserError(f"{name} knows no classes: say with --prompt what the picture may show.")
     lines = [f"{100 * answer['probability']:5.1f} %  {answer['label']}" for answer in answers]
@@ -178,10 +212,8 @@ def _match(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
 
 def _orbit(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
     """Views evenly round the scene, as a grid or as an animation."""
-    given = request.model_dump(exclude={"num", "seed", "temperature", "animated"}, exclude_none=True)
-    for option in given:
-        raise UserError(f"{name} renders views of its scene: leave --{'from' if option == 'image' else option.replace('_', '-')} out.")
-    num = _number(model, request)
+    _refuse(request.model_dump(exclude={"num", "seed", "temperature", "animated"}, exclude_none=True), f"{name} renders views of its scene")
+    num = request.wanted(PICTURES)
     rows = [{"azimuth": 360 * index / num} for index in range(num)]
     answers = [answer for start in range(0, num, wire.MAX_ROWS) for answer in model.predict(rows[start : start + wire.MAX_ROWS])]
     images = [answer["image"] for answer in answers]

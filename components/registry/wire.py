@@ -9,6 +9,9 @@ What a model takes follows from its abilities, never from its family:
 | `reconstructs` | `image` | `row`, `image` |
 | `continues-text` | `prompt`, `n` | `row`, `seed`, `prompt`, `text` |
 | `matches-images-and-text` | `image`, `prompt`, `n` | `row`, `label`, `probability`, `similarity`, `vector` |
+| `fills-masks` | `prompt` (with [MASK]), `n` | `row`, `prompt`, `mask` (1, 2, …), `word`, `probability` |
+| `relates-words` | `prompt` (a word, or `king - man + woman`), `n` | `row`, `prompt`, `word`, `cosine` |
+| `embeds-text` | `text` | `row`, `vector` |
 | `renders-views` | `azimuth`, `elevation` (degrees), `n`, `pose` | `row`, `image`, `depth`, `azimuth`, `elevation` |
 
 Every column may be left out. Images are PNG in base64; `row` is the request row that an answer belongs to. The
@@ -37,6 +40,9 @@ SAMPLES_IN_STEPS = "samples-in-steps"
 EDITS_IMAGES = "edits-images"
 RECONSTRUCTS = "reconstructs"
 CONTINUES_TEXT = "continues-text"
+FILLS_MASKS = "fills-masks"
+RELATES_WORDS = "relates-words"
+EMBEDS_TEXT = "embeds-text"
 RENDERS_VIEWS = "renders-views"
 MATCHES_IMAGES_AND_TEXT = "matches-images-and-text"
 
@@ -99,6 +105,8 @@ class Row(NamedTuple):
     """PNG bytes."""
     n: int
     view: View = View()
+    text: str | None = None
+    """A text to embed."""
 
 
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "F")
@@ -108,6 +116,9 @@ _COLUMNS = {
     EDITS_IMAGES: (Column("image", "string"), Column("label", "any"), Column("n", "any")),
     RECONSTRUCTS: (Column("image", "string"),),
     CONTINUES_TEXT: (Column("prompt", "string"), Column("n", "any")),
+    FILLS_MASKS: (Column("prompt", "string"), Column("n", "any")),
+    RELATES_WORDS: (Column("prompt", "string"), Column("n", "any")),
+    EMBEDS_TEXT: (Column("text", "string"),),
     RENDERS_VIEWS: (Column("azimuth", "any"), Column("elevation", "any"), Column("n", "any"), Column("pose", "any")),
     MATCHES_IMAGES_AND_TEXT: (Column("image", "string"), Column("prompt", "string"), Column("n", "any")),
 }
@@ -117,6 +128,9 @@ _ANSWERS = {
     EDITS_IMAGES: (Column("row", "long"), Column("seed", "long"), Column("label", "string"), Column("image", "string")),
     RECONSTRUCTS: (Column("row", "long"), Column("image", "string")),
     CONTINUES_TEXT: (Column("row", "long"), Column("seed", "long"), Column("prompt", "string"), Column("text", "string")),
+    FILLS_MASKS: (Column("row", "long"), Column("prompt", "string"), Column("mask", "long"), Column("word", "string"), Column("probability", "any")),
+    RELATES_WORDS: (Column("row", "long"), Column("prompt", "string"), Column("word", "string"), Column("cosine", "any")),
+    EMBEDS_TEXT: (Column("row", "long"), Column("vector", "any")),
     RENDERS_VIEWS: (Column("row", "long"), Column("image", "string"), Column("depth", "string"), Column("azimuth", "any"), Column("elevation", "any")),
     MATCHES_IMAGES_AND_TEXT: (
         Column("row", "long"), Column("label", "string"), Column("probability", "any"), Column("similarity", "any"), Column("vector", "any"),
@@ -132,12 +146,16 @@ def response_columns(abilities: Sequence[str]) -> list[Column]:
     return _union(_ANSWERS, abilities)
 
 
-def example(abilities: Sequence[str], class_names: Sequence[str]) -> dict[str, Any]:
-    """A small request (`rows`, `params`) that a model of these abilities answers."""
+def example(abilities: Sequence[str], class_names: Sequence[str], word: str = "the") -> dict[str, Any]:
+    """A small request (`rows`, `params`) that a model of these abilities answers; ``word`` is one that it knows."""
     if CONTINUES_TEXT in abilities:
         return {"rows": [{"prompt": "The", "n": 1}], "params": {"seed": 0, "max_new_tokens": 16}}
     if MATCHES_IMAGES_AND_TEXT in abilities:
         return {"rows": [{"prompt": "a picture"}], "params": {"seed": 0}}
+    if FILLS_MASKS in abilities:
+        return {"rows": [{"prompt": "a [MASK] object", "n": 5}], "params": {"seed": 0}}
+    if RELATES_WORDS in abilities:
+        return {"rows": [{"prompt": word, "n": 5}], "params": {"seed": 0}}
     row = {"label": class_names[0], "n": 1} if class_names else {"n": 1}
     return {"rows": [row], "params": {"seed": 0}}
 
@@ -207,16 +225,18 @@ def _row(row: Mapping[str, Any], known: Sequence[str], class_names: Sequence[str
     for name in given:
         if name not in known:
             raise BadRequestError(f"There is no request column {name!r}; {nearest(str(name), known)}")
-    image, prompt = given.get("image"), given.get("prompt", "")
+    image, prompt, text = given.get("image"), given.get("prompt", ""), given.get("text")
     if image is not None and not isinstance(image, str):
         raise BadRequestError("The column image must hold a PNG in base64.")
     if not isinstance(prompt, str):
         raise BadRequestError(f"The column prompt must be text, not {prompt!r}.")
     _require_utf8(prompt)
+    if text is not None and not isinstance(text, str):
+        raise BadRequestError(f"The column text must be text, not {text!r}.")
     count = _whole(given.get("n", 1), "n")
     if count < 1:
         raise BadRequestError(f"The column n must be at least 1, not {count}.")
-    return Row(prompt, _label(given.get("label"), class_names), decode_png(image) if image is not None else None, count, _view(given, count))
+    return Row(prompt, _label(given.get("label"), class_names), decode_png(image) if image is not None else None, count, _view(given, count), text)
 
 
 def _require_utf8(prompt: str) -> None:

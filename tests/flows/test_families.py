@@ -17,9 +17,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def trained(built: tuple[Workshop, object]) -> Workshop:
-    """The small project after a gan, a diffusion, a radiance field and a contrastive model have been trained in it."""
+    """The small project after a gan, a diffusion, a radiance field, a contrastive model and two models of words have been trained in it."""
     shop = built[0]
-    done = shop.run("run", "gan-digits", "diffusion-digits", "nerf-scene", "clip-captions")
+    done = shop.run("run", "gan-digits", "diffusion-digits", "nerf-scene", "clip-captions", "bert-pydocs", "word2vec-pydocs")
     assert "ALARM: mode collapse at step 15" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert "warning" not in (done.stderr + done.stdout).lower()
@@ -68,6 +68,30 @@ def test_a_scene_is_registered_with_its_figures_and_a_walk_round_it(trained: Wor
     assert trained.json("audit", "nerf-scene")["ok"]
 
 
+@pytest.mark.parametrize(("model", "figure"), [("bert-pydocs", "masked_perplexity"), ("word2vec-pydocs", "context_perplexity")])
+def test_a_model_of_words_is_registered_with_its_figures_and_the_report_on_its_vocabulary(trained: Workshop, model: str, figure: str) -> None:
+    found = {row["model"]: row for row in trained.json("models")}[model]
+    assert found["candidate"] == 1
+    assert figure in found["figures"]
+    tracker = Tracker.of(Project(trained.root))
+    run = tracker.latest_run("pydocs", model)
+    assert run is not None
+    assert "evaluation/pictures/token_map.png" in tracker.list_artifacts(run.run_id, "evaluation/pictures")
+    texts = {f"evaluation/texts/{name}.txt" for name in ("tokens", "neighbours", "analogies")}
+    assert texts <= set(tracker.list_artifacts(run.run_id, "evaluation/texts"))
+    page = (trained.root / "reports" / "run.html").read_text()
+    assert all(name in page for name in ("<h4>analogies</h4>", "token map", figure))
+    assert trained.json("audit", model)["ok"]
+
+
+def test_gaps_are_filled_and_neighbours_named(trained: Workshop) -> None:
+    filled = trained.run("sample", "bert-pydocs", "--prompt", "a [MASK] object").stdout.splitlines()
+    assert filled[0] == "a [MASK] object"
+    assert len(filled) == 6
+    near = trained.run("sample", "word2vec-pydocs", "--prompt", "objects - object + class", "-n", "3").stdout.splitlines()
+    assert len(near) == 4
+
+
 def test_a_scene_is_sampled_as_an_animation(trained: Workshop, tmp_path: Path) -> None:
     done = trained.run("sample", "nerf-scene", "-n", "4", "--out", str(tmp_path / "orbit.gif"))
     assert "4 views of nerf-scene/1, once round its scene" in done.stdout
@@ -100,6 +124,8 @@ def test_a_picture_is_drawn_anew(trained: Workshop, tmp_path: Path) -> None:
         (("nerf-scene", "--label", "3"), "renders views of its scene: leave --label out"),
         (("gan-digits", "--out", "a.gif"), "renders no views, so there is nothing to animate"),
         (("gan-digits", "--strength", "0.5"), "give one with --from"),
+        (("bert-pydocs", "--prompt", "no gap"), "The prompt has no [MASK]"),
+        (("word2vec-pydocs", "--prompt", "exeption"), "does not know the word 'exeption'; did you mean 'exception'"),
         (("diffusion-digits", "--sampler", "oiler"), "did you mean 'euler'"),
     ],
 )

@@ -86,6 +86,14 @@ def test_a_text_model_takes_prompts_and_no_pictures() -> None:
         parse([{}], {"stop": [""]}, abilities=(wire.CONTINUES_TEXT,))
 
 
+def test_a_text_to_embed_is_a_column_of_its_own() -> None:
+    abilities = (wire.FILLS_MASKS, wire.EMBEDS_TEXT)
+    rows, _ = parse([{"text": "some words"}, {"prompt": "a [MASK]", "n": 3}], abilities=abilities)
+    assert [(row.text, row.prompt, row.n) for row in rows] == [("some words", "", 1), (None, "a [MASK]", 3)]
+    with pytest.raises(wire.BadRequestError, match="The column text must be text, not 5"):
+        parse([{"text": 5}], abilities=abilities)
+
+
 def test_a_view_is_an_azimuth_an_elevation_or_a_pose() -> None:
     rows, _ = parse([{}, {"azimuth": "-30", "elevation": 20, "n": 4}, {"azimuth": math.nan, "pose": POSE}], abilities=VIEWS)
     assert [row.view for row in rows] == [wire.View(), wire.View(-30.0, 20.0), wire.View(pose=tuple(map(float, POSE)))]
@@ -146,7 +154,9 @@ def test_a_picture_that_would_fill_the_memory_is_refused_before_it_is_decoded() 
         wire.open_png(bomb.getvalue(), "L", 8)
 
 
-@pytest.mark.parametrize("abilities", [IMAGES, VIEWS, (wire.CONTINUES_TEXT,), (wire.RECONSTRUCTS, wire.SAMPLES_IMAGES)])
+@pytest.mark.parametrize(
+    "abilities", [IMAGES, VIEWS, (wire.CONTINUES_TEXT,), (wire.FILLS_MASKS, wire.EMBEDS_TEXT), (wire.RELATES_WORDS,), (wire.RECONSTRUCTS, wire.SAMPLES_IMAGES)]
+)
 def test_the_example_is_a_good_request(abilities: tuple[str, ...]) -> None:
     request = wire.example(abilities, ())
     wire.parse_request(request["rows"], request["params"], abilities=abilities, class_names=())

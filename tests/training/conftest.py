@@ -19,6 +19,11 @@ SMALL_GPT = {
     "max_steps": 10, "batch_size": 4, "vocab_size": 300, "context_length": 32, "num_layers": 1, "num_heads": 1, "width": 16, "dropout": 0.2,
     "warmup_steps": 2, "ema_decay": 0.9, "sample_every": 1000, "validate_every": 4, "checkpoint_every": 4, "keep": "last",
 }  # fmt: skip
+SMALL_BERT = {**SMALL_GPT, "mlp_width": 16}
+SMALL_WORD2VEC = {
+    "max_steps": 10, "batch_size": 4, "min_count": 20, "context_length": 32, "width": 8, "warmup_steps": 2, "ema_decay": 0.9, "sample_every": 1000,
+    "validate_every": 4, "checkpoint_every": 4,
+}  # fmt: skip
 SMALL_VAE = {
     "max_steps": 6, "batch_size": 16, "width": 8, "max_width": 16, "latent_dim": 4, "warmup_steps": 2, "ema_decay": 0.9,
     "sample_every": 1000, "validate_every": 3, "checkpoint_every": 3, "prior_components": 1, "importance_samples": 2,
@@ -35,11 +40,11 @@ SMALL_CLIP = {
     **_SMALL_IMAGES, "caption_length": 8, "embedding_dim": 8, "image_width": 8, "max_image_width": 8, "text_width": 8, "text_layers": 1, "text_heads": 2,
 }  # fmt: skip
 SMALL = {
-    "gpt": SMALL_GPT, "llama-gpt": {**SMALL_GPT, "backbone": "llama", "logit_softcap": 0.0}, "vae": SMALL_VAE, "gan": SMALL_GAN,
-    "diffusion": SMALL_DIFFUSION, "latent-diffusion": SMALL_LATENT, "clip": SMALL_CLIP,
+    "gpt": SMALL_GPT, "llama-gpt": {**SMALL_GPT, "backbone": "llama", "logit_softcap": 0.0}, "bert": SMALL_BERT, "word2vec": SMALL_WORD2VEC,
+    "vae": SMALL_VAE, "gan": SMALL_GAN, "diffusion": SMALL_DIFFUSION, "latent-diffusion": SMALL_LATENT, "clip": SMALL_CLIP,
     "nerf": SMALL_NERF, "classic-nerf": {**SMALL_NERF, "field": "mlp"},
 }  # fmt: skip
-DATASETS = {"gpt": "pydocs", "clip": "captions", "nerf": "scene"}
+DATASETS = {"gpt": "pydocs", "bert": "pydocs", "word2vec": "pydocs", "clip": "captions", "nerf": "scene"}
 MakeSpec = Callable[..., RunSpec]
 
 

@@ -1,5 +1,6 @@
 """Batches: complete, repeatable, and of the right shape."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,9 +15,12 @@ from components.data.dataset import Dataset
 from components.data.photos import cameras_of
 from components.data.sources.digits import NAMES
 from components.errors import UserError
+from components.models.bert.config import BertConfig
+from components.models.capabilities import DataSpec
 from components.models.family import ImageTextTrainingConfig, TrainingConfig, find_family
 from components.models.gpt.config import GptConfig
 from components.models.nerf.config import NerfConfig
+from components.models.word2vec.config import Word2VecConfig
 from components.project import Project
 from components.training import datamodules
 from components.training.datamodules import EpochOrder, StepLoader
@@ -177,6 +181,29 @@ def test_the_tokenizer_is_trained_once_per_data_version_and_size(pydocs: Dataset
 def test_too_little_text_is_refused_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has \d+ tokens to train on, too few for windows of 32: add text, or set context_length below \d+\.$"):
         prepared(Rows(["short"]), TEXT, tmp_path)
+
+
+def test_words_are_counted_and_what_stands_too_seldom_is_unknown(tmp_path: Path) -> None:
+    text = "Object, object! An OBJECT is naïve; naïve objects are not."
+    spec = datamodules.describe(cast(Dataset, Rows([text])), Word2VecConfig(min_count=2), tmp_path)
+    tokenizer = Tokenizer.from_str(spec.tokenizer)
+    assert tokenizer.encode("Object naïve not").tokens == ["<|endoftext|>", "object", "naïve", "[UNK]"]
+    counted = {str(tokenizer.id_to_token(token)): count for token, count in enumerate(spec.token_counts)}
+    assert counted == {"<|endoftext|>": 1, "[UNK]": 5, "object": 3, "naïve": 2}
+    assert DataSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_a_text_without_frequent_words_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"'rows' has no word that stands at least 3 times in its training split: lower min_count, or add text\."):
+        datamodules.describe(cast(Dataset, Rows(["every word once"])), Word2VecConfig(), tmp_path)
+
+
+def test_vocabularies_of_other_special_tokens_do_not_meet_in_the_cache(tmp_path: Path) -> None:
+    rows = cast(Dataset, Rows(["the same text"] * 3))
+    causal, masked = (datamodules.describe(rows, config, tmp_path) for config in (TEXT, BertConfig(vocab_size=300)))
+    assert Tokenizer.from_str(causal.tokenizer).id_to_token(0) == "<|endoftext|>"
+    assert Tokenizer.from_str(masked.tokenizer).id_to_token(0) == "[PAD]"
+    assert datamodules.describe(rows, TEXT, tmp_path) == causal
 
 
 def projected(camera: Any, points: Any) -> Any:

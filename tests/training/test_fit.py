@@ -78,6 +78,8 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
         ("gpt", 3),
         ("gpt", 4),
         ("llama-gpt", 4),
+        ("bert", 3),
+        ("word2vec", 3),
         ("vae", 2),
         ("vae", 3),
         ("gan", 2),

@@ -1,7 +1,7 @@
 """The settings of the language model."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,8 @@ class GptConfig(TrainingConfig):
     """Defaults are size `tiny`: a few hundred thousand characters of prose in about a minute on two CPU cores."""
 
     ARCHITECTURE = ("backbone", "vocab_size", "num_layers", "num_heads", "width", "mlp_ratio", "logit_softcap", "rope_base")
+    special_tokens: ClassVar[tuple[str, ...]] = ("<|endoftext|>",)
+    """What the vocabulary begins with."""
 
     max_steps: int = Field(560, ge=1)
     batch_size: int = Field(16, ge=1)

@@ -20,6 +20,7 @@ from components.errors import UserError
 from components.models.capabilities import DataSpec, Ends, never_ends
 from components.models.gpt.config import GptConfig
 from components.models.layers.muon import Muon
+from components.models.layers.optimisation import warm_linear
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -164,12 +165,8 @@ class Gpt(pl.LightningModule):
             {"params": [parameter for parameter in within if parameter.ndim < 2], "lr": config.head_learning_rate},
         ]
         optimizer = Muon([parameter for parameter in within if parameter.ndim == 2], rest, lr=config.learning_rate, weight_decay=config.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_linear(step, config.warmup_steps, config.max_steps, config.cooldown))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _learning_rate_factor(self, step: int) -> float:
-        warm = min(1.0, (step + 1) / max(1, self.config.warmup_steps))
-        return warm * min(1.0, max(0, self.config.max_steps - step) / max(1.0, self.config.cooldown * self.config.max_steps))
 
     def _nll(self, tokens: Tensor) -> Tensor:
         logits = self(tokens[:, :-1])
@@ -188,6 +185,9 @@ class Gpt(pl.LightningModule):
         export(self.pretrained(), self.data.tokenizer, folder)
 
     # -- capabilities --------------------------------------------------------------------------------------------
+
+    def token_vectors(self) -> Tensor:
+        return self.network.embedding.weight.detach()
 
     @torch.no_grad()
     def token_nll(self, tokens: Tensor) -> Tensor:

@@ -23,3 +23,9 @@ def warm_cosine(step: int, warmup_steps: int, max_steps: int) -> float:
     """Grows on a line over the warm-up, and falls on a cosine to 0 at ``max_steps``."""
     warm = min(1.0, (step + 1) / max(1, warmup_steps))
     return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max_steps)))
+
+
+def warm_linear(step: int, warmup_steps: int, max_steps: int, cooldown: float) -> float:
+    """Grows on a line over the warm-up, stays at 1, and falls on a line to 0 over the last ``cooldown`` of ``max_steps``."""
+    warm = min(1.0, (step + 1) / max(1, warmup_steps))
+    return warm * min(1.0, max(0, max_steps - step) / max(1.0, cooldown * max_steps))

@@ -8,16 +8,16 @@ from typing import cast
 from components.data.dataset import Dataset, Split
 from components.models.capabilities import DataSpec
 from components.models.family import ImageTextTrainingConfig, TrainingConfig
-from components.models.token_rows import ROW, mask_of
+from components.models.token_rows import mask_of
 from components.training.datamodules import Batch, RowBatches, image, require_a_batch
-from components.training.datamodules.text import encode_split, kept_tokenizer
+from components.training.datamodules.text import encode_split, kept_tokenizer, rows_recipe
 
 
 def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
     """What images and captions of the training split say; added images have the captions of their originals."""
     assert isinstance(config, ImageTextTrainingConfig)
     images = image.describe(dataset, config, cache)
-    tokenizer = kept_tokenizer(dataset, lambda: captions(dataset, "train", augmented=False), config.vocab_size, cache, ROW)
+    tokenizer = kept_tokenizer(dataset, lambda: captions(dataset, "train", augmented=False), rows_recipe(config.vocab_size), cache)
     return replace(images, modality="image-text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
 
 

@@ -1,25 +1,28 @@
 """Batches of text: `tokens` int64 [B, T + 1], windows of the stream of all documents, each document behind an end-of-text mark."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
 
 from components.data.dataset import Dataset, Split
 from components.errors import UserError
 from components.models.capabilities import DataSpec
 from components.models.family import TrainingConfig
-from components.models.token_rows import Marks, token_rows
+from components.models.token_rows import ROW, Marks, token_rows
 from components.training.datamodules import Batch, EpochOrder, epoch_generator
 from components.training.progress import say
 
 END_OF_TEXT = "<|endoftext|>"
-"""Token 0, which the tokenizer puts before every text."""
+"""What the tokenizer of a causal model puts before every text, as token 0."""
 DOCUMENT = Marks((END_OF_TEXT,), f"{END_OF_TEXT} $A")
+Recipe = partial[Tokenizer]
+"""Makes a tokenizer of texts; its settings are its keywords."""
 UNTRAINED_TOKENS = 8192
 """Tokens per batch where no gradient is taken."""
 
@@ -30,25 +33,43 @@ class TextConfig(Protocol):
     batch_size: int
     vocab_size: int
     context_length: int
+    special_tokens: tuple[str, ...]
+    """The first entries of the vocabulary, in order."""
+
+
+@runtime_checkable
+class WordConfig(Protocol):
+    """What a family has in its config besides whose vocabulary is of whole words."""
+
+    min_count: int
 
 
 def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
-    """The byte-pair vocabulary of the training split."""
-    wanted = cast(TextConfig, config).vocab_size
-    tokenizer = kept_tokenizer(dataset, lambda: documents(dataset, "train", augmented=False), wanted, cache)
-    return DataSpec(modality="text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
+    """The vocabulary of the training split.
+
+    Raises:
+        UserError: no word stands often enough in the training split.
+    """
+    words = config if isinstance(config, WordConfig) else None
+    tokenizer = kept_tokenizer(dataset, lambda: documents(dataset, "train", augmented=False), _recipe(config), cache)
+    if words and tokenizer.get_vocab_size() <= len(cast(TextConfig, config).special_tokens):
+        raise UserError(
+            f"Dataset {dataset.name!r} has no word that stands at least {words.min_count} times in its training split: lower min_count, or add text."
+        )
+    counts = _counts(tokenizer, documents(dataset, "train", augmented=True)) if words else ()
+    return DataSpec(modality="text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), token_counts=counts)
 
 
 def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> "TextBatches":
     return TextBatches(dataset, cast(TextConfig, config), data_spec, seed)
 
 
-def kept_tokenizer(dataset: Dataset, texts: Callable[[], list[str]], vocab_size: int, cache: Path, marks: Marks = DOCUMENT) -> Tokenizer:
-    """The tokenizer of ``texts`` of ``dataset``; trained once per data version, size and recipe, then kept in ``cache``."""
-    file = cache / "tokenizers" / f"{dataset.manifest.sha256[:16]}-{vocab_size}-{_recipe(marks)[:8]}.json"
+def kept_tokenizer(dataset: Dataset, texts: Callable[[], list[str]], recipe: Recipe, cache: Path) -> Tokenizer:
+    """The tokenizer that ``recipe`` makes of ``texts`` of ``dataset``; made once per data version and recipe, then kept in ``cache``."""
+    file = cache / "tokenizers" / f"{dataset.manifest.sha256[:16]}-{_digest(recipe)[:16]}.json"
     if file.is_file():
         return Tokenizer.from_file(str(file))
-    tokenizer = train_tokenizer(texts(), vocab_size, marks)
+    tokenizer = recipe(texts())
     file.parent.mkdir(parents=True, exist_ok=True)
     scratch = file.with_suffix(".tmp")
     tokenizer.save(str(scratch))
@@ -56,16 +77,38 @@ def kept_tokenizer(dataset: Dataset, texts: Callable[[], list[str]], vocab_size:
     return tokenizer
 
 
+def rows_recipe(vocab_size: int) -> Recipe:
+    """Byte pairs for texts that are rows of their own."""
+    return partial(train_tokenizer, vocab_size=vocab_size, marks=ROW)
+
+
 def train_tokenizer(texts: list[str], vocab_size: int, marks: Marks = DOCUMENT) -> Tokenizer:
     """Byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019): every UTF-8 text comes back as it was. Tokens 0, 1, … are the marks."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    # A mask takes the blank before it along, as the words that may stand there have it in them.
+    names = [AddedToken(name, lstrip=name == "[MASK]", special=True) for name in marks.names]
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=list(marks.names), initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
+        vocab_size=vocab_size, special_tokens=names, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single=marks.template, special_tokens=[(name, token) for token, name in enumerate(marks.names)])
+    return tokenizer
+
+
+def train_words(texts: list[str], vocab_size: int, special_tokens: Sequence[str], min_count: int) -> Tokenizer:
+    """Whole words in lower case, runs of letters, digits and underscores; what lies between them is dropped, and so is what stands too seldom.
+
+    The first of ``special_tokens`` stands before every text, the second one in place of an unknown word.
+    """
+    mark, unknown = special_tokens
+    tokenizer = Tokenizer(models.WordLevel(unk_token=unknown))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+"), behavior="removed", invert=True)
+    trainer = trainers.WordLevelTrainer(vocab_size=vocab_size, min_frequency=min_count, special_tokens=list(special_tokens), show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{mark} $A", special_tokens=[(mark, 0)])
     return tokenizer
 
 
@@ -128,6 +171,23 @@ def _stream(tokenizer: Tokenizer, texts: list[str]) -> Tensor:
     return torch.tensor([token for encoding in encoded for token in encoding.ids], dtype=torch.int64)
 
 
-def _recipe(marks: Marks) -> str:
-    """Digest of how a tokenizer is made, so that another recipe finds another file."""
-    return hashlib.sha256(train_tokenizer([END_OF_TEXT], 256 + len(marks.names), marks).to_str().encode()).hexdigest()
+def _recipe(config: TrainingConfig) -> Recipe:
+    """How the family's tokenizer is made: of whole words, or of byte pairs."""
+    wanted = cast(TextConfig, config)
+    if isinstance(config, WordConfig):
+        return partial(train_words, vocab_size=wanted.vocab_size, special_tokens=wanted.special_tokens, min_count=config.min_count)
+    return partial(train_tokenizer, vocab_size=wanted.vocab_size, marks=_marks(wanted.special_tokens))
+
+
+def _marks(names: tuple[str, ...]) -> Marks:
+    """[CLS] and [SEP] stand round every text where they are among ``names``, else the first one stands before it."""
+    return Marks(names, "[CLS] $A [SEP]" if {"[CLS]", "[SEP]"} <= set(names) else f"{names[0]} $A")
+
+
+def _counts(tokenizer: Tokenizer, texts: list[str]) -> tuple[int, ...]:
+    return tuple(torch.bincount(_stream(tokenizer, texts), minlength=tokenizer.get_vocab_size()).tolist())
+
+
+def _digest(recipe: Recipe) -> str:
+    """Of how a tokenizer is made, so that another recipe finds another file: what it makes of next to no text, and its settings."""
+    return hashlib.sha256(f"{recipe(['a a a']).to_str()} {recipe.keywords}".encode()).hexdigest()

@@ -10,9 +10,9 @@ from typing import Protocol, cast
 from components.data.dataset import Dataset, Split
 from components.models.capabilities import DataSpec
 from components.models.family import TrainingConfig
-from components.models.token_rows import ROW, mask_of
+from components.models.token_rows import mask_of
 from components.training.datamodules import Batch, RowBatches, require_a_batch
-from components.training.datamodules.text import encode_split, kept_tokenizer
+from components.training.datamodules.text import encode_split, kept_tokenizer, rows_recipe
 
 
 class PairsConfig(Protocol):
@@ -29,7 +29,7 @@ class PairsConfig(Protocol):
 def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
     """One byte-pair vocabulary over both sides of the training split."""
     wanted = cast(PairsConfig, config).vocab_size
-    tokenizer = kept_tokenizer(dataset, lambda: [text for column in pairs(dataset, "train", augmented=False) for text in column], wanted, cache, ROW)
+    tokenizer = kept_tokenizer(dataset, lambda: [text for column in pairs(dataset, "train", augmented=False) for text in column], rows_recipe(wanted), cache)
     return DataSpec(modality="text-pairs", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
 
 

@@ -1,0 +1,106 @@
+"""Scores vectors of words by what they tell of a word's neighbours in the test documents, beside how frequent words are anyway.
+
+A pair is a known word and a known word at most `WINDOW` places from it in the same document, with the words that the model does not know taken out.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from components.data.dataset import Dataset
+from components.errors import UserError
+from components.evaluation.documents import documents_to_score, over_documents, resampled_ratios, text_identity, texts_of, token_frequencies
+from components.evaluation.evidence import Evidence
+from components.evaluation.protocol import Figure
+from components.evaluation.telling import Teller, counted
+from components.models.capabilities import DataSpec, PredictsContext
+
+WINDOW = 5
+"""Words on either side, whatever a model was trained with."""
+BEST = 10
+HOW = f"pairs of known words at most {WINDOW} places apart, each document by itself"
+
+
+class ContextScore(NamedTuple):
+    """What a model made of the pairs of one document; the unigram is what word frequencies alone make of them."""
+
+    nats: float
+    hits: int
+    unigram_nats: float
+    unigram_hits: int
+    pairs: int
+
+
+def score_contexts(model: PredictsContext, dataset: Dataset, data_spec: DataSpec, *, tell: Teller) -> Evidence:
+    """Figures `context_perplexity` and `context_recall_10`, each beside what word frequencies alone reach on the same pairs.
+
+    Raises:
+        UserError: the test split has no pair of known words.
+    """
+    texts, tokenizer = documents_to_score(dataset), Tokenizer.from_str(data_spec.tokenizer)
+    marks = list(tokenizer.get_added_tokens_decoder())
+    unigram = _unigram(tokenizer, texts_of(dataset, "train"), marks)
+    documents = [_known_words(encoding.ids, marks) for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+    paired = [words for words in documents if len(words) > 1]
+    if not paired:
+        raise UserError(f"The test documents of {dataset.name!r} have no two known words near one another: lower min_count, or add documents.")
+    scores = [score_document(model, words, unigram) for words in counted(paired, f"predicting the neighbours of words in {len(paired)} documents", tell)]
+    return Evidence(figures=_figures(scores, dataset, data_spec))
+
+
+def score_document(model: PredictsContext, words: Tensor, unigram: Tensor) -> ContextScore:
+    """The score of the document of ``words`` [T], at least two; ``unigram`` [V] are log probabilities by frequency."""
+    device = getattr(model, "device", torch.device("cpu"))
+    found = model.context_log_probabilities(words.to(device)).double().cpu()
+    best, commonest = found.topk(min(BEST, len(unigram))).indices, unigram.topk(min(BEST, len(unigram))).indices
+    centres, contexts = _pairs(len(words))
+    truth = words[contexts]
+    return ContextScore(
+        nats=-float(found[centres, truth].sum()),
+        hits=int((best[centres] == truth[:, None]).sum()),
+        unigram_nats=-float(unigram[truth].sum()),
+        unigram_hits=int(torch.isin(truth, commonest).sum()),
+        pairs=len(truth),
+    )
+
+
+def _pairs(length: int) -> tuple[Tensor, Tensor]:
+    """The places [P] of centres and of their neighbours in a document of ``length`` words."""
+    distance = torch.arange(length)[:, None] - torch.arange(length)
+    centres, contexts = ((distance != 0) & (distance.abs() <= WINDOW)).nonzero(as_tuple=True)
+    return centres, contexts
+
+
+def _known_words(tokens: Sequence[int], marks: Sequence[int]) -> Tensor:
+    return torch.tensor([token for token in tokens if token not in marks], dtype=torch.int64)
+
+
+def _unigram(tokenizer: Tokenizer, train: Sequence[str], marks: Sequence[int]) -> Tensor:
+    """Log probability [V] of each word by its frequency in the training text, one added to each; marks have none."""
+    frequencies = torch.from_numpy(token_frequencies(tokenizer, train)).double() + 1
+    frequencies[list(marks)] = 0
+    return (frequencies / frequencies.sum()).log()
+
+
+def _figures(scores: Sequence[ContextScore], dataset: Dataset, data_spec: DataSpec) -> tuple[Figure, Figure]:
+    nats, hits, unigram_nats, unigram_hits, pairs = (list(column) for column in zip(*scores, strict=True))
+    num, over = sum(pairs), over_documents(len(scores))
+    perplexity = Figure(
+        name="context_perplexity", value=math.exp(sum(nats) / num), goal="min", unit="per neighbour",
+        identity=text_identity(dataset, "context_perplexity", len(scores), HOW, data_spec),
+        spread=float(np.exp(resampled_ratios(nats, pairs)).std()), spread_over=over,
+        floor=math.exp(sum(unigram_nats) / num), floor_name="word frequencies of the training text",
+    )  # fmt: skip
+    recall = Figure(
+        name=f"context_recall_{BEST}", value=sum(hits) / num, goal="max", unit="share",
+        identity=text_identity(dataset, f"context_recall_{BEST}", len(scores), HOW, data_spec),
+        spread=float(resampled_ratios(hits, pairs).std()), spread_over=over,
+        floor=sum(unigram_hits) / num, floor_name=f"the {BEST} commonest words",
+        note=f"of {num:,} pairs those whose second word is among the {BEST} likeliest near the first",
+    )  # fmt: skip
+    return perplexity, recall

@@ -1,0 +1,68 @@
+"""What every figure of a model of text shares: the documents, the figure's identity, and how much it hangs on which documents were drawn."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from components.data.dataset import Dataset
+from components.errors import UserError
+from components.evaluation.protocol import Identity
+from components.models.capabilities import DataSpec
+
+BOOTSTRAPS = 1000
+
+
+def texts_of(dataset: Dataset, split: Any) -> list[str]:
+    """The original documents of ``split``."""
+    return [str(text) for text in dataset.table(split, columns=["text"], augmented=False)["text"].to_pylist()]
+
+
+def documents_to_score(dataset: Dataset) -> list[str]:
+    """The documents to score on.
+
+    Raises:
+        UserError: there are none.
+    """
+    test = texts_of(dataset, "test")
+    if not test:
+        raise UserError(f"Dataset {dataset.name!r} has no test documents to score on: raise the split's test fraction or add documents.")
+    return test
+
+
+def text_identity(dataset: Dataset, metric: str, num: int, preprocessing: str, data_spec: DataSpec | None = None) -> Identity:
+    """That of a figure on the test split; give ``data_spec`` where the figure hangs on the tokenizer."""
+    return Identity(
+        metric=metric, num_samples=num, reference_sha256=dataset.manifest.sha256, split="test", preprocessing=preprocessing,
+        extractor="tokenizer" if data_spec else "", extractor_sha256=hashlib.sha256(data_spec.tokenizer.encode()).hexdigest() if data_spec else "",
+    )  # fmt: skip
+
+
+def token_frequencies(tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.int64]:
+    """How often each token stands in ``texts``, [V]; marks do not count."""
+    counts = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
+    for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False):
+        np.add.at(counts, encoding.ids, 1)
+    return counts
+
+
+def unigram_nats(frequencies: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Negative log probability [V] of each token by its frequency, one added to each."""
+    nats: NDArray[np.float64] = -np.log((frequencies + 1) / (frequencies + 1).sum())
+    return nats
+
+
+def resampled_ratios(numerators: Sequence[float], denominators: Sequence[float]) -> NDArray[np.float64]:
+    """The ratio of the sums [BOOTSTRAPS] when the documents, one of each sequence per document, are drawn anew with replacement."""
+    above, below = np.array(numerators, dtype=np.float64), np.array(denominators, dtype=np.float64)
+    draws = np.random.default_rng(0).integers(len(above), size=(BOOTSTRAPS, len(above)))
+    ratios: NDArray[np.float64] = above[draws].sum(axis=1) / below[draws].sum(axis=1)
+    return ratios
+
+
+def over_documents(num: int) -> str:
+    """What a spread by `resampled_ratios` is over."""
+    return f"{BOOTSTRAPS} draws of the {num} documents with replacement"

@@ -1,0 +1,98 @@
+"""Answers to prompts of words: gaps that are filled, words that are like others, texts that become vectors. Every mistake in a prompt is one sentence."""
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from components.registry import wire
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+MASK = "[MASK]"
+MOST_TOKENS = 64
+"""Of one word."""
+
+
+def fill(model: Any, tokenizer: "Tokenizer", prompt: str, num: int) -> wire.Rows:
+    """The ``num`` likeliest words for each [MASK] of ``prompt`` by itself, with their probabilities; masks are counted from 1."""
+    from components.models.layers.masking import best_fills, gap_tokens
+
+    if not prompt.strip():
+        raise wire.BadRequestError(f'The prompt is empty: give a text with {MASK} where a word is missing, e.g. "a {MASK} object".')
+    tokens = checked(lambda: gap_tokens(tokenizer, prompt), model.context_length)
+    if model.mask_token not in tokens:
+        raise wire.BadRequestError(f'The prompt has no {MASK}: write one where a word is missing, e.g. "a {MASK} object".')
+    found = best_fills(model, tokenizer, prompt, num)
+    return [
+        {"prompt": prompt, "mask": number, "word": word, "probability": probability}
+        for number, best in enumerate(found, start=1)
+        for word, probability in best
+    ]  # fmt: skip
+
+
+def relate(model: Any, tokenizer: "Tokenizer", prompt: str, num: int) -> wire.Rows:
+    """The ``num`` words nearest to ``prompt``, a word or a sum like `king - man + woman`, with their cosines."""
+    plus, minus = terms(tokenizer, prompt)
+    return [{"prompt": prompt, "word": tokenizer.id_to_token(token), "cosine": cosine} for token, cosine in model.related_words(plus, minus, num)]
+
+
+def terms(tokenizer: "Tokenizer", prompt: str) -> tuple[list[int], list[int]]:
+    """The words that ``prompt`` adds, and those that it takes away; words without a sign between them are added.
+
+    Raises:
+        BadRequestError: there is no word, or the model does not know one.
+    """
+    found: dict[str, list[int]] = {"+": [], "-": []}
+    sign = "+"
+    for part in prompt.split():
+        if part in found:
+            sign = part
+        else:
+            found[sign].append(_word(tokenizer, part))
+            sign = "+"
+    if not found["+"] and not found["-"]:
+        raise wire.BadRequestError('The prompt names no word: give one, or a sum with blanks round its signs, e.g. "lists - list + class".')
+    return found["+"], found["-"]
+
+
+def _word(tokenizer: "Tokenizer", part: str) -> int:
+    """The token of one word of a prompt."""
+    unknown = tokenizer.model.unk_token
+    tokens = checked(lambda: tokenizer.encode(part, add_special_tokens=False).ids, MOST_TOKENS)
+    if len(tokens) != 1:
+        raise wire.BadRequestError(f"{part!r} is not one word: write words of letters, digits and underscores with blanks between them.")
+    if tokenizer.id_to_token(tokens[0]) == unknown:
+        raise wire.BadRequestError(f"The model does not know the word {part!r}; {nearest_word(part.lower(), tokenizer.get_vocab())}")
+    return tokens[0]
+
+
+def nearest_word(word: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?`, or what to do: a whole vocabulary is too long to be listed."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else "choose one that the training text has."
+
+
+def embed(model: Any, tokenizer: "Tokenizer", text: str) -> wire.Rows:
+    """The vector of ``text``."""
+    import torch
+
+    if not text.strip():
+        raise wire.BadRequestError("The column text is empty: give the text to embed.")
+    tokens = checked(lambda: tokenizer.encode(text).ids, model.context_length)
+    return [{"vector": model.embed_text(torch.tensor([tokens])).squeeze(0).tolist()}]
+
+
+def checked(encode: Callable[[], list[int]], most: int) -> list[int]:
+    """What ``encode`` makes of a prompt.
+
+    Raises:
+        BadRequestError: that is more than ``most`` tokens, or the prompt holds bytes that are no text.
+    """
+    try:
+        tokens = encode()
+    except (UnicodeEncodeError, TypeError):
+        raise wire.BadRequestError("The prompt holds bytes that are not UTF-8: send it as UTF-8 text.") from None
+    if len(tokens) > most:
+        raise wire.BadRequestError(f"The prompt has {len(tokens)} tokens with its marks, and the model reads {most} at once: shorten it.")
+    return tokens

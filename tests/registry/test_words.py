@@ -1,0 +1,95 @@
+"""Models that answer with words: served in the one wire format, sampled by prompt, and every mistake one sentence."""
+
+from pathlib import Path
+
+import pytest
+
+from components.errors import UserError
+from components.project import Project
+from components.registry.package import Package
+from components.registry.runtime import Runtime
+from components.registry.sampling import Drawn, SampleRequest, sample_registered
+from components.tracking import Tracker
+from tests.stores import register, write_words_package
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    return write_words_package(tmp_path_factory.mktemp("bert") / "model", family="bert")
+
+
+@pytest.fixture(scope="module")
+def word2vec(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    return write_words_package(tmp_path_factory.mktemp("word2vec") / "model", family="word2vec")
+
+
+def draw(tracker: Tracker, package: Package, **request: object) -> Drawn:
+    version = register(tracker, package)
+    return sample_registered(Project(package.folder.parent), tracker, version.ref, SampleRequest(**request))  # type: ignore[arg-type]
+
+
+def test_each_gap_is_filled_by_itself_and_a_text_becomes_a_vector(bert: Package) -> None:
+    runtime = Runtime.open(bert.folder / "artifacts")
+    assert runtime.spec.abilities == ("fills-masks", "embeds-text")
+    answers = runtime.predict([{"prompt": "a [MASK] object is [MASK]", "n": 3}, {"text": "an object"}])
+    assert [(answer["row"], answer["mask"]) for answer in answers[:6]] == [(0, 1)] * 3 + [(0, 2)] * 3
+    assert all(0 < answer["probability"] < 1 for answer in answers[:6])
+    assert answers[6]["row"] == 1
+    assert len(answers[6]["vector"]) == 16
+
+
+def test_the_package_names_its_columns_and_an_example(bert: Package, word2vec: Package) -> None:
+    for package, columns in ((bert, {"prompt", "n", "text"}), (word2vec, {"prompt", "n"})):
+        described = (package.folder / "MLmodel").read_text()
+        assert all(f'"name": "{column}"' in described for column in columns)
+    assert "object" in (bert.folder / "input_example.json").read_text()
+
+
+def test_five_words_are_named_unless_said_otherwise(tracker: Tracker, bert: Package, word2vec: Package) -> None:
+    filled = draw(tracker, bert, prompt="a [MASK] object").text
+    assert filled is not None
+    assert filled.splitlines()[0] == "a [MASK] object"
+    assert len(filled.splitlines()) == 6
+    two = draw(tracker, bert, prompt="[MASK] is [MASK]", num=2).text
+    assert two is not None
+    assert [line for line in two.splitlines() if line.startswith("mask")] == ["mask 1:", "mask 2:"]
+    near = draw(tracker, word2vec, prompt="object", num=3).text
+    assert near is not None
+    assert len(near.splitlines()) == 4
+    assert near == draw(tracker, word2vec, prompt="Object", num=3).text.replace("Object", "object", 1)  # type: ignore[union-attr]
+
+
+def test_words_are_added_and_taken_away(tracker: Tracker, word2vec: Package) -> None:
+    found = draw(tracker, word2vec, prompt="objects - object + method", num=100).text
+    assert found is not None
+    named = {line.split()[1] for line in found.splitlines()[1:]}
+    assert not named & {"objects", "object", "method", "[UNK]", "<|endoftext|>"}
+    assert "raised" in named
+
+
+@pytest.mark.parametrize(
+    ("family", "request_", "sentence"),
+    [
+        ("bert", {}, "The prompt is empty: give a text with [MASK]"),
+        ("bert", {"prompt": "  "}, "The prompt is empty: give a text with [MASK]"),
+        ("bert", {"prompt": "no gap"}, 'The prompt has no [MASK]: write one where a word is missing, e.g. "a [MASK] object".'),
+        ("bert", {"prompt": "[MASK] object" * 40}, "tokens with its marks, and the model reads 32 at once: shorten it."),
+        ("bert", {"prompt": "\udcff [MASK]"}, "The prompt holds bytes that are not UTF-8"),
+        ("bert", {"prompt": "a [MASK]", "label": "3"}, "fills the gaps of a prompt: leave --label out."),
+        ("bert", {"prompt": "a [MASK]", "image": Path("x.png")}, "leave --from out."),
+        ("word2vec", {}, "The prompt names no word: give one, or a sum"),
+        ("word2vec", {"prompt": "+ -"}, "The prompt names no word: give one, or a sum"),
+        ("word2vec", {"prompt": "objct"}, "The model does not know the word 'objct'; did you mean 'object'?"),
+        ("word2vec", {"prompt": "Ωmega"}, "The model does not know the word 'Ωmega'; choose one that the training text has."),
+        ("word2vec", {"prompt": "a.b"}, "'a.b' is not one word"),
+        ("word2vec", {"prompt": "\udcff"}, "The prompt holds bytes that are not UTF-8"),
+        ("word2vec", {"prompt": "object", "steps": 3}, "names the words nearest to a prompt: leave --steps out."),
+    ],
+)
+def test_a_prompt_that_cannot_be_answered_is_one_sentence(
+    tracker: Tracker, bert: Package, word2vec: Package, family: str, request_: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        draw(tracker, {"bert": bert, "word2vec": word2vec}[family], **request_)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
