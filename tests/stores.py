@@ -112,7 +112,7 @@ def write_words_package(folder: Path, *, family: str) -> Package:
     """An untrained model of a family whose answers are words, packaged."""
     import torch
 
-    from components.training.datamodules.text import train_tokenizer, train_words
+    from components.training.datamodules.text import marks_of, train_tokenizer, train_words
 
     found = find_family(family)
     if family == "word2vec":
@@ -123,7 +123,7 @@ def write_words_package(folder: Path, *, family: str) -> Package:
     else:
         config, tokenizer = (
             found.config.model_validate({"width": 16, "num_layers": 1, "context_length": 32}),
-            train_tokenizer(TEXTS, 320, found.config.special_tokens),
+            train_tokenizer(TEXTS, 320, marks_of(found.config.special_tokens)),
         )
         data_spec = DataSpec("text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
     with torch.random.fork_rng():

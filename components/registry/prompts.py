@@ -87,12 +87,9 @@ def checked(encode: Callable[[], list[int]], most: int) -> list[int]:
     """What ``encode`` makes of a prompt.
 
     Raises:
-        BadRequestError: that is more than ``most`` tokens, or the prompt holds bytes that are no text.
+        BadRequestError: that is more than ``most`` tokens.
     """
-    try:
-        tokens = encode()
-    except (UnicodeEncodeError, TypeError):
-        raise wire.BadRequestError("The prompt holds bytes that are not UTF-8: send it as UTF-8 text.") from None
+    tokens = encode()
     if len(tokens) > most:
         raise wire.BadRequestError(f"The prompt has {len(tokens)} tokens with its marks, and the model reads {most} at once: shorten it.")
     return tokens

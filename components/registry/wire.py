@@ -230,21 +230,22 @@ def _row(row: Mapping[str, Any], known: Sequence[str], class_names: Sequence[str
         raise BadRequestError("The column image must hold a PNG in base64.")
     if not isinstance(prompt, str):
         raise BadRequestError(f"The column prompt must be text, not {prompt!r}.")
-    _require_utf8(prompt)
+    _require_utf8(prompt, "prompt")
     if text is not None and not isinstance(text, str):
         raise BadRequestError(f"The column text must be text, not {text!r}.")
+    _require_utf8(text or "", "text")
     count = _whole(given.get("n", 1), "n")
     if count < 1:
         raise BadRequestError(f"The column n must be at least 1, not {count}.")
     return Row(prompt, _label(given.get("label"), class_names), decode_png(image) if image is not None else None, count, _view(given, count), text)
 
 
-def _require_utf8(prompt: str) -> None:
+def _require_utf8(value: str, name: str) -> None:
     """Bytes of a command line that are no UTF-8 arrive as lone surrogates, which no tokenizer takes."""
     try:
-        prompt.encode()
+        value.encode()
     except UnicodeEncodeError as error:
-        raise BadRequestError(f"The column prompt holds what is no UTF-8 at character {error.start + 1:,}: send it as UTF-8.") from None
+        raise BadRequestError(f"The column {name} holds what is no UTF-8 at character {error.start + 1:,}: send it as UTF-8.") from None
 
 
 def _view(given: Mapping[str, Any], count: int) -> View:

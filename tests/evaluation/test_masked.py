@@ -17,10 +17,10 @@ from components.evaluation.telling import SILENT
 from components.models.bert.config import BertConfig
 from components.models.capabilities import DataSpec
 from components.models.layers.masking import MASK
-from components.training.datamodules.text import train_tokenizer
+from components.training.datamodules.text import marks_of, train_tokenizer
 from tests.evaluation.test_text import TEST, TRAIN, Texts
 
-TOKENIZER = train_tokenizer(TRAIN, 320, BertConfig.special_tokens)
+TOKENIZER = train_tokenizer(TRAIN, 320, marks_of(BertConfig.special_tokens))
 SPEC = DataSpec("text", vocab_size=320, tokenizer=TOKENIZER.to_str())
 
 

@@ -13,7 +13,7 @@ from components.models.bert.config import BertConfig
 from components.models.bert.model import Bert
 from components.models.capabilities import DataSpec, EmbedsText, FillsMasks, HasTokenVectors
 from components.models.layers.masking import END, MASK, ORDINARY, PAD, START, best_fills, choose_masked, hide
-from components.training.datamodules.text import train_tokenizer
+from components.training.datamodules.text import marks_of, train_tokenizer
 
 VOCAB = 300
 BACKBONES = ["modernbert", "bert"]
@@ -141,7 +141,7 @@ def test_mixed_masking_keeps_a_tenth_and_draws_a_tenth() -> None:
 
 
 def test_the_tokenizer_knows_a_gap_and_takes_the_blank_before_it_along() -> None:
-    tokenizer = train_tokenizer(["a new object returns an object"] * 5, VOCAB, BertConfig.special_tokens)
+    tokenizer = train_tokenizer(["a new object returns an object"] * 5, VOCAB, marks_of(BertConfig.special_tokens))
     assert [tokenizer.token_to_id(name) for name in BertConfig.special_tokens] == [PAD, START, END, MASK]
     assert tokenizer.encode("").ids == [START, END]
     tokens = tokenizer.encode("a [MASK] object").ids
@@ -150,7 +150,7 @@ def test_the_tokenizer_knows_a_gap_and_takes_the_blank_before_it_along() -> None
 
 
 def test_a_gap_behind_a_blank_takes_words_and_one_in_a_word_takes_what_fits() -> None:
-    tokenizer = train_tokenizer(["a new object returns an object"] * 5, VOCAB, BertConfig.special_tokens)
+    tokenizer = train_tokenizer(["a new object returns an object"] * 5, VOCAB, marks_of(BertConfig.special_tokens))
     torch.manual_seed(0)
     model = Bert(BertConfig(width=32, num_layers=1, context_length=16), DataSpec("text", vocab_size=tokenizer.get_vocab_size()))
     words = {tokenizer.decode([token]).strip() for name, token in tokenizer.get_vocab().items() if name.startswith("Ġ")}

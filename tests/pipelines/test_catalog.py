@@ -119,6 +119,6 @@ def test_an_image_family_takes_captioned_images_as_images(tmp_path: Path) -> Non
 def test_a_family_that_needs_captions_says_how_a_dataset_of_images_gets_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     captioned = dataclasses.replace(find_family("vae"), modality=("image-text",))
     monkeypatch.setattr("pipelines.catalog.find_family", lambda name: captioned if name == "vae" else find_family(name))
-    message = r"line 13: vae needs image-text, but digits is image; no dataset here fits; or give each image its caption .* modality to image-text\.$"
+    message = r"line 13: vae needs image-text, but digits is image; no dataset here fits; or give each image its caption .*modality to image-text\.$"
     with pytest.raises(UserError, match=message):
         load_catalog(write(tmp_path, GOOD))

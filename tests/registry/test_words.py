@@ -74,7 +74,7 @@ def test_words_are_added_and_taken_away(tracker: Tracker, word2vec: Package) -> 
         ("bert", {"prompt": "  "}, "The prompt is empty: give a text with [MASK]"),
         ("bert", {"prompt": "no gap"}, 'The prompt has no [MASK]: write one where a word is missing, e.g. "a [MASK] object".'),
         ("bert", {"prompt": "[MASK] object" * 40}, "tokens with its marks, and the model reads 32 at once: shorten it."),
-        ("bert", {"prompt": "\udcff [MASK]"}, "The prompt holds bytes that are not UTF-8"),
+        ("bert", {"prompt": "\udcff [MASK]"}, "The column prompt holds what is no UTF-8"),
         ("bert", {"prompt": "a [MASK]", "label": "3"}, "fills the gaps of a prompt: leave --label out."),
         ("bert", {"prompt": "a [MASK]", "image": Path("x.png")}, "leave --from out."),
         ("word2vec", {}, "The prompt names no word: give one, or a sum"),
@@ -82,7 +82,7 @@ def test_words_are_added_and_taken_away(tracker: Tracker, word2vec: Package) -> 
         ("word2vec", {"prompt": "objct"}, "The model does not know the word 'objct'; did you mean 'object'?"),
         ("word2vec", {"prompt": "Ωmega"}, "The model does not know the word 'Ωmega'; choose one that the training text has."),
         ("word2vec", {"prompt": "a.b"}, "'a.b' is not one word"),
-        ("word2vec", {"prompt": "\udcff"}, "The prompt holds bytes that are not UTF-8"),
+        ("word2vec", {"prompt": "\udcff"}, "The column prompt holds what is no UTF-8"),
         ("word2vec", {"prompt": "object", "steps": 3}, "names the words nearest to a prompt: leave --steps out."),
     ],
 )

@@ -176,10 +176,10 @@ def _recipe(config: TrainingConfig) -> Recipe:
     wanted = cast(TextConfig, config)
     if isinstance(config, WordConfig):
         return partial(train_words, vocab_size=wanted.vocab_size, special_tokens=wanted.special_tokens, min_count=config.min_count)
-    return partial(train_tokenizer, vocab_size=wanted.vocab_size, marks=_marks(wanted.special_tokens))
+    return partial(train_tokenizer, vocab_size=wanted.vocab_size, marks=marks_of(wanted.special_tokens))
 
 
-def _marks(names: tuple[str, ...]) -> Marks:
+def marks_of(names: tuple[str, ...]) -> Marks:
     """[CLS] and [SEP] stand round every text where they are among ``names``, else the first one stands before it."""
     return Marks(names, "[CLS] $A [SEP]" if {"[CLS]", "[SEP]"} <= set(names) else f"{names[0]} $A")
 
