@@ -49,7 +49,7 @@ class Workshop:
             block = whole
             for key in parents:
                 block = block.setdefault(key.replace("_DASH_", "-"), {})
-            block[last] = value
+            block[last.replace("_DASH_", "-")] = value
         path.write_text(yaml.safe_dump(whole, sort_keys=False))
 
 

@@ -1,7 +1,7 @@
 """Answers to prompts of words: gaps that are filled, words that are like others, texts that become vectors. Every mistake in a prompt is one sentence."""
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from components.registry import wire
@@ -20,7 +20,7 @@ def fill(model: Any, tokenizer: "Tokenizer", prompt: str, num: int) -> wire.Rows
 
     if not prompt.strip():
         raise wire.BadRequestError(f'The prompt is empty: give a text with {MASK} where a word is missing, e.g. "a {MASK} object".')
-    tokens = checked(lambda: gap_tokens(tokenizer, prompt), model.context_length)
+    tokens = checked(gap_tokens(tokenizer, prompt), model.context_length)
     if model.mask_token not in tokens:
         raise wire.BadRequestError(f'The prompt has no {MASK}: write one where a word is missing, e.g. "a {MASK} object".')
     found = best_fills(model, tokenizer, prompt, num)
@@ -59,7 +59,7 @@ def terms(tokenizer: "Tokenizer", prompt: str) -> tuple[list[int], list[int]]:
 def _word(tokenizer: "Tokenizer", part: str) -> int:
     """The token of one word of a prompt."""
     unknown = tokenizer.model.unk_token
-    tokens = checked(lambda: tokenizer.encode(part, add_special_tokens=False).ids, MOST_TOKENS)
+    tokens = checked(tokenizer.encode(part, add_special_tokens=False).ids, MOST_TOKENS)
     if len(tokens) != 1:
         raise wire.BadRequestError(f"{part!r} is not one word: write words of letters, digits and underscores with blanks between them.")
     if tokenizer.id_to_token(tokens[0]) == unknown:
@@ -79,17 +79,16 @@ def embed(model: Any, tokenizer: "Tokenizer", text: str) -> wire.Rows:
 
     if not text.strip():
         raise wire.BadRequestError("The column text is empty: give the text to embed.")
-    tokens = checked(lambda: tokenizer.encode(text).ids, model.context_length)
+    tokens = checked(tokenizer.encode(text).ids, model.context_length)
     return [{"vector": model.embed_text(torch.tensor([tokens])).squeeze(0).tolist()}]
 
 
-def checked(encode: Callable[[], list[int]], most: int) -> list[int]:
-    """What ``encode`` makes of a prompt.
+def checked(tokens: list[int], most: int) -> list[int]:
+    """The tokens of a prompt.
 
     Raises:
         BadRequestError: that is more than ``most`` tokens.
     """
-    tokens = encode()
     if len(tokens) > most:
         raise wire.BadRequestError(f"The prompt has {len(tokens)} tokens with its marks, and the model reads {most} at once: shorten it.")
     return tokens
