@@ -7,6 +7,8 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
+from components.errors import UserError
+
 _LEFT_OUT = {
     "site-packages", "dist-packages",  # not Python's own
     "test", "tests", "idle_test",  # test data of every kind, also code that is wrong on purpose
@@ -26,6 +28,16 @@ def library_files() -> dict[str, Path]:
         paths = [Path(folder, name) for name in names if name.endswith(".py") and not name.startswith(_OF_THE_BUILD)]
         found |= {path.relative_to(library).as_posix(): path for path in paths}
     return dict(sorted(found.items()))
+
+
+def require_library() -> None:
+    """Refuse an interpreter that has none of the files.
+
+    Raises:
+        UserError: with what to install.
+    """
+    if not library_files():
+        raise UserError("This Python carries its standard library not as .py files: install Python 3.11 with its full standard library.")
 
 
 def library_fingerprint() -> dict[str, Any]:

@@ -11,8 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from components.data.sources import RawRow, SourceConfig
-from components.data.standard_library import library_files, library_fingerprint
-from components.errors import UserError
+from components.data.standard_library import library_files, library_fingerprint, require_library
 
 MODALITIES = ("text",)
 LICENCE = "PSF License Version 2 (Python's standard library)"
@@ -25,8 +24,7 @@ class Config(SourceConfig):
 
 
 def check(config: Config, modality: str, root: Path) -> None:
-    if not library_files():
-        raise UserError("This Python carries its standard library not as .py files: install Python 3.11 with its full standard library.")
+    require_library()
 
 
 def fingerprint(config: Config, modality: str, root: Path) -> dict[str, Any]:
