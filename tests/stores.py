@@ -135,6 +135,25 @@ def write_words_package(folder: Path, *, family: str) -> Package:
     )  # fmt: skip
 
 
+def write_captions_package(folder: Path) -> Package:
+    """An untrained captioner of grey pictures of 8 pixels, packaged."""
+    import torch
+
+    from components.models.token_rows import ROW
+    from components.training.datamodules.text import train_tokenizer
+
+    family, tokenizer = find_family("captioner"), train_tokenizer(TEXTS, 320, ROW)
+    config = family.config.model_validate({"image_width": 8, "max_image_width": 8, "text_width": 8, "text_layers": 1, "text_heads": 2, "caption_length": 8})
+    data_spec = DataSpec("image-text", channels=1, image_size=8, vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = family.load_class()(config, data_spec).eval()
+    return write_package(
+        model, family="captioner", config=config.model_dump(), data_spec=data_spec, model_name="captioner-captions", identity="4" * 64, dataset="captions",
+        data_version="v1", data_sha256="a" * 64, folder=folder, card="# captioner-captions\n",
+    )  # fmt: skip
+
+
 def write_scene_package(folder: Path) -> Package:
     """An untrained radiance field, packaged."""
     import torch

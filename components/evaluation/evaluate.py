@@ -14,6 +14,7 @@ from components.evaluation.images import score_images
 from components.evaluation.scoring import require_enough_images
 from components.evaluation.telling import Teller
 from components.models.capabilities import (
+    CaptionsImages,
     DataSpec,
     FillsMasks,
     HasLatentSpace,
@@ -50,6 +51,10 @@ def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Evalu
             from components.evaluation.retrieval import score_retrieval
 
             evidence = evidence.plus(score_retrieval(model, dataset, data_spec, config=config, tell=tell))
+        if isinstance(model, CaptionsImages):
+            from components.evaluation.captions import score_captions
+
+            evidence = evidence.plus(score_captions(model, dataset, data_spec, config=config, tell=tell))
         if isinstance(model, FillsMasks):
             from components.evaluation.masked import score_masked
 

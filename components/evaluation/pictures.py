@@ -16,6 +16,9 @@ LEAST_SIDE = 48
 FRAME_MS = 80
 """How long an animation shows a frame."""
 _CAPTION_HEIGHT = 14
+_LONGEST_CAPTION = 120
+"""Letters of a caption beside its picture."""
+_GREEN, _RED, _BLACK = (0, 110, 40), (190, 20, 20), (0, 0, 0)
 _NEAR_TO_FAR = ((253, 231, 37), (94, 201, 98), (33, 145, 140), (59, 82, 139), (68, 1, 84))
 """Viridis, which keeps its order in grey and for the colour-blind; near is bright."""
 
@@ -59,6 +62,26 @@ def pairs_png(upper: Tensor, lower: Tensor, columns: int, captions: tuple[str, s
     return grid_png(torch.cat(rows), columns, row_captions=captions * (len(rows) // 2))
 
 
+def captions_png(images: Tensor, captions: Sequence[tuple[str, str, bool]], side: int = 64) -> bytes:
+    """``images`` [N, C, H, W] in [0, 1] on white, each with what was said of it beside it: green where that is right, else red above what is true."""
+    assert len(images) == len(captions), "one caption for each image"
+    from components.data.fonts import font_file
+
+    font = ImageFont.truetype(font_file("DejaVuSans"), size=13)
+    texts = [((said or "–", _GREEN),) if right else ((said or "–", _RED), (true, _BLACK)) for said, true, right in captions]
+    longest = max(font.getlength(_shortened(text)) for lines in texts for text, _ in lines)
+    sheet = Image.new("RGB", (side + 4 * GAP + int(longest), len(images) * (side + GAP) + GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    pixels = (images.detach().float().cpu().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    for row, (image, lines) in enumerate(zip(pixels, texts, strict=True)):
+        top = GAP + row * (side + GAP)
+        picture = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
+        sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST if side >= image.shape[0] else Image.Resampling.BOX), (GAP, top))
+        for line, (text, colour) in enumerate(lines):
+            draw.text((side + 3 * GAP, top + side // 2 - 9 * len(lines) + 18 * line), _shortened(text), fill=colour, font=font)
+    return _png(sheet)
+
+
 def animation_gif(images: Tensor, least_side: int = 160) -> bytes:
     """``images`` [N, 3, H, W] in [0, 1] as the frames of a GIF that repeats for ever, enlarged to about ``least_side`` pixels."""
     assert images.ndim == 4, f"images are [N, C, H, W], not {tuple(images.shape)}"
@@ -82,6 +105,10 @@ def depth_colours(depth: Tensor, opacity: Tensor) -> Tensor:
     lower = share.floor().long().clamp(max=len(_NEAR_TO_FAR) - 2)
     mixed = torch.lerp(stops[lower], stops[lower + 1], (share - lower)[..., None])
     return (mixed * opacity[..., None] + 1 - opacity[..., None]).movedim(-1, 1)
+
+
+def _shortened(caption: str) -> str:
+    return caption if len(caption) <= _LONGEST_CAPTION else caption[: _LONGEST_CAPTION - 1] + "…"
 
 
 def _caption_width(captions: Sequence[str]) -> int:

@@ -328,3 +328,19 @@ class NamesClasses(Protocol):
     def class_probabilities(self, images: Tensor) -> Tensor:
         """How likely each of ``images`` [N, C, H, W] in [0, 1] belongs to each class of the data, [N, K]."""
         ...
+
+
+@runtime_checkable
+class CaptionsImages(Protocol):
+    """Says in words what an image shows."""
+
+    caption_length: int
+    """Tokens of a caption, with its marks."""
+
+    def caption_images(self, images: Tensor, *, seed: int, temperature: float = 0.0, max_new_tokens: int | None = None) -> list[list[int]]:
+        """The tokens of a caption of each of ``images`` [N, C, H, W] in [0, 1], without marks; temperature 0 takes the likeliest token each time."""
+        ...
+
+    def caption_nll(self, images: Tensor, tokens: Tensor) -> Tensor:
+        """Negative log likelihood in nats of tokens[:, 1:] of captions [N, T] given their images, [N, T-1]; 0 behind the end mark."""
+        ...

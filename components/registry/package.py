@@ -77,7 +77,7 @@ def write_package(
         modules=modules,
         code_sha256=code_digest(*modules),
     )
-    request = example or wire.example(spec.abilities, data_spec.class_names, *_known_word(data_spec))
+    request = example or _example(spec.abilities, data_spec)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         parts, made = Path(scratch), Path(scratch) / "package"
@@ -105,16 +105,24 @@ def write_package(
     return Package(folder=folder, sha256=files_digest(files), code_sha256=spec.code_sha256, files=files)
 
 
-def _known_word(data_spec: DataSpec) -> tuple[str, ...]:
-    """The commonest word behind the marks, where the vocabulary is of words; none otherwise."""
+def _example(abilities: tuple[str, ...], data_spec: DataSpec) -> dict[str, Any]:
+    """A small request that fits the model's vocabulary, and the form of its pictures."""
+    given: dict[str, str] = {}
+    if data_spec.token_counts:
+        given["word"] = _known_word(data_spec)
+    if data_spec.channels:
+        given["picture"] = wire.blank_png(data_spec.channels, data_spec.image_size)
+    return wire.example(abilities, data_spec.class_names, **given)
+
+
+def _known_word(data_spec: DataSpec) -> str:
+    """The commonest word of the vocabulary behind its marks."""
     from tokenizers import Tokenizer
 
-    if not data_spec.token_counts:
-        return ()
     tokenizer = Tokenizer.from_str(data_spec.tokenizer)
     marks = tokenizer.get_added_tokens_decoder()
     known = [token for token in range(len(data_spec.token_counts)) if token not in marks]
-    return (str(tokenizer.id_to_token(max(known, key=lambda token: data_spec.token_counts[token]))),)
+    return str(tokenizer.id_to_token(max(known, key=lambda token: data_spec.token_counts[token])))
 
 
 def package_modules(family: str) -> tuple[str, ...]:

@@ -83,6 +83,8 @@ class Runtime:
     def _answer(self, row: wire.Row, parameters: wire.Parameters, seed: int, on_text: OnText | None) -> wire.Rows:
         if wire.MATCHES_IMAGES_AND_TEXT in self.spec.abilities:
             return self._match(row)
+        if row.image is not None and wire.CAPTIONS_IMAGES in self.spec.abilities:
+            return self._caption(row, parameters, seed)
         if row.image is not None:
             return self._edit(row, parameters, seed) if wire.EDITS_IMAGES in self.spec.abilities else self._reconstruct(row.image)
         if row.text is not None:
@@ -180,6 +182,16 @@ class Runtime:
 
         return self.model.embed_captions(token_rows(self.model.data.tokenizer, [text], self.model.caption_length).tokens)[0]
 
+    def _caption(self, row: wire.Row, parameters: wire.Parameters, seed: int) -> wire.Rows:
+        """The likeliest caption of the image, and behind it those that are drawn."""
+        assert row.image is not None
+        image, tokenizer = self._tensor(row.image), self._tokenizer()
+        captions = self.model.caption_images(image, seed=seed, max_new_tokens=parameters.max_new_tokens)
+        if row.n > 1:
+            guides, temperature = image.expand(row.n - 1, -1, -1, -1), parameters.temperature
+            captions += self.model.caption_images(guides, seed=seed, temperature=temperature, max_new_tokens=parameters.max_new_tokens)
+        return [{"seed": seed, "text": tokenizer.decode(tokens)} for tokens in captions]
+
     def _reconstruct(self, png: bytes) -> wire.Rows:
         return [{"image": wire.encode_png(_picture(self.model.reconstruct(self._tensor(png))[0]))}]
 
@@ -189,7 +201,7 @@ class Runtime:
         import torch
 
         data = self.model.data
-        pixels = np.asarray(wire.open_png(png, _MODES[data.channels], data.image_size), dtype=np.float32) / 255
+        pixels = np.asarray(wire.open_png(png, wire.MODES[data.channels], data.image_size), dtype=np.float32) / 255
         return torch.from_numpy(pixels.reshape(1, data.image_size, data.image_size, data.channels)).permute(0, 3, 1, 2)
 
 
@@ -230,11 +242,9 @@ def abilities_of(model: Any) -> tuple[str, ...]:
         wire.EMBEDS_TEXT: capabilities.EmbedsText,
         wire.RENDERS_VIEWS: capabilities.RendersViews,
         wire.MATCHES_IMAGES_AND_TEXT: capabilities.MatchesImagesAndText,
+        wire.CAPTIONS_IMAGES: capabilities.CaptionsImages,
     }
     return tuple(name for name, capability in known.items() if isinstance(model, capability))
-
-
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def _matched(**found: Any) -> dict[str, Any]:

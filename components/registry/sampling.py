@@ -1,7 +1,6 @@
 """Pictures or text from a registered model, for a person to look at."""
 
 import io
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from components.tracking import Tracker
 
 PICTURES, TEXTS, WORDS, CLASSES = 16, 1, 5, 5
 """How many are drawn, or named, where nobody says."""
-TAKE_PICTURES = {wire.EDITS_IMAGES, wire.RECONSTRUCTS, wire.MATCHES_IMAGES_AND_TEXT}
+TAKE_PICTURES = {wire.EDITS_IMAGES, wire.RECONSTRUCTS, wire.MATCHES_IMAGES_AND_TEXT, wire.CAPTIONS_IMAGES}
 """Abilities of a model that is given a picture."""
 MOST_PIXELS = 50_000_000
 """Of a picture that is given."""
@@ -78,8 +77,6 @@ def sample_registered(project: Project, tracker: Tracker, ref: str, request: Sam
     with load_package(package_folder(project, tracker, version)) as model:
         if wire.RENDERS_VIEWS in model.spec.abilities:
             return _orbit(model, version.ref, request)
-        if wire.MATCHES_IMAGES_AND_TEXT in model.spec.abilities:
-            return _match(model, version.ref, request)
         if request.animated:
             raise UserError(f"{version.ref} renders no views, so there is nothing to animate: give --out a name that ends in .png or .txt.")
         return _draw(model, version.ref, request, on_text)
@@ -87,10 +84,10 @@ def sample_registered(project: Project, tracker: Tracker, ref: str, request: Sam
 
 def _draw(model: LoadedModel, name: str, request: SampleRequest, on_text: OnText | None) -> Drawn:
     abilities = set(model.spec.abilities)
-    if wire.FILLS_MASKS in abilities:
-        return _fill(model, name, request)
-    if wire.RELATES_WORDS in abilities:
-        return _relate(model, name, request)
+    in_words = {wire.FILLS_MASKS: _fill, wire.RELATES_WORDS: _relate, wire.MATCHES_IMAGES_AND_TEXT: _match, wire.CAPTIONS_IMAGES: _caption}
+    for ability, answer in in_words.items():
+        if ability in abilities:
+            return answer(model, name, request)
     if not abilities & {wire.SAMPLES_IMAGES, wire.CONTINUES_TEXT}:
         raise UserError(f"{name} draws neither pictures nor text: it answers requests with {', '.join(sorted(abilities)) or 'nothing'}.")
     row = {column: value for column, value in (("prompt", request.prompt), ("label", request.label)) if value is not None}
@@ -104,7 +101,7 @@ def _draw(model: LoadedModel, name: str, request: SampleRequest, on_text: OnText
 
 def _fill(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
     """The likeliest words for each gap of the prompt."""
-    _refuse_all_but_prompt(request, f"{name} fills the gaps of a prompt")
+    _refuse_all_but({"prompt"}, request, f"{name} fills the gaps of a prompt")
     answers = model.predict([{"prompt": request.prompt or "", "n": request.wanted(WORDS)}])
     masks = max(answer["mask"] for answer in answers)
     lines = [str(request.prompt)]
@@ -116,18 +113,15 @@ def _fill(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
 
 def _relate(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
     """The words nearest to the prompt."""
-    _refuse_all_but_prompt(request, f"{name} names the words nearest to a prompt")
+    _refuse_all_but({"prompt"}, request, f"{name} names the words nearest to a prompt")
     answers = model.predict([{"prompt": request.prompt or "", "n": request.wanted(WORDS)}])
     lines = [str(request.prompt), *(f"{answer['cosine']:8.4f}  {answer['word']}" for answer in answers)]
     return Drawn(text="\n".join(lines), description=f"the {request.wanted(WORDS)} nearest words by {name}")
 
 
-def _refuse_all_but_prompt(request: SampleRequest, does: str) -> None:
-    """Name the first option that such a model does not heed."""
-    _refuse(request.model_dump(exclude={"num", "seed", "temperature", "animated", "prompt"}, exclude_none=True), does)
-
-
-def _refuse(given: Iterable[str], does: str) -> None:
+def _refuse_all_but(heeded: set[str], request: SampleRequest, does: str) -> None:
+    """Name the first option that such a model does not heed; what always has a value is not asked for."""
+    given = request.model_dump(exclude={"num", "seed", "temperature", "animated", *heeded}, exclude_none=True)
     for option in given:
         raise UserError(f"{does}: leave --{'from' if option == 'image' else option.replace('_', '-')} out.")
 
@@ -195,6 +189,7 @@ def _given_image(path: Path, model: LoadedModel, name: str) -> str:
 
 def _match(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
     """How well a picture fits a text, or which classes it is likely to be of."""
+    _refuse_all_but({"prompt", "image"}, request, f"{name} compares pictures with texts")
     if request.image is None:
         raise UserError(f"{name} compares pictures with texts: give a picture with --from, and a text with --prompt or none to be told its class.")
     row: dict[str, Any] = {"image": _given_image(request.image, model, name)}
@@ -210,9 +205,20 @@ def _match(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
     return Drawn(text="\n".join(lines), description=f"the likeliest classes of a picture by {name}")
 
 
+def _caption(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
+    """What a picture shows: the likeliest caption, and below it others that are drawn."""
+    _refuse_all_but({"image", "max_new_tokens"}, request, f"{name} says what a picture shows")
+    if request.image is None:
+        raise UserError(f"{name} says what a picture shows: give one with --from.")
+    num = request.wanted(TEXTS)
+    answers = _ask(model, {"image": _given_image(request.image, model, name)}, request, num)
+    captions = "a caption" if num == 1 else f"{num} captions, the first the likeliest,"
+    return Drawn(text="\n".join(answer["text"] for answer in answers), description=f"{captions} of {request.image} by {name}, seed {request.seed}")
+
+
 def _orbit(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
     """Views evenly round the scene, as a grid or as an animation."""
-    _refuse(request.model_dump(exclude={"num", "seed", "temperature", "animated"}, exclude_none=True), f"{name} renders views of its scene")
+    _refuse_all_but(set(), request, f"{name} renders views of its scene")
     num = request.wanted(PICTURES)
     rows = [{"azimuth": 360 * index / num} for index in range(num)]
     answers = [answer for start in range(0, num, wire.MAX_ROWS) for answer in model.predict(rows[start : start + wire.MAX_ROWS])]

@@ -9,6 +9,7 @@ What a model takes follows from its abilities, never from its family:
 | `reconstructs` | `image` | `row`, `image` |
 | `continues-text` | `prompt`, `n` | `row`, `seed`, `prompt`, `text` |
 | `matches-images-and-text` | `image`, `prompt`, `n` | `row`, `label`, `probability`, `similarity`, `vector` |
+| `captions-images` | `image`, `n` | `row`, `seed`, `text` |
 | `fills-masks` | `prompt` (with [MASK]), `n` | `row`, `prompt`, `mask` (1, 2, …), `word`, `probability` |
 | `relates-words` | `prompt` (a word, or `king - man + woman`), `n` | `row`, `prompt`, `word`, `cosine` |
 | `embeds-text` | `text` | `row`, `vector` |
@@ -18,6 +19,7 @@ Every column may be left out. Images are PNG in base64; `row` is the request row
 parameters (`Parameters`) hold for the whole request. A row draws from ``seed`` plus the number of answers before it, so the same
 request gives the same answer. Of a scene, ``n`` views stand evenly round its orbit from ``azimuth`` on; ``pose`` (16 numbers, camera-to-world, row
 by row) says the place of one camera instead. A depth is a grey PNG of 16 bits: 0 is the scene's nearest distance, 65,535 its farthest.
+Of the ``n`` captions of an image the first is the likeliest, token by token, and the others are drawn.
 Of an image or a text alone ``vector`` is its embedding, and an image has its ``n`` likeliest classes besides, one answer each; of
 both ``similarity``, in [-1, 1], says how well they fit.
 """
@@ -45,6 +47,7 @@ RELATES_WORDS = "relates-words"
 EMBEDS_TEXT = "embeds-text"
 RENDERS_VIEWS = "renders-views"
 MATCHES_IMAGES_AND_TEXT = "matches-images-and-text"
+CAPTIONS_IMAGES = "captions-images"
 
 MAX_ROWS = 256
 MAX_DRAWS = 1024
@@ -109,6 +112,8 @@ class Row(NamedTuple):
     """A text to embed."""
 
 
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Of a picture by its channels."""
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "F")
 _COLUMNS = {
     SAMPLES_IMAGES: (Column("label", "any"), Column("n", "any")),
@@ -121,6 +126,7 @@ _COLUMNS = {
     EMBEDS_TEXT: (Column("text", "string"),),
     RENDERS_VIEWS: (Column("azimuth", "any"), Column("elevation", "any"), Column("n", "any"), Column("pose", "any")),
     MATCHES_IMAGES_AND_TEXT: (Column("image", "string"), Column("prompt", "string"), Column("n", "any")),
+    CAPTIONS_IMAGES: (Column("image", "string"), Column("n", "any")),
 }
 _ANSWERS = {
     SAMPLES_IMAGES: (Column("row", "long"), Column("seed", "long"), Column("label", "string"), Column("image", "string")),
@@ -135,6 +141,7 @@ _ANSWERS = {
     MATCHES_IMAGES_AND_TEXT: (
         Column("row", "long"), Column("label", "string"), Column("probability", "any"), Column("similarity", "any"), Column("vector", "any"),
     ),
+    CAPTIONS_IMAGES: (Column("row", "long"), Column("seed", "long"), Column("text", "string")),
 }  # fmt: skip
 
 
@@ -146,8 +153,8 @@ def response_columns(abilities: Sequence[str]) -> list[Column]:
     return _union(_ANSWERS, abilities)
 
 
-def example(abilities: Sequence[str], class_names: Sequence[str], word: str = "the") -> dict[str, Any]:
-    """A small request (`rows`, `params`) that a model of these abilities answers; ``word`` is one that it knows."""
+def example(abilities: Sequence[str], class_names: Sequence[str], *, word: str = "the", picture: str = "") -> dict[str, Any]:
+    """A small request (`rows`, `params`) that a model of these abilities answers; ``word`` is one that it knows, ``picture`` a PNG in base64 of its form."""
     if CONTINUES_TEXT in abilities:
         return {"rows": [{"prompt": "The", "n": 1}], "params": {"seed": 0, "max_new_tokens": 16}}
     if MATCHES_IMAGES_AND_TEXT in abilities:
@@ -156,6 +163,8 @@ def example(abilities: Sequence[str], class_names: Sequence[str], word: str = "t
         return {"rows": [{"prompt": "a [MASK] object", "n": 5}], "params": {"seed": 0}}
     if RELATES_WORDS in abilities:
         return {"rows": [{"prompt": word, "n": 5}], "params": {"seed": 0}}
+    if CAPTIONS_IMAGES in abilities:
+        return {"rows": [{"image": picture, "n": 1}], "params": {"seed": 0}}
     row = {"label": class_names[0], "n": 1} if class_names else {"n": 1}
     return {"rows": [row], "params": {"seed": 0}}
 
@@ -178,6 +187,13 @@ def parse_request(
     if draws > MAX_DRAWS:
         raise BadRequestError(f"The request asks for {draws} draws: ask for at most {MAX_DRAWS} at once.")
     return parsed, _checked(_parameters(params or {}), abilities)
+
+
+def blank_png(channels: int, size: int) -> str:
+    """A black picture as base64 PNG, ``size`` pixels square."""
+    from PIL import Image
+
+    return encode_png(Image.new(MODES[channels], (size, size)))
 
 
 def encode_png(picture: Any) -> str:

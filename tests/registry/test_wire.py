@@ -155,8 +155,17 @@ def test_a_picture_that_would_fill_the_memory_is_refused_before_it_is_decoded() 
 
 
 @pytest.mark.parametrize(
-    "abilities", [IMAGES, VIEWS, (wire.CONTINUES_TEXT,), (wire.FILLS_MASKS, wire.EMBEDS_TEXT), (wire.RELATES_WORDS,), (wire.RECONSTRUCTS, wire.SAMPLES_IMAGES)]
+    "abilities",
+    [
+        IMAGES,
+        VIEWS,
+        (wire.CONTINUES_TEXT,),
+        (wire.FILLS_MASKS, wire.EMBEDS_TEXT),
+        (wire.RELATES_WORDS,),
+        (wire.RECONSTRUCTS, wire.SAMPLES_IMAGES),
+        (wire.CAPTIONS_IMAGES,),
+    ],
 )
 def test_the_example_is_a_good_request(abilities: tuple[str, ...]) -> None:
-    request = wire.example(abilities, ())
+    request = wire.example(abilities, (), picture=wire.blank_png(1, 8))
     wire.parse_request(request["rows"], request["params"], abilities=abilities, class_names=())

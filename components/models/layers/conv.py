@@ -108,6 +108,11 @@ class ConvEncoder(nn.Module):
         out: Tensor = self.body(images * 2 - 1)
         return out
 
+    def places(self, images: Tensor) -> Tensor:
+        """The same features place by place, [N, P, widths[-1]], row by row of the smallest size."""
+        maps: Tensor = self.body[:-1](images * 2 - 1)
+        return maps.flatten(2).mT
+
 
 class ConvDecoder(nn.Module):
     """Vectors [N, D] to maps [N, channels, S, S]: the mirror of `ConvEncoder`; its output is zero when it is new."""

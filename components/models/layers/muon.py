@@ -29,7 +29,7 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon on ``matrices`` (2-D each), AdamW on the groups ``rest``.
+    """Muon on ``matrices``, AdamW on the groups ``rest``. A kernel [out, in, ...] counts as the matrix [out, in * ...].
 
     Each group of ``rest`` is a dict with ``params`` and ``lr``, and may set ``weight_decay`` and ``betas``. A parameter without a gradient is
     left alone, its state and its weight decay too. Weight decay is decoupled and scaled by the group's learning rate.
@@ -37,7 +37,7 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(self, matrices: Iterable[Tensor], rest: Iterable[dict[str, Any]], *, lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
         hidden = list(matrices)
-        assert all(parameter.ndim == 2 for parameter in hidden), "Muon takes matrices only"
+        assert all(parameter.ndim >= 2 for parameter in hidden), "Muon takes matrices and kernels only"
         defaults = {"lr": lr, "weight_decay": 0.0, "momentum": momentum, "betas": (0.8, 0.95), "eps": 1e-10}
         groups = [{"params": hidden, "muon": True, "weight_decay": weight_decay}, *({**group, "muon": False} for group in rest)]
         super().__init__(groups, defaults)
@@ -65,9 +65,10 @@ class Muon(torch.optim.Optimizer):
         # Matrices of one shape go through the iteration as one batch: fewer and larger products.
         for shape in dict.fromkeys(parameter.shape for parameter in parameters):
             same = [index for index, parameter in enumerate(parameters) if parameter.shape == shape]
-            directions = orthogonalise(_working(torch.stack([updates[index] for index in same]))).to(parameters[same[0]].dtype)
-            scale = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1]))
-            torch._foreach_add_([parameters[index] for index in same], list(directions.unbind()), alpha=-scale)
+            stacked = torch.stack([updates[index].flatten(1) for index in same])
+            directions = orthogonalise(_working(stacked)).to(parameters[same[0]].dtype)
+            scale = group["lr"] * math.sqrt(max(1.0, stacked.size(1) / stacked.size(2)))
+            torch._foreach_add_([parameters[index] for index in same], [direction.view(shape) for direction in directions], alpha=-scale)
 
     def _adamw(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         for parameter in parameters:

@@ -1,0 +1,1 @@
+"""Image captioner: says in words what an image shows."""
