@@ -7,7 +7,7 @@ import pytest
 
 from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure, Goal, Identity
-from components.models.capabilities import DataSpec
+from components.models.capabilities import DataSpec, Question
 from components.models.family import find_family
 from components.project import Project
 from components.registry.package import Package, write_package
@@ -151,6 +151,28 @@ def write_captions_package(folder: Path) -> Package:
     return write_package(
         model, family="captioner", config=config.model_dump(), data_spec=data_spec, model_name="captioner-captions", identity="4" * 64, dataset="captions",
         data_version="v1", data_sha256="a" * 64, folder=folder, card="# captioner-captions\n",
+    )  # fmt: skip
+
+
+def write_fusion_package(folder: Path, *, shape: str = "align", questions: tuple[Question, ...] = ()) -> Package:
+    """An untrained joint encoder of 8x8 grey images and ``TEXTS``, packaged."""
+    import torch
+
+    from components.models.token_rows import ROW
+    from components.training.datamodules.text import train_tokenizer
+
+    family, tokenizer = find_family("fusion"), train_tokenizer(TEXTS, 320, ROW)
+    config = family.config.model_validate({"shape": shape, "caption_length": 24, "width": 16, "heads": 2, "image_width": 8, "embedding_dim": 8})
+    data_spec = DataSpec(
+        "image-text", channels=1, image_size=8, vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), class_names=("a", "b"),
+        questions=questions,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = family.load_class()(config, data_spec).eval()
+    return write_package(
+        model, family="fusion", config=config.model_dump(), data_spec=data_spec, model_name="fusion-pictures", identity="5" * 64, dataset="pictures",
+        data_version="v1", data_sha256="e" * 64, folder=folder, card="# fusion-pictures\n",
     )  # fmt: skip
 
 

@@ -98,7 +98,7 @@ def captioned_sheet(contents: Sequence[bytes], captions: Sequence[str], columns:
     for index, (content, caption) in enumerate(zip(contents, captions, strict=True)):
         left, top = _corner(index, columns, width, cell)
         _paste(grid, content, cell, left, top)
-        lines = _wrapped(caption, font, width - cell - 2 * _GAP)[: cell // _LINE_HEIGHT]
+        lines = [line for part in caption.split("\n") for line in _wrapped(part, font, width - cell - 2 * _GAP)][: cell // _LINE_HEIGHT]
         draw.multiline_text((left + cell + _GAP, top), "\n".join(lines), fill="black", font=font, spacing=_LINE_HEIGHT - _FONT_SIZE)
     return encode_image(grid)
 

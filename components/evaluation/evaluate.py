@@ -14,11 +14,14 @@ from components.evaluation.images import score_images
 from components.evaluation.scoring import require_enough_images
 from components.evaluation.telling import Teller
 from components.models.capabilities import (
+    AnswersQuestions,
     CaptionsImages,
     DataSpec,
+    FillsCaptions,
     FillsMasks,
     HasLatentSpace,
     HasTokenVectors,
+    JudgesPairs,
     MatchesImagesAndText,
     PredictsContext,
     Reconstructs,
@@ -47,7 +50,7 @@ def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Evalu
             from components.evaluation.text import score_text
 
             evidence = evidence.plus(score_text(model, dataset, data_spec, config=config, tell=tell))
-        if isinstance(model, MatchesImagesAndText):
+        if isinstance(model, (MatchesImagesAndText, JudgesPairs)):
             from components.evaluation.retrieval import score_retrieval
 
             evidence = evidence.plus(score_retrieval(model, dataset, data_spec, config=config, tell=tell))
@@ -55,6 +58,18 @@ def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Evalu
             from components.evaluation.captions import score_captions
 
             evidence = evidence.plus(score_captions(model, dataset, data_spec, config=config, tell=tell))
+        if isinstance(model, JudgesPairs):
+            from components.evaluation.pairs import score_matching
+
+            evidence = evidence.plus(score_matching(model, dataset, data_spec, config=config, tell=tell))
+        if isinstance(model, FillsCaptions):
+            from components.evaluation.pairs import score_filled_captions
+
+            evidence = evidence.plus(score_filled_captions(model, dataset, data_spec, config=config, tell=tell))
+        if isinstance(model, AnswersQuestions) and data_spec.questions:
+            from components.evaluation.questions import score_answers
+
+            evidence = evidence.plus(score_answers(model, dataset, data_spec, config=config, tell=tell))
         if isinstance(model, FillsMasks):
             from components.evaluation.masked import score_masked
 

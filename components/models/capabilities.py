@@ -40,6 +40,17 @@ class SceneSpec:
 
 
 @dataclass(frozen=True)
+class Question:
+    """What may be asked of an image."""
+
+    text: str
+    source: str
+    """What answers it: `label`, or a regular expression with one group that is searched in the caption."""
+    answers: tuple[str, ...]
+    """All there are, the most frequent one of the training split first."""
+
+
+@dataclass(frozen=True)
 class DataSpec:
     """What a network must know of its data; travels with the packaged model as JSON."""
 
@@ -56,6 +67,8 @@ class DataSpec:
     """How often each entry of the vocabulary stands in the training split; empty where the family does not ask for it."""
     scene: SceneSpec | None = None
     """Of posed photos."""
+    questions: tuple[Question, ...] = ()
+    """Empty where the family asks none, or the data answers none."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,7 +77,8 @@ class DataSpec:
     def from_dict(cls, value: dict[str, Any]) -> "DataSpec":
         scene = SceneSpec.from_dict(value["scene"]) if value.get("scene") else None
         counts = tuple(value.get("token_counts", ()))
-        return cls(**{**value, "class_names": tuple(value["class_names"]), "token_counts": counts, "scene": scene})
+        questions = tuple(Question(question["text"], question["source"], tuple(question["answers"])) for question in value.get("questions", ()))
+        return cls(**{**value, "class_names": tuple(value["class_names"]), "token_counts": counts, "scene": scene, "questions": questions})
 
 
 @dataclass(frozen=True)
@@ -343,4 +357,47 @@ class CaptionsImages(Protocol):
 
     def caption_nll(self, images: Tensor, tokens: Tensor) -> Tensor:
         """Negative log likelihood in nats of tokens[:, 1:] of captions [N, T] given their images, [N, T-1]; 0 behind the end mark."""
+        ...
+
+
+class Judged(NamedTuple):
+    """What a model makes of M pairs of an image and a text."""
+
+    probability: Tensor
+    """[M], that they belong together and are no wrong pair that is much alike."""
+    fit: Tensor
+    """[M], to rank by: the greater, the better they fit."""
+
+
+@runtime_checkable
+class JudgesPairs(Protocol):
+    """Looks at image and text together."""
+
+    caption_length: int
+    """Tokens of a text, with its marks."""
+
+    def judge_pairs(self, images: Tensor, tokens: Tensor, pairs: Tensor) -> Judged:
+        """Of each of ``pairs`` [M, 2], which are places in ``images`` and in ``tokens``."""
+        ...
+
+
+@runtime_checkable
+class AnswersQuestions(Protocol):
+    """Answers those of `DataSpec.questions`."""
+
+    def answer_question(self, images: Tensor, question: int) -> Tensor:
+        """How likely each answer is of that question for each of ``images``, [N, K]."""
+        ...
+
+
+@runtime_checkable
+class FillsCaptions(Protocol):
+    """Fills masked words of a text with an image in view."""
+
+    caption_length: int
+    mask_token: int
+    """Stands in ``tokens`` where one is hidden."""
+
+    def fill_captions(self, images: Tensor, tokens: Tensor) -> Tensor:
+        """Log probabilities [M, V] of what stands at each of the M masks of ``tokens`` [N, T], row by row, given ``images`` [N, C, H, W]."""
         ...

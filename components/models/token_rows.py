@@ -17,7 +17,7 @@ class Marks(NamedTuple):
     """Where they stand round a text `$A`, as `tokenizers.processors.TemplateProcessing` has it."""
 
 
-PADDING, BEGIN, END = 0, 1, 2
+PADDING, BEGIN, END, FIRST_OF_TEXT = range(4)
 _NAMES = ("<|padding|>", "<|begin|>", "<|end|>")
 ROW = Marks(_NAMES, f"{_NAMES[BEGIN]} $A {_NAMES[END]}")
 """Those of a text that is a row of its own; its tokenizer has them as the tokens PADDING, BEGIN and END."""

@@ -12,7 +12,7 @@ from components.code import PACKAGE_ROOT, code_digest
 from components.errors import UserError, nearest
 from components.models.family import find_family
 from components.params import Strict
-from components.registry import prompts, wire
+from components.registry import images_and_text, prompts, wire
 from components.registry.continuing import GrowingText, OnText
 
 SPEC_FILE = "spec.json"
@@ -81,8 +81,9 @@ class Runtime:
         return answers
 
     def _answer(self, row: wire.Row, parameters: wire.Parameters, seed: int, on_text: OnText | None) -> wire.Rows:
-        if wire.MATCHES_IMAGES_AND_TEXT in self.spec.abilities:
-            return self._match(row)
+        if {wire.MATCHES_IMAGES_AND_TEXT, wire.JUDGES_PAIRS} & set(self.spec.abilities):
+            image = None if row.image is None else self._tensor(row.image)
+            return images_and_text.answer(self.model, self.spec.abilities, row, image)
         if row.image is not None and wire.CAPTIONS_IMAGES in self.spec.abilities:
             return self._caption(row, parameters, seed)
         if row.image is not None:
@@ -157,31 +158,6 @@ class Runtime:
         share = ((rendering.depth - scene.near) / (scene.far - scene.near)).clamp(0, 1)
         return {"image": wire.encode_png(_picture(rendering.rgb.permute(2, 0, 1))), "depth": wire.encode_png(_grey16(share))}
 
-    def _match(self, row: wire.Row) -> wire.Rows:
-        text: Any = self._text_vector(row.prompt) if row.prompt.strip() else None
-        if row.image is None and text is None:
-            raise wire.BadRequestError("The request has neither an image nor a text: fill the column image, the column prompt, or both.")
-        if row.image is None:
-            return [_matched(vector=text.tolist())]
-        image = self._tensor(row.image)
-        seen = self.model.embed_images(image)[0]
-        return self._classes(image, seen, row.n) if text is None else [_matched(similarity=float(seen @ text))]
-
-    def _classes(self, image: Any, seen: Any, num: int) -> wire.Rows:
-        """The ``num`` likeliest classes of ``image``, which the vector ``seen`` stands for."""
-        names = self.model.data.class_names
-        if not names:
-            return [_matched(vector=seen.tolist())]
-        best = self.model.class_probabilities(image)[0].topk(min(num, len(names)))
-        chosen = zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        return [_matched(label=names[place], probability=share, vector=seen.tolist()) for share, place in chosen]
-
-    def _text_vector(self, text: str) -> Any:
-        """[D]"""
-        from components.models.token_rows import token_rows
-
-        return self.model.embed_captions(token_rows(self.model.data.tokenizer, [text], self.model.caption_length).tokens)[0]
-
     def _caption(self, row: wire.Row, parameters: wire.Parameters, seed: int) -> wire.Rows:
         """The likeliest caption of the image, and behind it those that are drawn."""
         assert row.image is not None
@@ -243,13 +219,11 @@ def abilities_of(model: Any) -> tuple[str, ...]:
         wire.RENDERS_VIEWS: capabilities.RendersViews,
         wire.MATCHES_IMAGES_AND_TEXT: capabilities.MatchesImagesAndText,
         wire.CAPTIONS_IMAGES: capabilities.CaptionsImages,
+        wire.JUDGES_PAIRS: capabilities.JudgesPairs,
+        wire.ANSWERS_QUESTIONS: capabilities.AnswersQuestions,
+        wire.FILLS_CAPTIONS: capabilities.FillsCaptions,
     }
     return tuple(name for name, capability in known.items() if isinstance(model, capability))
-
-
-def _matched(**found: Any) -> dict[str, Any]:
-    """An answer about an image and a text; what was not asked for is null."""
-    return {"label": None, "probability": None, "similarity": None, "vector": None, **found}
 
 
 def _labels(row: wire.Row) -> Any:

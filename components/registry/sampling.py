@@ -11,12 +11,13 @@ from components.project import Project
 from components.registry import wire
 from components.registry.continuing import OnText
 from components.registry.loading import LoadedModel, load_package, package_folder
+from components.registry.prompts import MASK
 from components.registry.references import resolve
 from components.tracking import Tracker
 
 PICTURES, TEXTS, WORDS, CLASSES = 16, 1, 5, 5
 """How many are drawn, or named, where nobody says."""
-TAKE_PICTURES = {wire.EDITS_IMAGES, wire.RECONSTRUCTS, wire.MATCHES_IMAGES_AND_TEXT, wire.CAPTIONS_IMAGES}
+TAKE_PICTURES = {wire.EDITS_IMAGES, wire.RECONSTRUCTS, wire.MATCHES_IMAGES_AND_TEXT, wire.JUDGES_PAIRS, wire.CAPTIONS_IMAGES}
 """Abilities of a model that is given a picture."""
 MOST_PIXELS = 50_000_000
 """Of a picture that is given."""
@@ -84,7 +85,10 @@ def sample_registered(project: Project, tracker: Tracker, ref: str, request: Sam
 
 def _draw(model: LoadedModel, name: str, request: SampleRequest, on_text: OnText | None) -> Drawn:
     abilities = set(model.spec.abilities)
-    in_words = {wire.FILLS_MASKS: _fill, wire.RELATES_WORDS: _relate, wire.MATCHES_IMAGES_AND_TEXT: _match, wire.CAPTIONS_IMAGES: _caption}
+    in_words = {
+        wire.FILLS_MASKS: _fill, wire.RELATES_WORDS: _relate, wire.JUDGES_PAIRS: _look, wire.MATCHES_IMAGES_AND_TEXT: _match,
+        wire.CAPTIONS_IMAGES: _caption,
+    }  # fmt: skip
     for ability, answer in in_words.items():
         if ability in abilities:
             return answer(model, name, request)
@@ -103,12 +107,17 @@ def _fill(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
     """The likeliest words for each gap of the prompt."""
     _refuse_all_but({"prompt"}, request, f"{name} fills the gaps of a prompt")
     answers = model.predict([{"prompt": request.prompt or "", "n": request.wanted(WORDS)}])
+    return Drawn(text=_gaps_filled(str(request.prompt), answers), description=f"the best {request.wanted(WORDS)} words for each gap by {name}")
+
+
+def _gaps_filled(prompt: str, answers: wire.Rows) -> str:
+    """A prompt and below it the words for each of its gaps."""
     masks = max(answer["mask"] for answer in answers)
-    lines = [str(request.prompt)]
+    lines = [prompt]
     for mask in range(1, masks + 1):
         lines += [f"mask {mask}:"] if masks > 1 else []
         lines += [f"{answer['probability']:8.4f}  {answer['word']}" for answer in answers if answer["mask"] == mask]
-    return Drawn(text="\n".join(lines), description=f"the best {request.wanted(WORDS)} words for each gap by {name}")
+    return "\n".join(lines)
 
 
 def _relate(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
@@ -214,6 +223,38 @@ def _caption(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
     answers = _ask(model, {"image": _given_image(request.image, model, name)}, request, num)
     captions = "a caption" if num == 1 else f"{num} captions, the first the likeliest,"
     return Drawn(text="\n".join(answer["text"] for answer in answers), description=f"{captions} of {request.image} by {name}, seed {request.seed}")
+
+
+def _look(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
+    """Whether a picture and a text belong together, what answers a question about the picture, or what fills the gaps of its caption."""
+    _refuse_all_but({"prompt", "image"}, request, f"{name} looks at a picture and a text")
+    if request.image is None:
+        raise UserError(f"{name} looks at a picture and a text: give a picture with --from, and with --prompt a text, a question, or a text with [MASK].")
+    if request.prompt is not None and not request.prompt.strip():
+        raise UserError("--prompt is empty: write what the picture may show, or ask something, or leave it out.")
+    row, questions = {"image": _given_image(request.image, model, name)}, [question.text for question in model.data_spec.questions]
+    if request.prompt is None:
+        return _all_answers(model, name, row, questions)
+    if request.prompt.rstrip().endswith("?") or request.prompt in questions:
+        answers = model.predict([{**row, "question": request.prompt, "n": request.wanted(CLASSES)}])
+        lines = [f"{100 * answer['probability']:5.1f} %  {answer['answer']}" for answer in answers]
+        return Drawn(text="\n".join(lines), description=f"the likeliest answers by {name}")
+    if MASK in request.prompt:
+        filled = model.predict([{**row, "prompt": request.prompt, "n": request.wanted(WORDS)}])
+        return Drawn(
+            text=_gaps_filled(request.prompt, filled), description=f"the best {request.wanted(WORDS)} words for each gap by {name}, the picture in view"
+        )
+    (found,) = model.predict([{**row, "prompt": request.prompt}])
+    return Drawn(text=f"{100 * found['probability']:5.1f} %  {request.prompt}", description=f"how likely a picture and a text belong together by {name}")
+
+
+def _all_answers(model: LoadedModel, name: str, row: dict[str, Any], questions: list[str]) -> Drawn:
+    """The best answer to each question that the model knows."""
+    if not questions:
+        raise UserError(f"{name} was trained without questions: say with --prompt what the picture may show.")
+    answers = model.predict([{**row, "question": question} for question in questions])
+    lines = [f"{100 * answer['probability']:5.1f} %  {answer['question']} {answer['answer']}" for answer in answers]
+    return Drawn(text="\n".join(lines), description=f"the likeliest answer to each question by {name}")
 
 
 def _orbit(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:

@@ -10,6 +10,9 @@ What a model takes follows from its abilities, never from its family:
 | `continues-text` | `prompt`, `n` | `row`, `seed`, `prompt`, `text` |
 | `matches-images-and-text` | `image`, `prompt`, `n` | `row`, `label`, `probability`, `similarity`, `vector` |
 | `captions-images` | `image`, `n` | `row`, `seed`, `text` |
+| `judges-pairs` | `image`, `prompt` | `row`, `probability`, `similarity` |
+| `answers-questions` | `image`, `question`, `n` | `row`, `question`, `answer`, `probability` |
+| `fills-captions` | `image`, `prompt` (with [MASK]), `n` | `row`, `prompt`, `mask` (1, 2, …), `word`, `probability` |
 | `fills-masks` | `prompt` (with [MASK]), `n` | `row`, `prompt`, `mask` (1, 2, …), `word`, `probability` |
 | `relates-words` | `prompt` (a word, or `king - man + woman`), `n` | `row`, `prompt`, `word`, `cosine` |
 | `embeds-text` | `text` | `row`, `vector` |
@@ -21,7 +24,8 @@ request gives the same answer. Of a scene, ``n`` views stand evenly round its or
 by row) says the place of one camera instead. A depth is a grey PNG of 16 bits: 0 is the scene's nearest distance, 65,535 its farthest.
 Of the ``n`` captions of an image the first is the likeliest, token by token, and the others are drawn.
 Of an image or a text alone ``vector`` is its embedding, and an image has its ``n`` likeliest classes besides, one answer each; of
-both ``similarity``, in [-1, 1], says how well they fit.
+both ``similarity``, in [-1, 1], says how well they fit, and ``probability``, where the model looks at both together, whether they
+belong together. A ``question`` is one of those that the model was trained with.
 """
 
 import base64
@@ -48,6 +52,9 @@ EMBEDS_TEXT = "embeds-text"
 RENDERS_VIEWS = "renders-views"
 MATCHES_IMAGES_AND_TEXT = "matches-images-and-text"
 CAPTIONS_IMAGES = "captions-images"
+JUDGES_PAIRS = "judges-pairs"
+ANSWERS_QUESTIONS = "answers-questions"
+FILLS_CAPTIONS = "fills-captions"
 
 MAX_ROWS = 256
 MAX_DRAWS = 1024
@@ -110,6 +117,8 @@ class Row(NamedTuple):
     view: View = View()
     text: str | None = None
     """A text to embed."""
+    question: str | None = None
+    """What is asked of the image."""
 
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -127,6 +136,9 @@ _COLUMNS = {
     RENDERS_VIEWS: (Column("azimuth", "any"), Column("elevation", "any"), Column("n", "any"), Column("pose", "any")),
     MATCHES_IMAGES_AND_TEXT: (Column("image", "string"), Column("prompt", "string"), Column("n", "any")),
     CAPTIONS_IMAGES: (Column("image", "string"), Column("n", "any")),
+    JUDGES_PAIRS: (Column("image", "string"), Column("prompt", "string")),
+    ANSWERS_QUESTIONS: (Column("image", "string"), Column("question", "string"), Column("n", "any")),
+    FILLS_CAPTIONS: (Column("image", "string"), Column("prompt", "string"), Column("n", "any")),
 }
 _ANSWERS = {
     SAMPLES_IMAGES: (Column("row", "long"), Column("seed", "long"), Column("label", "string"), Column("image", "string")),
@@ -142,6 +154,9 @@ _ANSWERS = {
         Column("row", "long"), Column("label", "string"), Column("probability", "any"), Column("similarity", "any"), Column("vector", "any"),
     ),
     CAPTIONS_IMAGES: (Column("row", "long"), Column("seed", "long"), Column("text", "string")),
+    JUDGES_PAIRS: (Column("row", "long"), Column("probability", "any"), Column("similarity", "any")),
+    ANSWERS_QUESTIONS: (Column("row", "long"), Column("question", "string"), Column("answer", "string"), Column("probability", "any")),
+    FILLS_CAPTIONS: (Column("row", "long"), Column("prompt", "string"), Column("mask", "long"), Column("word", "string"), Column("probability", "any")),
 }  # fmt: skip
 
 
@@ -157,6 +172,8 @@ def example(abilities: Sequence[str], class_names: Sequence[str], *, word: str =
     """A small request (`rows`, `params`) that a model of these abilities answers; ``word`` is one that it knows, ``picture`` a PNG in base64 of its form."""
     if CONTINUES_TEXT in abilities:
         return {"rows": [{"prompt": "The", "n": 1}], "params": {"seed": 0, "max_new_tokens": 16}}
+    if JUDGES_PAIRS in abilities:
+        return {"rows": [{"image": picture, "prompt": "a picture"}], "params": {"seed": 0}}
     if MATCHES_IMAGES_AND_TEXT in abilities:
         return {"rows": [{"prompt": "a picture"}], "params": {"seed": 0}}
     if FILLS_MASKS in abilities:
@@ -241,19 +258,20 @@ def _row(row: Mapping[str, Any], known: Sequence[str], class_names: Sequence[str
     for name in given:
         if name not in known:
             raise BadRequestError(f"There is no request column {name!r}; {nearest(str(name), known)}")
-    image, prompt, text = given.get("image"), given.get("prompt", ""), given.get("text")
+    image, prompt, text, question = given.get("image"), given.get("prompt", ""), given.get("text"), given.get("question")
     if image is not None and not isinstance(image, str):
         raise BadRequestError("The column image must hold a PNG in base64.")
     if not isinstance(prompt, str):
         raise BadRequestError(f"The column prompt must be text, not {prompt!r}.")
     _require_utf8(prompt, "prompt")
-    if text is not None and not isinstance(text, str):
-        raise BadRequestError(f"The column text must be text, not {text!r}.")
-    _require_utf8(text or "", "text")
+    for name, value in (("text", text), ("question", question)):
+        if value is not None and not isinstance(value, str):
+            raise BadRequestError(f"The column {name} must be text, not {value!r}.")
+        _require_utf8(value or "", name)
     count = _whole(given.get("n", 1), "n")
     if count < 1:
         raise BadRequestError(f"The column n must be at least 1, not {count}.")
-    return Row(prompt, _label(given.get("label"), class_names), decode_png(image) if image is not None else None, count, _view(given, count), text)
+    return Row(prompt, _label(given.get("label"), class_names), decode_png(image) if image is not None else None, count, _view(given, count), text, question)
 
 
 def _require_utf8(value: str, name: str) -> None:

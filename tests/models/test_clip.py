@@ -9,7 +9,8 @@ from torch import Tensor
 
 from components.models.capabilities import DataSpec, Finishes, MatchesImagesAndText, NamesClasses
 from components.models.clip.config import FAMILY, ClipConfig
-from components.models.clip.model import LARGEST_SCALE, Clip
+from components.models.clip.model import Clip
+from components.models.layers.contrastive import LARGEST_SCALE
 from components.models.token_rows import BEGIN, END, PADDING
 
 SMALL = {

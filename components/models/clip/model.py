@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from components.models.capabilities import DataSpec
 from components.models.clip.config import ClipConfig
 from components.models.clip.towers import ConvTower, TextTower, VitTower
+from components.models.layers.contrastive import clamped_scale, contrastive_loss, partners_alike, same_rows
 from components.models.layers.optimisation import adamw, warm_cosine
 
-LARGEST_SCALE = 100.0
-"""Of the similarities (section 2.5 of the paper)."""
 CLASS_CAPTIONS = 5_000
 """Training captions from which the vectors of the classes are taken, about."""
 Batch = dict[str, Tensor]
@@ -65,7 +64,7 @@ class Clip(pl.LightningModule):
     @property
     def scale(self) -> Tensor:
         """What similarities are multiplied by before they are compared."""
-        return self.log_scale.exp().clamp(max=LARGEST_SCALE)
+        return clamped_scale(self.log_scale)
 
     def _compare(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss, and the share of the images that are nearest to a caption like their own."""
@@ -78,12 +77,11 @@ class Clip(pl.LightningModule):
         """How well each image fits each caption, and whether it should: captions that read the same fit each other's images as well. Both [N, N]."""
         tokens = batch["tokens"]
         logits = self.scale * self.embed_images(batch["image"]) @ self.embed_captions(tokens).T
-        same = (tokens[:, None] == tokens[None]).all(dim=2)
-        return logits if self.bias is None else logits + self.bias, same
+        return logits if self.bias is None else logits + self.bias, same_rows(tokens)
 
     def _softmax_loss(self, logits: Tensor, same: Tensor) -> Tensor:
-        wanted = same.float() / same.sum(dim=1, keepdim=True)
-        return (F.cross_entropy(logits, wanted) + F.cross_entropy(logits.T, wanted)) / 2
+        wanted = partners_alike(same)
+        return contrastive_loss(logits, wanted, wanted)
 
     def _sigmoid_loss(self, logits: Tensor, same: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, same.float(), reduction="sum") / len(logits)

@@ -18,12 +18,12 @@ RANDOM_SHARE = KEPT_SHARE = 0.1
 """Of the predicted tokens under `mixed`."""
 
 
-def choose_masked(tokens: Tensor, rate: float) -> Tensor:
-    """Which of ``tokens`` [N, T] are to be predicted, bool [N, T]: each ordinary one with probability ``rate``, and at least one of each row.
+def choose_masked(tokens: Tensor, rate: float, ordinary: int = ORDINARY) -> Tensor:
+    """Which of ``tokens`` [N, T] are to be predicted, bool [N, T]: each one from ``ordinary`` on with probability ``rate``, and at least one of each row.
 
     Draws from the process-wide generator, which training seeds at every step.
     """
-    draws = torch.rand(tokens.shape, device=tokens.device).masked_fill(tokens < ORDINARY, 2.0)
+    draws = torch.rand(tokens.shape, device=tokens.device).masked_fill(tokens < ordinary, 2.0)
     least = draws.amin(dim=1, keepdim=True)
     return (draws < rate) | ((draws == least) & (least < 2.0))
 
