@@ -21,6 +21,10 @@ _SMALL_IMAGES = {"max_steps": 30, "sample_every": 15, "validate_every": 15, "che
 SMALL_GAN = {**_SMALL_IMAGES, "width": 8, "watch_every": 15, "least_coverage": 1.0}  # so that the alarm of mode collapse is raised
 SMALL_DIFFUSION = {**_SMALL_IMAGES, "widths": [16, 16], "head_width": 8, "sampling_steps": 2}
 SMALL_CLIP = {**_SMALL_IMAGES, "caption_length": 12, "embedding_dim": 16, "image_width": 8, "text_width": 16, "text_layers": 1, "text_heads": 2}
+SMALL_FUSION = {
+    **_SMALL_IMAGES, "caption_length": 16, "embedding_dim": 16, "image_width": 8, "width": 16, "heads": 2, "fusion_layers": 1, "align_steps": 5,
+    "questions": {"which digit is it?": "label"},
+}  # fmt: skip
 SMALL_NERF = {**_SMALL_IMAGES, "batch_size": 256, "resolution": 16, "coarsest": 8, "levels": 2, "samples": 16, "occupancy": 16}
 
 
@@ -75,6 +79,7 @@ def make_workshop(folder: Path) -> Workshop:
         models__word2vec_DASH_pydocs__config=SMALL_WORD2VEC,
         models__nerf_DASH_scene__config=SMALL_NERF,
         models__clip_DASH_captions={"family": "clip", "dataset": "captions", "config": SMALL_CLIP},
+        models__fusion_DASH_captions={"family": "fusion", "dataset": "captions", "config": SMALL_FUSION},
         run=["vae-digits", "gpt-pydocs"],
     )
     return workshop

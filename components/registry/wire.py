@@ -172,17 +172,15 @@ def example(abilities: Sequence[str], class_names: Sequence[str], *, word: str =
     """A small request (`rows`, `params`) that a model of these abilities answers; ``word`` is one that it knows, ``picture`` a PNG in base64 of its form."""
     if CONTINUES_TEXT in abilities:
         return {"rows": [{"prompt": "The", "n": 1}], "params": {"seed": 0, "max_new_tokens": 16}}
-    if JUDGES_PAIRS in abilities:
-        return {"rows": [{"image": picture, "prompt": "a picture"}], "params": {"seed": 0}}
-    if MATCHES_IMAGES_AND_TEXT in abilities:
-        return {"rows": [{"prompt": "a picture"}], "params": {"seed": 0}}
-    if FILLS_MASKS in abilities:
-        return {"rows": [{"prompt": "a [MASK] object", "n": 5}], "params": {"seed": 0}}
-    if RELATES_WORDS in abilities:
-        return {"rows": [{"prompt": word, "n": 5}], "params": {"seed": 0}}
-    if CAPTIONS_IMAGES in abilities:
-        return {"rows": [{"image": picture, "n": 1}], "params": {"seed": 0}}
-    row = {"label": class_names[0], "n": 1} if class_names else {"n": 1}
+    rows: dict[str, dict[str, Any]] = {
+        JUDGES_PAIRS: {"image": picture, "prompt": "a picture"},
+        MATCHES_IMAGES_AND_TEXT: {"prompt": "a picture"},
+        FILLS_MASKS: {"prompt": "a [MASK] object", "n": 5},
+        RELATES_WORDS: {"prompt": word, "n": 5},
+        CAPTIONS_IMAGES: {"image": picture, "n": 1},
+    }
+    plain = {"label": class_names[0], "n": 1} if class_names else {"n": 1}
+    row = next((row for ability, row in rows.items() if ability in abilities), plain)
     return {"rows": [row], "params": {"seed": 0}}
 
 

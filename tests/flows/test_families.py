@@ -17,9 +17,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def trained(built: tuple[Workshop, object]) -> Workshop:
-    """The small project after a gan, a diffusion, a radiance field, a contrastive model and two models of words have been trained in it."""
+    """The small project after a gan, a diffusion, a radiance field, a contrastive model, a joint encoder and two models of words have been trained in it."""
     shop = built[0]
-    done = shop.run("run", "gan-digits", "diffusion-digits", "nerf-scene", "clip-captions", "bert-pydocs", "word2vec-pydocs")
+    done = shop.run("run", "gan-digits", "diffusion-digits", "nerf-scene", "clip-captions", "fusion-captions", "bert-pydocs", "word2vec-pydocs")
     assert "ALARM: mode collapse at step 15" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert "warning" not in (done.stderr + done.stdout).lower()
@@ -148,6 +148,25 @@ def test_images_and_captions_are_compared_from_the_registry(trained: Workshop, t
     similarity = trained.run("sample", "clip-captions", "--from", str(picture), "--prompt", "a handwritten digit three").stdout
     assert -1 <= float(similarity.split()[0]) <= 1
     assert trained.json("audit", "clip-captions")["ok"]
+
+
+def test_image_and_text_are_looked_at_together_from_the_registry(trained: Workshop, tmp_path: Path) -> None:
+    found = {row["model"]: row for row in trained.json("models")}["fusion-captions"]
+    assert all(name in found["figures"] for name in ("recall_at_1", "matching_accuracy", "masked_word_accuracy", "answer_accuracy"))
+    page = (trained.root / "reports" / "run.html").read_text()
+    assert "questions of fusion-captions" in page
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (20, 30), (200, 30, 30)).save(picture)
+    likeliest = trained.run("sample", "fusion-captions", "--from", str(picture), "--prompt", "which digit is it?", "-n", "3").stdout.splitlines()
+    assert len(likeliest) == 3
+    assert all(line.strip()[-1] in "0123456789" and "%" in line for line in likeliest)
+    judged = trained.run("sample", "fusion-captions", "--from", str(picture), "--prompt", "a handwritten digit three").stdout
+    assert 0 <= float(judged.split()[0]) <= 100
+    filled = trained.run("sample", "fusion-captions", "--from", str(picture), "--prompt", "a handwritten digit [MASK]").stdout.splitlines()
+    assert filled[0] == "a handwritten digit [MASK]"
+    refused = trained.run("sample", "fusion-captions", "--from", str(picture), "--prompt", "who wrote it?", code=2)
+    assert "ask one of 'which digit is it?'" in refused.stderr
+    assert trained.json("audit", "fusion-captions")["ok"]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from components.errors import UserError
 from components.models.bert.config import BertConfig
 from components.models.capabilities import DataSpec
 from components.models.family import ImageTextTrainingConfig, TrainingConfig, find_family
+from components.models.fusion.config import FusionConfig
 from components.models.gpt.config import GptConfig
 from components.models.nerf.config import NerfConfig
 from components.models.word2vec.config import Word2VecConfig
@@ -42,6 +43,8 @@ IMAGE = TrainingConfig(batch_size=16)
 VIEWS = NerfConfig(batch_size=32)
 CAPTIONED = ImageTextTrainingConfig(batch_size=16, vocab_size=300, caption_length=24)
 PAIRS = PairsConfig(batch_size=16)
+QUESTIONS = {"which digit?": "label", "which word?": "digit (.*)$", "what thing?": "(digit)"}
+ASKING = FusionConfig(batch_size=16, vocab_size=300, caption_length=24, questions=QUESTIONS, most_answers=5)
 CONFIGS: dict[str, TrainingConfig] = {"digits": IMAGE, "pydocs": TEXT, "scene": VIEWS}
 ODD_TEXT = "naïve Ωmega — 你好 👩‍🚀\ttabs\n\n  indents \x00\x7f"
 
@@ -320,6 +323,25 @@ def test_captions_that_are_cut_are_counted_once_per_split(captioned: Dataset, tm
     assert batch["tokens"].shape == (16, 4)
     said = capsys.readouterr().out
     assert said.count("train captions have more than 4 tokens and are cut: raise caption_length") == said.count("train captions") == 1
+
+
+def test_questions_come_with_the_place_of_each_answer(captioned: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = datamodules.describe(captioned, ASKING, tmp_path)
+    assert "'what thing?' is left out: '(digit)' finds 1 different answers" in capsys.readouterr().out
+    assert [(question.text, len(question.answers)) for question in spec.questions] == [("which digit?", 5), ("which word?", 5)]
+    batch = prepared(captioned, ASKING, tmp_path).train(3)
+    assert batch["answers"].shape == (16, 2)
+    for label, places in zip(batch["label"].tolist(), batch["answers"].tolist(), strict=True):
+        for question, place, name in zip(spec.questions, places, (str(label), NAMES[label]), strict=True):
+            assert place == (question.answers.index(name) if name in question.answers else -1)
+    words = Tokenizer.from_str(spec.tokenizer).encode("which digit?", add_special_tokens=False).tokens
+    assert len(words) < 6, "the vocabulary has the words of the questions"
+
+
+def test_a_question_that_is_too_long_is_one_sentence(captioned: Dataset, tmp_path: Path) -> None:
+    asked = ASKING.model_copy(update={"questions": {"!?" * 30: "label"}, "caption_length": 8, "vocab_size": 259})
+    with pytest.raises(UserError, match="has more than 8 tokens: shorten it, or raise caption_length"):
+        datamodules.describe(captioned, asked, tmp_path)
 
 
 def test_a_family_of_images_takes_captioned_images_without_their_captions(captioned: Dataset, tmp_path: Path) -> None:
