@@ -17,8 +17,10 @@ BOOTSTRAPS = 1000
 
 
 def texts_of(dataset: Dataset, split: Any) -> list[str]:
-    """The original documents of ``split``."""
-    return [str(text) for text in dataset.table(split, columns=["text"], augmented=False)["text"].to_pylist()]
+    """The original documents of ``split``; of pairs both sides, one after the other."""
+    columns = ["source_text", "target_text"] if dataset.modality == "text-pairs" else ["text"]
+    table = dataset.table(split, columns=columns, augmented=False)
+    return [str(text) for column in columns for text in table[column].to_pylist()]
 
 
 def documents_to_score(dataset: Dataset) -> list[str]:

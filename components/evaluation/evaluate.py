@@ -30,6 +30,7 @@ from components.models.capabilities import (
     ScoresImages,
     ScoresText,
 )
+from components.models.prompting import answers
 
 
 def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, cache: Path, tell: Teller) -> Evidence:
@@ -47,9 +48,7 @@ def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Evalu
 
             evidence = evidence.plus(score_latent_space(model, dataset, data_spec, config=config, cache=cache, tell=tell))
         if isinstance(model, ScoresText):
-            from components.evaluation.text import score_text
-
-            evidence = evidence.plus(score_text(model, dataset, data_spec, config=config, tell=tell))
+            evidence = evidence.plus(_score_causal(model, dataset, data_spec, config, tell))
         if isinstance(model, (MatchesImagesAndText, JudgesPairs)):
             from components.evaluation.retrieval import score_retrieval
 
@@ -102,6 +101,16 @@ def require_enough(dataset: Dataset) -> None:
         from components.evaluation.views import require_enough_views
 
         require_enough_views(dataset)
+
+
+def _score_causal(model: ScoresText, dataset: Dataset, data_spec: DataSpec, config: EvaluationConfig, tell: Teller) -> Evidence:
+    if answers(data_spec):
+        from components.evaluation.responses import score_responses
+
+        return score_responses(model, dataset, data_spec, config=config, tell=tell)
+    from components.evaluation.text import score_text
+
+    return score_text(model, dataset, data_spec, config=config, tell=tell)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from components.models.capabilities import (
     SamplerSettings,
     SamplesImages,
 )
+from components.models.prompting import answers
 
 _CHUNK = 256
 _SEED_STRIDE = 1_000_003
@@ -31,7 +32,7 @@ def draw_samples(model: Any, data_spec: DataSpec, *, seed: int, num: int) -> Evi
     """About ``num`` samples as a person wants to see them: a picture `samples`, or a text `samples`; nothing of a model that draws none."""
     if isinstance(model, SamplesImages):
         return Evidence(pictures={"samples": samples_picture(model, data_spec, seed=seed, num=num)})
-    if isinstance(model, ContinuesText):
+    if isinstance(model, ContinuesText) and not answers(data_spec):
         from components.evaluation.text import sample_text
 
         return Evidence(texts={"samples": sample_text(model, data_spec, seed=seed)})

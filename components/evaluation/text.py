@@ -92,7 +92,7 @@ def _likelihood_figures(
     scores = score_documents(model, tokenizer, test, stride, tell)
     nats, tokens, num_bytes = (sum(column) for column in zip(*scores, strict=True))
     unigram = float(token_frequencies(tokenizer, test) @ unigram_nats(token_frequencies(tokenizer, train)))
-    plain, primed = _xz_bits_per_byte(train, test)
+    plain, primed = xz_bits_per_byte(train, test)
     how = f"sliding window, context {model.context_length} tokens, stride {stride}, each document by itself"
 
     def bits_per_byte(name: str, value: float, preprocessing: str, **more: Any) -> Figure:
@@ -114,15 +114,28 @@ def _likelihood_figures(
     )  # fmt: skip
 
 
-@torch.no_grad()
 def score_documents(model: ScoresText, tokenizer: Tokenizer, texts: Sequence[str], stride: int, tell: Teller = SILENT) -> list[DocumentScore]:
     """Negative log likelihood of each text, every token counted once."""
+    rows = [Given(encoding.ids, 1) for encoding in tokenizer.encode_batch(list(texts))]  # the mark before the text is given
+    nats = score_tokens(model, rows, stride, tell, f"scoring {len(texts)} documents")
+    return [DocumentScore(total, len(row.tokens) - 1, len(text.encode())) for total, row, text in zip(nats, rows, texts, strict=True)]
+
+
+class Given(NamedTuple):
+    """A text to score, of which the first tokens are given."""
+
+    tokens: list[int]
+    given: int
+
+
+@torch.no_grad()
+def score_tokens(model: ScoresText, rows: Sequence[Given], stride: int, tell: Teller, what: str) -> list[float]:
+    """Nats of the tokens of each row that are not given, each counted once; ``what`` names the work."""
     device = getattr(model, "device", torch.device("cpu"))
-    encoded = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
-    # Windows of like length go together: those of short documents are not padded to the full context.
-    windows = sorted(_windows(encoded, model.context_length, stride), key=lambda window: len(window.tokens))
-    nats = [0.0] * len(texts)
-    for start in counted(range(0, len(windows), WINDOWS_PER_BATCH), f"scoring {len(texts)} documents", tell):
+    # Windows of like length go together: those of short texts are not padded to the full context.
+    windows = sorted(_windows(rows, model.context_length, stride), key=lambda window: len(window.tokens))
+    nats = [0.0] * len(rows)
+    for start in counted(range(0, len(windows), WINDOWS_PER_BATCH), what, tell):
         chunk = windows[start : start + WINDOWS_PER_BATCH]
         longest = max(len(window.tokens) for window in chunk)
         # Padding stands behind the text, where a causal model cannot see it.
@@ -130,23 +143,23 @@ def score_documents(model: ScoresText, tokenizer: Tokenizer, texts: Sequence[str
         nll = model.token_nll(tokens).double().cpu()
         for row, window in zip(nll, chunk, strict=True):
             end = len(window.tokens) - 1
-            nats[window.document] += float(row[end - window.scored : end].sum())
-    return [DocumentScore(total, len(ids) - 1, len(text.encode())) for total, ids, text in zip(nats, encoded, texts, strict=True)]
+            nats[window.row] += float(row[end - window.scored : end].sum())
+    return nats
 
 
 class _Window(NamedTuple):
-    document: int
+    row: int
     tokens: list[int]
     scored: int
     """How many of the last tokens are scored in this window; the others are context."""
 
 
-def _windows(documents: Sequence[Sequence[int]], context: int, stride: int) -> Iterator[_Window]:
-    for index, tokens in enumerate(documents):
-        done = 1  # the mark before the text is given
+def _windows(rows: Sequence[Given], context: int, stride: int) -> Iterator[_Window]:
+    for index, (tokens, given) in enumerate(rows):
+        done = given
         while done < len(tokens):
-            end = min(len(tokens), context + 1 if done == 1 else done + stride)
-            yield _Window(index, list(tokens[max(0, end - context - 1) : end]), end - done)
+            end = min(len(tokens), max(context + 1, done + stride))
+            yield _Window(index, tokens[max(0, end - context - 1) : end], end - done)
             done = end
 
 
@@ -155,7 +168,7 @@ def _spread(scores: Sequence[DocumentScore]) -> float:
     return float(resampled_ratios([score.nats for score in scores], [score.bytes for score in scores]).std() / math.log(2))
 
 
-def _xz_bits_per_byte(train: Sequence[str], test: Sequence[str]) -> tuple[float, float]:
+def xz_bits_per_byte(train: Sequence[str], test: Sequence[str]) -> tuple[float, float]:
     """Of the test text alone, and of what it adds behind the training text."""
     known, new = "\n\n".join(train).encode(), "\n\n".join(test).encode()
     return 8 * _xz_bytes(new) / len(new), 8 * (_xz_bytes(known + new) - _xz_bytes(known)) / len(new)

@@ -96,8 +96,8 @@ class Family:
     goal: Goal
     sizes: Mapping[str, Mapping[str, Any]]
     """Overrides of the config's defaults for `small` and `base` (`tiny` is the defaults)."""
-    batches: str | None = None
-    """Kind of the batches it trains on whatever the dataset's modality (a module of `components.training.datamodules`); None: the modality's own."""
+    batches: str | Mapping[str, str] | None = None
+    """Kind of the batches it trains on (a module of `components.training.datamodules`), of every modality or by modality; what is not named: its own."""
     cost_per_step: float = 1.0
     """Relative cost of one training step, so that the cheapest model is built first."""
     guards: tuple[str, ...] = ()
@@ -115,6 +115,8 @@ class Family:
     def batches_of(self, modality: str) -> str:
         """The kind of batches that a dataset of ``modality`` gives to the family."""
         assert modality in self.modality, f"datasets of {modality} do not fit"
+        if isinstance(self.batches, Mapping):
+            return self.batches.get(modality, modality)
         return self.batches or modality
 
     def load_class(self) -> Any:

@@ -133,7 +133,7 @@ class Runtime:
         tokenizer = self._tokenizer()
         texts = [GrowingText(tokenizer, parameters.stop, on_text if index == 0 else None) for index in range(row.n)]
         continued = self.model.continue_tokens(
-            [tokenizer.encode(row.prompt).ids] * row.n,
+            [prompts.causal_prompt(self.model, tokenizer, row.prompt)] * row.n,
             max_new_tokens=parameters.max_new_tokens,
             seed=seed,
             temperature=parameters.temperature,

@@ -6,6 +6,8 @@ from typing import Any
 
 from components.errors import UserError
 from components.evaluation.pictures import animation_gif, grid_png
+from components.models.family import find_family
+from components.models.prompting import answers as answers_prompts
 from components.params import Strict
 from components.project import Project
 from components.registry import wire
@@ -136,13 +138,13 @@ def _refuse_all_but(heeded: set[str], request: SampleRequest, does: str) -> None
 
 
 def _write(model: LoadedModel, name: str, row: dict[str, Any], request: SampleRequest, on_text: OnText | None) -> Drawn:
-    """Texts, each behind its prompt; a single one is told to ``on_text`` from its prompt to its end."""
-    num = request.wanted(TEXTS)
+    """Texts, each behind its prompt, or answers to it; a single one is told to ``on_text`` from its prompt to its end."""
+    num, opening = request.wanted(TEXTS), "" if answers_prompts(model.data_spec) else row.get("prompt", "")
     streamed = on_text if num == 1 else None
     if streamed is not None:
-        streamed(row.get("prompt", ""))
+        streamed(opening)
     answers = _ask(model, row, request, num, streamed)
-    text = "\n\n".join(f"{answer['prompt']}{answer['text']}" for answer in answers)
+    text = "\n\n".join(f"{opening}{answer['text']}" for answer in answers)
     return Drawn(text=text, description=f"{num} texts of {name}, seed {request.seed}", notes=_on_the_prompt(model, row.get("prompt", "")))
 
 
@@ -150,8 +152,9 @@ def _on_the_prompt(model: LoadedModel, prompt: str) -> tuple[str, ...]:
     from tokenizers import Tokenizer
 
     length = len(Tokenizer.from_str(model.data_spec.tokenizer).encode(prompt, add_special_tokens=False).ids)
-    context = model.spec.config["context_length"]
-    return (f"The prompt has {length:,} tokens, of which the model heeds the last {context:,}.",) if length > context else ()
+    settings: Any = find_family(model.spec.family).config.model_validate(model.spec.config)
+    end, heeded = ("first", settings.prompt_length) if answers_prompts(model.data_spec) else ("last", settings.context_length)
+    return (f"The prompt has {length:,} tokens, of which the model heeds the {end} {heeded:,}.",) if length > heeded else ()
 
 
 def _draw_anew(model: LoadedModel, name: str, row: dict[str, Any], request: SampleRequest) -> Drawn:

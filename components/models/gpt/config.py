@@ -46,6 +46,8 @@ class GptConfig(TrainingConfig):
     """Entries of the byte-pair vocabulary, which is trained on the training split: 256 bytes, the end-of-text mark, and merges."""
     context_length: int = Field(128, ge=2)
     """Tokens that the model can look back on."""
+    response_length: int = Field(32, ge=2)
+    """Of text pairs, the tokens of a response with its end mark, at most; the prompt has what is left of the context, and is cut at its end."""
     num_layers: int = Field(4, ge=1)
     num_heads: int = Field(4, ge=1)
     width: int = Field(128, ge=4)
@@ -58,6 +60,11 @@ class GptConfig(TrainingConfig):
     """Logits are squeezed smoothly into plus and minus this; 0 turns it off."""
     rope_base: float = Field(10_000.0, gt=1)
     """Longest wavelength of the rotary positions, in tokens over 2 pi."""
+
+    @property
+    def prompt_length(self) -> int:
+        """Tokens of a prompt at most, between its two marks."""
+        return self.context_length - self.response_length - 1
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> "GptConfig":
@@ -86,7 +93,8 @@ class GptConfig(TrainingConfig):
 FAMILY = Family(
     config=GptConfig,
     model="components.models.gpt.model:Gpt",
-    modality=("text",),
+    modality=("text", "text-pairs"),
+    batches={"text-pairs": "responses"},
     cost_per_step=4.0,
     primary="bits_per_byte",
     goal="min",
@@ -96,6 +104,7 @@ FAMILY = Family(
             "max_steps": 4000,
             "batch_size": 32,
             "context_length": 256,
+            "response_length": 64,
             "vocab_size": 4096,
             "num_layers": 6,
             "num_heads": 6,
@@ -111,6 +120,7 @@ FAMILY = Family(
             "max_steps": 40_000,
             "batch_size": 64,
             "context_length": 1024,
+            "response_length": 256,
             "vocab_size": 16_384,
             "num_layers": 12,
             "num_heads": 12,
@@ -130,7 +140,7 @@ FAMILY = Family(
         "dropout": {"low": 0.0, "high": 0.3},
         "weight_decay": {"low": 0.0, "high": 2.0},
     },
-    summary="scores and continues text or code",
-    intended_use="Continuing text like that of the training data, and telling how likely a text is.",
-    limits="Knows only its training text: no facts, no instructions. It looks back no further than its context length.",
+    summary="scores and continues text or code, or answers prompts",
+    intended_use="Continuing text like that of the training data, or answering prompts like its pairs, and telling how likely a text is.",
+    limits="Knows only its training text: no facts, no instructions but those of its pairs. It looks back no further than its context length.",
 )

@@ -129,7 +129,7 @@ class Gpt(pl.LightningModule):
         super().__init__()
         assert data.vocab_size > 0, "the data names no vocabulary"
         self.config, self.data = config, data
-        self.context_length = config.context_length
+        self.context_length, self.prompt_length = config.context_length, config.prompt_length
         self.network = self._network()
 
     def _network(self) -> "Transformer | LlamaNetwork":
@@ -148,12 +148,12 @@ class Gpt(pl.LightningModule):
     # -- training ------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        loss = self._nll(batch["tokens"]).mean()
+        loss = self._loss(batch)
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        self.log("validation/loss", self._nll(batch["tokens"]).mean(), prog_bar=True, batch_size=len(batch["tokens"]))
+        self.log("validation/loss", self._loss(batch), prog_bar=True, batch_size=len(batch["tokens"]))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         config = self.config
@@ -167,6 +167,11 @@ class Gpt(pl.LightningModule):
         optimizer = Muon([parameter for parameter in within if parameter.ndim == 2], rest, lr=config.learning_rate, weight_decay=config.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_linear(step, config.warmup_steps, config.max_steps, config.cooldown))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """Mean negative log likelihood in nats: of every token, or of pairs of those of the responses alone."""
+        nll = self._nll(batch["tokens"])
+        return nll[batch["scored"]].mean() if "scored" in batch else nll.mean()
 
     def _nll(self, tokens: Tensor) -> Tensor:
         logits = self(tokens[:, :-1])

@@ -51,7 +51,7 @@ def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
         UserError: no word stands often enough in the training split.
     """
     words = config if isinstance(config, WordConfig) else None
-    tokenizer = kept_tokenizer(dataset, lambda: documents(dataset, "train", augmented=False), _recipe(config), cache)
+    tokenizer = kept_tokenizer(dataset, lambda: documents(dataset, "train", augmented=False), recipe_of(config), cache)
     if words and tokenizer.get_vocab_size() <= len(cast(TextConfig, config).special_tokens):
         raise UserError(
             f"Dataset {dataset.name!r} has no word that stands at least {words.min_count} times in its training split: lower min_count, or add text."
@@ -171,7 +171,7 @@ def _stream(tokenizer: Tokenizer, texts: list[str]) -> Tensor:
     return torch.tensor([token for encoding in encoded for token in encoding.ids], dtype=torch.int64)
 
 
-def _recipe(config: TrainingConfig) -> Recipe:
+def recipe_of(config: TrainingConfig) -> Recipe:
     """How the family's tokenizer is made: of whole words, or of byte pairs."""
     wanted = cast(TextConfig, config)
     if isinstance(config, WordConfig):

@@ -1,0 +1,101 @@
+"""Scores a language model that answers prompts: the likelihood of the test responses, of which every token counts and none of the prompts, and what it says."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from components.code import code_digest
+from components.data.dataset import Dataset
+from components.errors import UserError
+from components.evaluation.config import EvaluationConfig
+from components.evaluation.documents import over_documents, resampled_ratios, text_identity, token_frequencies, unigram_nats
+from components.evaluation.evidence import Evidence
+from components.evaluation.protocol import Figure, Recorded
+from components.evaluation.telling import Teller
+from components.evaluation.text import Given, score_tokens, xz_bits_per_byte
+from components.models.capabilities import ContinuesText, DataSpec
+from components.models.prompting import prompt_tokens
+
+SHOWN = 6
+NEW_TOKENS = 96
+SHOWN_CHARS = 400
+"""Of a prompt."""
+
+
+def score_responses(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, tell: Teller) -> Evidence:
+    """Figures `bits_per_byte` (floor: xz) and `perplexity` of the responses; text `samples`.
+
+    Raises:
+        UserError: the dataset has no test pairs.
+    """
+    sources, targets = _sides(dataset, "test")
+    if not targets:
+        raise UserError(f"Dataset {dataset.name!r} has no test pairs to score on: raise the split's test fraction or add pairs.")
+    tokenizer = Tokenizer.from_str(data_spec.tokenizer)
+    evidence = Evidence(_likelihood_figures(model, tokenizer, sources, targets, dataset, data_spec, tell))
+    if isinstance(model, ContinuesText):
+        tell.say(f"answering {SHOWN} prompts of test pairs")
+        evidence = evidence.plus(Evidence(texts={"samples": _answered(model, tokenizer, sources[:SHOWN], targets[:SHOWN])}))
+    return evidence
+
+
+def _sides(dataset: Dataset, split: Any) -> tuple[list[str], list[str]]:
+    table = dataset.table(split, columns=["source_text", "target_text"], augmented=False)
+    return table["source_text"].to_pylist(), table["target_text"].to_pylist()
+
+
+def _likelihood_figures(
+    model: Any, tokenizer: Tokenizer, sources: Sequence[str], targets: Sequence[str], dataset: Dataset, data_spec: DataSpec, tell: Teller
+) -> tuple[Figure, ...]:
+    stride, known = max(1, model.context_length // 4), _sides(dataset, "train")[1]
+    nats, tokens = _scored(model, tokenizer, sources, targets, stride, tell)
+    num_bytes = [len(target.encode()) for target in targets]
+    plain, primed = xz_bits_per_byte(known, targets)
+    how = f"responses alone, their ends included; prompts of at most {model.prompt_length} tokens, context {model.context_length}, stride {stride}"
+    spread = over_documents(len(targets)).replace("documents", "pairs")
+
+    def figure(name: str, value: float, unit: str, spec: DataSpec | None = None, preprocessing: str = how, **more: Any) -> Figure:
+        recorded = Recorded(code=code_digest("components.evaluation.responses"))
+        return Figure(
+            name=name, value=value, goal="min", unit=unit, identity=text_identity(dataset, name, len(targets), preprocessing, spec), recorded=recorded, **more
+        )
+
+    return (
+        figure(
+            "bits_per_byte", sum(nats) / math.log(2) / sum(num_bytes), "bits/byte", floor=plain, floor_name="xz -9e of the test responses",
+            spread=float(resampled_ratios(nats, num_bytes).std() / math.log(2)), spread_over=spread,
+        ),
+        figure(
+            "perplexity", math.exp(sum(nats) / sum(tokens)), "per token", data_spec, floor=math.exp(_unigram(tokenizer, known, targets) / sum(tokens)),
+            floor_name="token frequencies of the training responses",
+        ),
+        figure("bits_per_byte_xz_primed", primed, "bits/byte", preprocessing="xz -9e: bytes that the test responses add behind the training responses"),
+    )  # fmt: skip
+
+
+def _scored(model: Any, tokenizer: Tokenizer, sources: Sequence[str], targets: Sequence[str], stride: int, tell: Teller) -> tuple[list[float], list[int]]:
+    """Nats and tokens of each response; its end mark counts."""
+    rows = []
+    for source, target in zip(sources, targets, strict=True):
+        prompt = prompt_tokens(model, tokenizer, source)
+        rows.append(Given([*prompt, *tokenizer.encode(target, add_special_tokens=False).ids, prompt[-1]], len(prompt)))
+    return score_tokens(model, rows, stride, tell, f"scoring {len(rows):,} responses"), [len(row.tokens) - row.given for row in rows]
+
+
+def _unigram(tokenizer: Tokenizer, known: Sequence[str], targets: Sequence[str]) -> float:
+    """Nats of ``targets`` and their end marks by the frequencies in ``known``."""
+    frequencies = []
+    for texts in (known, targets):
+        counts = token_frequencies(tokenizer, texts)
+        counts[0] = len(texts)
+        frequencies.append(counts)
+    return float(frequencies[1] @ unigram_nats(frequencies[0]))
+
+
+def _answered(model: Any, tokenizer: Tokenizer, sources: Sequence[str], targets: Sequence[str]) -> str:
+    """Prompts, what the model says by its likeliest tokens, and what stands in the dataset."""
+    said = model.continue_tokens([prompt_tokens(model, tokenizer, source) for source in sources], max_new_tokens=NEW_TOKENS, seed=0, temperature=0.0)
+    shown = zip(sources, said, targets, strict=True)
+    return "\n\n----\n\n".join(f"[{source[:SHOWN_CHARS]}]\nsays: {tokenizer.decode(new)}\nis:   {target}" for source, new, target in shown)

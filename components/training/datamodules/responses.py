@@ -1,0 +1,84 @@
+"""Batches of text pairs for a causal model: `tokens` int64 [B, T + 1] and `scored` bool [B, T], where tokens[:, 1:] belong to a response.
+
+A row is the end-of-text mark, the source, the mark, the target, the mark: the vocabulary is that of a model of plain text, with which training may
+begin.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Protocol, cast
+
+import torch
+from tokenizers import Tokenizer
+
+from components.data.dataset import Dataset, Split
+from components.errors import UserError
+from components.models.capabilities import DataSpec
+from components.models.family import TrainingConfig
+from components.models.prompting import RESPONSES
+from components.training.datamodules import Batch, RowBatches, require_a_batch
+from components.training.datamodules.text import kept_tokenizer, recipe_of
+from components.training.datamodules.text_pairs import pairs
+from components.training.progress import say
+
+MARK = 0
+"""The token END_OF_TEXT."""
+
+
+class ResponsesConfig(Protocol):
+    """What a family that learns responses has in its config."""
+
+    batch_size: int
+    context_length: int
+    response_length: int
+    """Tokens of a response with its end mark, at most."""
+    prompt_length: int
+    """Tokens of a prompt, at most."""
+
+
+def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
+    """One vocabulary over both sides of the training split."""
+    tokenizer = kept_tokenizer(dataset, lambda: [text for side in pairs(dataset, "train", augmented=False) for text in side], recipe_of(config), cache)
+    return DataSpec(modality=RESPONSES, vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
+
+
+def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> RowBatches:
+    """
+    Raises:
+        UserError: there is no room for a prompt, or too few pairs.
+    """
+    wanted = cast(ResponsesConfig, config)
+    if wanted.prompt_length < 1:
+        raise UserError(
+            f"A response of {wanted.response_length} tokens leaves no room for a prompt in a context of {wanted.context_length}: "
+            "raise context_length, or lower response_length."
+        )
+    require_a_batch(dataset, config.batch_size, "pairs")
+    return RowBatches(dataset, batch_size=config.batch_size, seed=seed, load=partial(_load, dataset, data_spec, wanted), finish=_finished)
+
+
+def _load(dataset: Dataset, data_spec: DataSpec, config: ResponsesConfig, split: Split, augmented: bool) -> Batch:
+    """`tokens` int32 [N, context_length + 1], and where the response begins and the row ends, `begin` and `end` [N]."""
+    tokenizer = Tokenizer.from_str(data_spec.tokenizer)
+    sources, targets = (tokenizer.encode_batch(side, add_special_tokens=False) for side in pairs(dataset, split, augmented))
+    rows = torch.full((len(sources), config.context_length + 1), MARK, dtype=torch.int32)
+    begin, end = torch.zeros(len(rows), dtype=torch.int64), torch.zeros(len(rows), dtype=torch.int64)
+    for index, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        prompt = [MARK, *source.ids[: config.prompt_length], MARK]
+        row = [*prompt, *target.ids[: config.response_length - 1], MARK]
+        rows[index, : len(row)] = torch.tensor(row, dtype=torch.int32)
+        begin[index], end[index] = len(prompt), len(row)
+    _tell_cut(sum(len(source.ids) > config.prompt_length for source in sources), len(rows), f"{split} prompts", config.prompt_length, "context_length")
+    _tell_cut(sum(len(target.ids) >= config.response_length for target in targets), len(rows), f"{split} responses", config.response_length, "response_length")
+    return {"tokens": rows, "begin": begin, "end": end}
+
+
+def _tell_cut(num: int, of: int, what: str, length: int, setting: str) -> None:
+    if num:
+        say(f"{num:,} of {of:,} {what} have more than {length} tokens and are cut: raise {setting} to keep them whole.")
+
+
+def _finished(batch: Batch) -> Batch:
+    tokens = batch["tokens"][:, : int(batch["end"].max())].long()
+    places = torch.arange(1, tokens.size(1))
+    return {"tokens": tokens, "scored": (places >= batch["begin"][:, None]) & (places < batch["end"][:, None])}
