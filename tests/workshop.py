@@ -25,6 +25,7 @@ SMALL_FUSION = {
     **_SMALL_IMAGES, "caption_length": 16, "embedding_dim": 16, "image_width": 8, "width": 16, "heads": 2, "fusion_layers": 1, "align_steps": 5,
     "questions": {"which digit is it?": "label"},
 }  # fmt: skip
+SMALL_CAPTIONER = {**_SMALL_IMAGES, "caption_length": 12, "image_width": 8, "text_width": 16, "text_layers": 1, "text_heads": 2}
 SMALL_NERF = {**_SMALL_IMAGES, "batch_size": 256, "resolution": 16, "coarsest": 8, "levels": 2, "samples": 16, "occupancy": 16}
 
 
@@ -80,6 +81,7 @@ def make_workshop(folder: Path) -> Workshop:
         models__nerf_DASH_scene__config=SMALL_NERF,
         models__clip_DASH_captions={"family": "clip", "dataset": "captions", "config": SMALL_CLIP},
         models__fusion_DASH_captions={"family": "fusion", "dataset": "captions", "config": SMALL_FUSION},
+        models__captioner_DASH_captions={"family": "captioner", "dataset": "captions", "config": SMALL_CAPTIONER},
         run=["vae-digits", "gpt-pydocs"],
     )
     return workshop

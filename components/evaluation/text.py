@@ -28,7 +28,8 @@ from components.evaluation.evidence import Evidence
 from components.evaluation.overlap import shared_characters, shared_ngrams
 from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.telling import SILENT, Teller, counted
-from components.models.capabilities import ContinuesText, DataSpec, ScoresText
+from components.models.capabilities import ContinuesText, DataSpec, HeedsControl, ScoresText
+from components.models.prompting import control_token
 
 WINDOWS_PER_BATCH = 32
 OVERLAP_WINDOW = 50
@@ -89,11 +90,13 @@ def _likelihood_figures(
     tell: Teller,
 ) -> tuple[Figure, ...]:
     stride = max(1, model.context_length // 4)
-    scores = score_documents(model, tokenizer, test, stride, tell)
+    leads = _leads(model, dataset, data_spec)
+    scores = score_documents(model, tokenizer, test, stride, tell, leads)
     nats, tokens, num_bytes = (sum(column) for column in zip(*scores, strict=True))
     unigram = float(token_frequencies(tokenizer, test) @ unigram_nats(token_frequencies(tokenizer, train)))
     plain, primed = xz_bits_per_byte(train, test)
-    how = f"sliding window, context {model.context_length} tokens, stride {stride}, each document by itself"
+    told = f", each with its {model.control}" if leads and isinstance(model, HeedsControl) else ""
+    how = f"sliding window, context {model.context_length} tokens, stride {stride}, each document by itself{told}"
 
     def bits_per_byte(name: str, value: float, preprocessing: str, **more: Any) -> Figure:
         return Figure(name=name, value=value, goal="min", unit="bits/byte", identity=text_identity(dataset, name, len(test), preprocessing), **more)
@@ -114,11 +117,26 @@ def _likelihood_figures(
     )  # fmt: skip
 
 
-def score_documents(model: ScoresText, tokenizer: Tokenizer, texts: Sequence[str], stride: int, tell: Teller = SILENT) -> list[DocumentScore]:
-    """Negative log likelihood of each text, every token counted once."""
-    rows = [Given(encoding.ids, 1) for encoding in tokenizer.encode_batch(list(texts))]  # the mark before the text is given
+def _leads(model: ScoresText, dataset: Dataset, data_spec: DataSpec) -> list[int] | None:
+    """Of each test document the token that tells the model by what it is controlled, where it heeds one."""
+    if not (isinstance(model, HeedsControl) and model.control):
+        return None
+    known = {name: index for index, name in enumerate(data_spec.class_names)}
+    values = dataset.table("test", columns=[model.control], augmented=False)[model.control].to_pylist()
+    return [control_token(known.get(value)) for value in values]
+
+
+def score_documents(
+    model: ScoresText, tokenizer: Tokenizer, texts: Sequence[str], stride: int, tell: Teller = SILENT, leads: Sequence[int] | None = None
+) -> list[DocumentScore]:
+    """Negative log likelihood of each text, every token counted once; ``leads`` stand behind the marks of the texts, where the model heeds them."""
+    encoded = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+    # What stands before the text is given.
+    rows = [Given(ids, 1) for ids in encoded]
+    if leads is not None:
+        rows = [Given([ids[0], lead, *ids[1:]], 2, lead) for ids, lead in zip(encoded, leads, strict=True)]
     nats = score_tokens(model, rows, stride, tell, f"scoring {len(texts)} documents")
-    return [DocumentScore(total, len(row.tokens) - 1, len(text.encode())) for total, row, text in zip(nats, rows, texts, strict=True)]
+    return [DocumentScore(total, len(row.tokens) - row.given, len(text.encode())) for total, row, text in zip(nats, rows, texts, strict=True)]
 
 
 class Given(NamedTuple):
@@ -126,6 +144,8 @@ class Given(NamedTuple):
 
     tokens: list[int]
     given: int
+    lead: int | None = None
+    """Stands in place of the first token of each window but the first."""
 
 
 @torch.no_grad()
@@ -155,11 +175,13 @@ class _Window(NamedTuple):
 
 
 def _windows(rows: Sequence[Given], context: int, stride: int) -> Iterator[_Window]:
-    for index, (tokens, given) in enumerate(rows):
+    for index, (tokens, given, lead) in enumerate(rows):
         done = given
         while done < len(tokens):
             end = min(len(tokens), max(context + 1, done + stride))
-            yield _Window(index, tokens[max(0, end - context - 1) : end], end - done)
+            start = max(0, end - context - 1)
+            window = tokens[start:end]
+            yield _Window(index, [lead, *window[1:]] if start and lead is not None else window, end - done)
             done = end
 
 

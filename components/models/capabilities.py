@@ -207,6 +207,12 @@ class ScoresText(Protocol):
 
 
 @runtime_checkable
+class HeedsControl(Protocol):
+    control: str
+    """Column of the dataset whose value is told before each text, one of `DataSpec.class_names`; empty where none is."""
+
+
+@runtime_checkable
 class FillsMasks(Protocol):
     context_length: int
     """Tokens that it reads at once, the marks at both ends included."""

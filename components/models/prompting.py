@@ -17,10 +17,24 @@ class Prompted(Protocol):
     """Tokens of a prompt that it answers, without marks; what stands behind them is cut off."""
 
 
-def prompt_tokens(model: Prompted, tokenizer: "Tokenizer", prompt: str) -> list[int]:
-    """The tokens behind which ``model`` writes; the first one is the mark before every text, and an answer has it before and behind itself."""
+WITHHELD = 1
+"""Token that stands for the value that a text is controlled by where that is not told; those of the values follow it, in the order of the class names."""
+
+
+def prompt_tokens(model: Prompted, tokenizer: "Tokenizer", prompt: str, label: int | None = None) -> list[int]:
+    """The tokens behind which ``model`` writes.
+
+    The first one is the mark before every text, and behind it the value ``label`` that the text is to have; an answer has the mark before and behind itself.
+    """
     tokens: list[int] = tokenizer.encode(prompt).ids
-    return [*tokens[: 1 + model.prompt_length], tokens[0]] if answers(model.data) else tokens
+    if answers(model.data):
+        return [*tokens[: 1 + model.prompt_length], tokens[0]]
+    return [tokens[0], control_token(label), *tokens[1:]] if model.data.class_names else tokens
+
+
+def control_token(label: int | None) -> int:
+    """Of one of the class names, or of none of them."""
+    return WITHHELD if label is None else WITHHELD + 1 + label
 
 
 def answers(data: "DataSpec") -> bool:

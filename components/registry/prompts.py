@@ -83,13 +83,13 @@ def embed(model: Any, tokenizer: "Tokenizer", text: str) -> wire.Rows:
     return [{"vector": model.embed_text(torch.tensor([tokens])).squeeze(0).tolist()}]
 
 
-def causal_prompt(model: Any, tokenizer: "Tokenizer", prompt: str) -> list[int]:
+def causal_prompt(model: Any, tokenizer: "Tokenizer", row: wire.Row) -> list[int]:
     """What ``model`` goes on with, or answers."""
     from components.models.prompting import answers, prompt_tokens
 
-    if answers(model.data) and not prompt.strip():
+    if answers(model.data) and not row.prompt.strip():
         raise wire.BadRequestError("The prompt is empty: this model answers prompts, so give one.")
-    return prompt_tokens(model, tokenizer, prompt)
+    return prompt_tokens(model, tokenizer, row.prompt, row.label)
 
 
 def checked(tokens: list[int], most: int) -> list[int]:

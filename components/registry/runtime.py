@@ -133,7 +133,7 @@ class Runtime:
         tokenizer = self._tokenizer()
         texts = [GrowingText(tokenizer, parameters.stop, on_text if index == 0 else None) for index in range(row.n)]
         continued = self.model.continue_tokens(
-            [prompts.causal_prompt(self.model, tokenizer, row.prompt)] * row.n,
+            [prompts.causal_prompt(self.model, tokenizer, row)] * row.n,
             max_new_tokens=parameters.max_new_tokens,
             seed=seed,
             temperature=parameters.temperature,
@@ -166,7 +166,8 @@ class Runtime:
         if row.n > 1:
             guides, temperature = image.expand(row.n - 1, -1, -1, -1), parameters.temperature
             captions += self.model.caption_images(guides, seed=seed, temperature=temperature, max_new_tokens=parameters.max_new_tokens)
-        return [{"seed": seed, "text": tokenizer.decode(tokens)} for tokens in captions]
+        # White space as cleaning leaves it in captions: a line each.
+        return [{"seed": seed, "text": " ".join(tokenizer.decode(tokens).split())} for tokens in captions]
 
     def _reconstruct(self, png: bytes) -> wire.Rows:
         return [{"image": wire.encode_png(_picture(self.model.reconstruct(self._tensor(png))[0]))}]

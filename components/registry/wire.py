@@ -7,7 +7,7 @@ What a model takes follows from its abilities, never from its family:
 | `samples-images` | `label` (class name or index), `n` | `row`, `seed`, `label`, `image` |
 | `edits-images` | `image`, `label`, `n` | `row`, `seed`, `label`, `image` |
 | `reconstructs` | `image` | `row`, `image` |
-| `continues-text` | `prompt`, `n` | `row`, `seed`, `prompt`, `text` |
+| `continues-text` | `prompt`, `label` (a topic that the model knows), `n` | `row`, `seed`, `prompt`, `text` |
 | `matches-images-and-text` | `image`, `prompt`, `n` | `row`, `label`, `probability`, `similarity`, `vector` |
 | `captions-images` | `image`, `n` | `row`, `seed`, `text` |
 | `judges-pairs` | `image`, `prompt` | `row`, `probability`, `similarity` |
@@ -129,7 +129,7 @@ _COLUMNS = {
     SAMPLES_IN_STEPS: (),
     EDITS_IMAGES: (Column("image", "string"), Column("label", "any"), Column("n", "any")),
     RECONSTRUCTS: (Column("image", "string"),),
-    CONTINUES_TEXT: (Column("prompt", "string"), Column("n", "any")),
+    CONTINUES_TEXT: (Column("prompt", "string"), Column("label", "any"), Column("n", "any")),
     FILLS_MASKS: (Column("prompt", "string"), Column("n", "any")),
     RELATES_WORDS: (Column("prompt", "string"), Column("n", "any")),
     EMBEDS_TEXT: (Column("text", "string"),),

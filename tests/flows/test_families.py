@@ -17,9 +17,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def trained(built: tuple[Workshop, object]) -> Workshop:
-    """The small project after a gan, a diffusion, a radiance field, a contrastive model, a joint encoder and two models of words have been trained in it."""
+    """The small project after families of images, of a scene, of captioned images and of words have been trained in it."""
     shop = built[0]
-    done = shop.run("run", "gan-digits", "diffusion-digits", "nerf-scene", "clip-captions", "fusion-captions", "bert-pydocs", "word2vec-pydocs")
+    of_captions = ("clip-captions", "fusion-captions", "captioner-captions")
+    done = shop.run("run", "gan-digits", "diffusion-digits", "nerf-scene", *of_captions, "bert-pydocs", "word2vec-pydocs")
     assert "ALARM: mode collapse at step 15" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert "warning" not in (done.stderr + done.stdout).lower()
@@ -120,6 +121,7 @@ def test_a_picture_is_drawn_anew(trained: Workshop, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        (("captioner-captions",), "says what a picture shows: give one with --from."),
         (("gan-digits", "--steps", "5"), "does not draw in steps"),
         (("nerf-scene", "--label", "3"), "renders views of its scene: leave --label out"),
         (("gan-digits", "--out", "a.gif"), "renders no views, so there is nothing to animate"),
@@ -133,6 +135,19 @@ def test_a_wish_that_cannot_be_met_is_one_sentence_and_exit_code_2(trained: Work
     done = trained.run("sample", *options, code=2)
     assert sentence in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_captioner_says_what_a_picture_shows(trained: Workshop, tmp_path: Path) -> None:
+    found = {row["model"]: row for row in trained.json("models")}["captioner-captions"]
+    assert found["candidate"] == 1
+    assert all(name in found["figures"] for name in ("caption_perplexity", "cider"))
+    assert "captions of captioner-captions" in (trained.root / "reports" / "run.html").read_text()
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (20, 30), (200, 30, 30)).save(picture)
+    one, three = (trained.run("sample", "captioner-captions", "--from", str(picture), *more).stdout.splitlines() for more in ((), ("-n", "3")))
+    assert (len(one), len(three)) == (1, 3)
+    assert one[0] == three[0]
+    assert trained.json("audit", "captioner-captions")["ok"]
 
 
 def test_images_and_captions_are_compared_from_the_registry(trained: Workshop, tmp_path: Path) -> None:

@@ -43,13 +43,16 @@ SMALL_FUSION = {
     **_SMALL_IMAGES, "caption_length": 24, "embedding_dim": 8, "image_width": 8, "max_image_width": 8, "width": 8, "heads": 2, "fused_rows": 8,
     "align_steps": 1, "distil_weight": 0.4, "questions": {"what is it?": "label", "how is it written?": "^a (.*) digit"},
 }  # fmt: skip
+SMALL_CAPTIONER = {
+    **_SMALL_IMAGES, "vocab_size": 300, "caption_length": 8, "image_width": 8, "max_image_width": 8, "text_width": 8, "text_layers": 1, "text_heads": 2,
+}  # fmt: skip
 SMALL = {
     "gpt": SMALL_GPT, "llama-gpt": {**SMALL_GPT, "backbone": "llama", "logit_softcap": 0.0}, "bert": SMALL_BERT, "word2vec": SMALL_WORD2VEC,
     "vae": SMALL_VAE, "gan": SMALL_GAN, "diffusion": SMALL_DIFFUSION, "latent-diffusion": SMALL_LATENT, "clip": SMALL_CLIP,
-    "fusion": SMALL_FUSION,
+    "fusion": SMALL_FUSION, "captioner": SMALL_CAPTIONER,
     "nerf": SMALL_NERF, "classic-nerf": {**SMALL_NERF, "field": "mlp"},
 }  # fmt: skip
-DATASETS = {"gpt": "pydocs", "bert": "pydocs", "word2vec": "pydocs", "clip": "captions", "fusion": "captions", "nerf": "scene"}
+DATASETS = {"gpt": "pydocs", "bert": "pydocs", "word2vec": "pydocs", "clip": "captions", "fusion": "captions", "captioner": "captions", "nerf": "scene"}
 MakeSpec = Callable[..., RunSpec]
 
 

@@ -87,6 +87,7 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
         ("latent-diffusion", 2),
         ("clip", 2),
         ("fusion", 2),
+        ("captioner", 2),
         ("nerf", 2),
         ("nerf", 3),
         ("classic-nerf", 2),

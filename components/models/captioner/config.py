@@ -36,6 +36,8 @@ class CaptionerConfig(ImageTextTrainingConfig):
     """Channels of encoder `conv` at full resolution, doubled at each halving; of encoder `vit`, the width of its layers."""
     max_image_width: int = Field(128, ge=8)
     """Channels of encoder `conv` are never more than this."""
+    whole_views: int = Field(4, ge=0)
+    """Of encoder `conv`: vectors besides that have seen all places of the smallest map, for what no place shows by itself."""
     image_layers: int = Field(1, ge=1)
     """Residual blocks per resolution of encoder `conv`; layers of encoder `vit`."""
     image_heads: int = Field(4, ge=1)

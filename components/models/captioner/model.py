@@ -97,7 +97,8 @@ def _without_common_padding(tokens: Tensor) -> Tensor:
 
 
 def _is_hidden_matrix(name: str, parameter: Tensor) -> bool:
-    return parameter.ndim >= 2 and not any(part in name for part in ("wte", "wpe", "positions", "embedding"))
+    """What Muon moves; `whole` is so large that to orthogonalise it would take as long as all else."""
+    return parameter.ndim >= 2 and not any(part in name for part in ("wte", "wpe", "positions", "whole"))
 
 
 def _draw(logits: Tensor, generators: list[torch.Generator], temperature: float) -> Tensor:

@@ -129,7 +129,7 @@ class Gpt(pl.LightningModule):
         super().__init__()
         assert data.vocab_size > 0, "the data names no vocabulary"
         self.config, self.data = config, data
-        self.context_length, self.prompt_length = config.context_length, config.prompt_length
+        self.context_length, self.prompt_length, self.control = config.context_length, config.prompt_length, config.control
         self.network = self._network()
 
     def _network(self) -> "Transformer | LlamaNetwork":

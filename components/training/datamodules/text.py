@@ -4,16 +4,17 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
 
 from components.data.dataset import Dataset, Split
-from components.errors import UserError
+from components.errors import UserError, nearest
 from components.models.capabilities import DataSpec
 from components.models.family import TrainingConfig
+from components.models.prompting import WITHHELD, control_token
 from components.models.token_rows import ROW, Marks, token_rows
 from components.training.datamodules import Batch, EpochOrder, epoch_generator
 from components.training.progress import say
@@ -23,6 +24,9 @@ END_OF_TEXT = "<|endoftext|>"
 DOCUMENT = Marks((END_OF_TEXT,), f"{END_OF_TEXT} $A")
 Recipe = partial[Tokenizer]
 """Makes a tokenizer of texts; its settings are its keywords."""
+MOST_VALUES = 1000
+"""By which texts can be controlled."""
+_BYTES = 256
 UNTRAINED_TOKENS = 8192
 """Tokens per batch where no gradient is taken."""
 
@@ -35,6 +39,14 @@ class TextConfig(Protocol):
     context_length: int
     special_tokens: tuple[str, ...]
     """The first entries of the vocabulary, in order."""
+
+
+@runtime_checkable
+class ControlConfig(Protocol):
+    """What a family has in its config besides whose texts may be controlled by a value."""
+
+    control: str
+    control_dropout: float
 
 
 @runtime_checkable
@@ -51,13 +63,16 @@ def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
         UserError: no word stands often enough in the training split.
     """
     words = config if isinstance(config, WordConfig) else None
-    tokenizer = kept_tokenizer(dataset, lambda: documents(dataset, "train", augmented=False), recipe_of(config), cache)
+    recipe = recipe_of(config, control_values(dataset, config))
+    tokenizer = kept_tokenizer(dataset, lambda: documents(dataset, "train", augmented=False), recipe, cache)
     if words and tokenizer.get_vocab_size() <= len(cast(TextConfig, config).special_tokens):
         raise UserError(
             f"Dataset {dataset.name!r} has no word that stands at least {words.min_count} times in its training split: lower min_count, or add text."
         )
     counts = _counts(tokenizer, documents(dataset, "train", augmented=True)) if words else ()
-    return DataSpec(modality="text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), token_counts=counts)
+    return DataSpec(
+        modality="text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), token_counts=counts, class_names=control_values(dataset, config)
+    )
 
 
 def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> "TextBatches":
@@ -124,15 +139,60 @@ def encode_split(data_spec: DataSpec, texts: list[str], length: int, what: str, 
     return rows.tokens.int()
 
 
+def control_values(dataset: Dataset, config: TrainingConfig) -> tuple[str, ...]:
+    """The values of the column that texts are controlled by, as the training split has them; none where the family asks for none.
+
+    Raises:
+        UserError: there is no such column, or it has no value or too many.
+    """
+    if not (isinstance(config, ControlConfig) and config.control):
+        return ()
+    values = tuple(sorted({value for value in _control_column(dataset, "train", config.control) if value}))
+    if not values or len(values) > MOST_VALUES:
+        raise UserError(
+            f"The column {config.control!r} of dataset {dataset.name!r} has {len(values):,} values, and control takes 1 to {MOST_VALUES:,}: "
+            "choose another column, or leave control out."
+        )
+    if _BYTES + 2 + len(values) > cast(TextConfig, config).vocab_size:
+        raise UserError(
+            f"{len(values):,} values of {config.control!r} do not fit into the vocabulary: raise vocab_size to at least {_BYTES + 2 + len(values):,}."
+        )
+    return values
+
+
+def control_tokens(dataset: Dataset, split: Split, control: str, values: tuple[str, ...], augmented: bool) -> list[int]:
+    """Of each document the token of its value; one that the training split does not have is not told."""
+    known = {value: control_token(index) for index, value in enumerate(values)}
+    return [known.get(value or "", WITHHELD) for value in _control_column(dataset, split, control, augmented)]
+
+
+def _control_column(dataset: Dataset, split: Split, control: str, augmented: bool = False) -> list[str | None]:
+    table = dataset.table(split, augmented=augmented)
+    texts = [field.name for field in table.schema if str(field.type) in ("string", "large_string") and field.name not in ("id", "text", "parent_id", "split")]
+    if control not in texts:
+        raise UserError(f"Dataset {dataset.name!r} has no column {control!r} to control texts by; {nearest(control, texts)}")
+    return cast(list[str | None], table[control].to_pylist())
+
+
 class TextBatches:
-    """The token streams in memory. Each epoch cuts the training stream at another phase and deals the windows in another order."""
+    """The token streams in memory. Each epoch cuts the training stream at another phase and deals the windows in another order.
+
+    Where texts are controlled, each document has the token of its value behind its mark, and a window that begins within a document has that token in
+    place of its first one.
+    """
 
     def __init__(self, dataset: Dataset, config: TextConfig, data_spec: DataSpec, seed: int) -> None:
         self.batch_size, self.length, self.seed = config.batch_size, config.context_length, seed
         tokenizer = Tokenizer.from_str(data_spec.tokenizer)
-        self._train = _stream(tokenizer, documents(dataset, "train", augmented=True))
-        self._originals = _stream(tokenizer, documents(dataset, "train", augmented=False))
-        self._validation = _stream(tokenizer, documents(dataset, "validation", augmented=False))
+        controlled = config if isinstance(config, ControlConfig) and data_spec.class_names else None
+        self._withheld, self._last_control = controlled.control_dropout if controlled else 0.0, WITHHELD + len(data_spec.class_names)
+
+        def streamed(split: Split, augmented: bool) -> _Stream:
+            texts = documents(dataset, split, augmented)
+            told = control_tokens(dataset, split, controlled.control, data_spec.class_names, augmented) if controlled else None
+            return _Stream.of(tokenizer, texts, told)
+
+        self._train, self._originals, self._validation = streamed("train", True), streamed("train", False), streamed("validation", False)
         # A window less than the stream holds, so that every phase has room for as many.
         windows = (len(self._train) - 1) // self.length - 1
         if windows < 1:
@@ -144,7 +204,12 @@ class TextBatches:
 
     def train(self, step: int) -> Batch:
         starts = [row * self.length + self._phase(epoch) for epoch, row in self._order.draws(step, self.batch_size)]
-        return {"tokens": self._train[torch.tensor(starts)[:, None] + torch.arange(self.length + 1)]}
+        tokens = self._train.windows(torch.tensor(starts), self.length)
+        if self._withheld:
+            dropped = torch.rand(len(tokens), generator=epoch_generator(self.seed + 2, step)) < self._withheld
+            told = (tokens >= WITHHELD) & (tokens <= self._last_control)
+            tokens[told & dropped[:, None]] = WITHHELD
+        return {"tokens": tokens}
 
     def validation(self) -> Iterator[Batch]:
         return self._in_order(self._validation)
@@ -155,14 +220,39 @@ class TextBatches:
     def _phase(self, epoch: int) -> int:
         return int(torch.randint(self.length, (), generator=epoch_generator(self.seed + 1, epoch)))
 
-    def _in_order(self, stream: Tensor) -> Iterator[Batch]:
+    def _in_order(self, stream: "_Stream") -> Iterator[Batch]:
         """Windows that follow one another; the last tokens that fill no window are left out."""
         length = min(self.length, len(stream) - 1)
         if length < 1:
             return
         starts = torch.arange(0, len(stream) - length, length)
         for chunk in starts.split(max(1, UNTRAINED_TOKENS // length)):
-            yield {"tokens": stream[chunk[:, None] + torch.arange(length + 1)]}
+            yield {"tokens": stream.windows(chunk, length)}
+
+
+class _Stream(NamedTuple):
+    tokens: Tensor
+    """int64 [all tokens]; each text begins with the end-of-text mark."""
+    leads: Tensor | None
+    """Of each place the token that says by what the document there is controlled."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, texts: list[str], told: Sequence[int] | None) -> "_Stream":
+        if told is None:
+            return cls(_stream(tokenizer, texts), None)
+        rows = [[encoding.ids[0], lead, *encoding.ids[1:]] for encoding, lead in zip(tokenizer.encode_batch(texts), told, strict=True)]
+        tokens = torch.tensor([token for row in rows for token in row], dtype=torch.int64)
+        return cls(tokens, torch.repeat_interleave(torch.tensor(told, dtype=torch.int64), torch.tensor([len(row) for row in rows], dtype=torch.int64)))
+
+    def windows(self, starts: Tensor, length: int) -> Tensor:
+        """[N, length + 1]"""
+        found = self.tokens[starts[:, None] + torch.arange(length + 1)]
+        if self.leads is not None:
+            found[:, 0] = torch.where(found[:, 0] == 0, 0, self.leads[starts])
+        return found
 
 
 def _stream(tokenizer: Tokenizer, texts: list[str]) -> Tensor:
@@ -171,12 +261,16 @@ def _stream(tokenizer: Tokenizer, texts: list[str]) -> Tensor:
     return torch.tensor([token for encoding in encoded for token in encoding.ids], dtype=torch.int64)
 
 
-def recipe_of(config: TrainingConfig) -> Recipe:
-    """How the family's tokenizer is made: of whole words, or of byte pairs."""
+def recipe_of(config: TrainingConfig, values: tuple[str, ...] = ()) -> Recipe:
+    """How the family's tokenizer is made: of whole words, or of byte pairs, with a mark for each of the values that texts are controlled by."""
     wanted = cast(TextConfig, config)
     if isinstance(config, WordConfig):
         return partial(train_words, vocab_size=wanted.vocab_size, special_tokens=wanted.special_tokens, min_count=config.min_count)
-    return partial(train_tokenizer, vocab_size=wanted.vocab_size, marks=marks_of(wanted.special_tokens))
+    return partial(train_tokenizer, vocab_size=wanted.vocab_size, marks=marks_of((*wanted.special_tokens, *_control_marks(config, values))))
+
+
+def _control_marks(config: TrainingConfig, values: tuple[str, ...]) -> tuple[str, ...]:
+    return ("<|any|>", *(f"<|{cast(ControlConfig, config).control}: {value}|>" for value in values)) if values else ()
 
 
 def marks_of(names: tuple[str, ...]) -> Marks:
