@@ -10,11 +10,11 @@ from components.models.family import Family, ImageTextTrainingConfig
 class CaptionerConfig(ImageTextTrainingConfig):
     """Defaults are size `tiny`: 32x32 glyphs and their names within a minute on two CPU cores."""
 
-    max_steps: int = Field(300, ge=1)
+    max_steps: int = Field(620, ge=1)
     batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(0.01, gt=0)
+    learning_rate: float = Field(0.04, gt=0)
     """Of Muon, for the matrices and kernels inside encoder and decoder."""
-    embedding_learning_rate: float = Field(0.003, gt=0)
+    embedding_learning_rate: float = Field(0.006, gt=0)
     """Of AdamW, for tokens, positions, scales and biases."""
     weight_decay: float = Field(0.0, ge=0)
     """Of what Muon moves, decoupled and scaled by the learning rate."""
@@ -22,9 +22,9 @@ class CaptionerConfig(ImageTextTrainingConfig):
     cooldown: float = Field(0.7, ge=0, le=1)
     """Last share of the steps, in which the learning rates fall linearly to zero."""
     ema_decay: float = Field(0.98, ge=0, lt=1)
-    sample_every: int = Field(150, ge=1)
-    validate_every: int = Field(100, ge=1)
-    checkpoint_every: int = Field(150, ge=1)
+    sample_every: int = Field(310, ge=1)
+    validate_every: int = Field(310, ge=1)
+    checkpoint_every: int = Field(310, ge=1)
     vocab_size: int = Field(1024, ge=259)
     caption_length: int = Field(32, ge=3)
 
@@ -36,8 +36,6 @@ class CaptionerConfig(ImageTextTrainingConfig):
     """Channels of encoder `conv` at full resolution, doubled at each halving; of encoder `vit`, the width of its layers."""
     max_image_width: int = Field(128, ge=8)
     """Channels of encoder `conv` are never more than this."""
-    whole_views: int = Field(4, ge=0)
-    """Of encoder `conv`: vectors besides that have seen all places of the smallest map, for what no place shows by itself."""
     image_layers: int = Field(1, ge=1)
     """Residual blocks per resolution of encoder `conv`; layers of encoder `vit`."""
     image_heads: int = Field(4, ge=1)
@@ -47,7 +45,7 @@ class CaptionerConfig(ImageTextTrainingConfig):
 
     text_width: int = Field(128, ge=8)
     """Width of the decoder, a causal transformer that looks at the image in every layer (transformers' GPT-2 with cross-attention)."""
-    text_layers: int = Field(2, ge=1)
+    text_layers: int = Field(1, ge=1)
     text_heads: int = Field(4, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the values dropped inside encoder and decoder while training."""
@@ -73,7 +71,8 @@ FAMILY = Family(
         "small": {
             "max_steps": 10_000,
             "batch_size": 128,
-            "learning_rate": 0.01,
+            "learning_rate": 0.02,
+            "embedding_learning_rate": 0.003,
             "warmup_steps": 200,
             "ema_decay": 0.999,
             "vocab_size": 4096,
@@ -93,7 +92,7 @@ FAMILY = Family(
         "base": {
             "max_steps": 100_000,
             "batch_size": 512,
-            "learning_rate": 0.005,
+            "learning_rate": 0.01,
             "embedding_learning_rate": 0.001,
             "warmup_steps": 2000,
             "ema_decay": 0.9995,
@@ -114,8 +113,8 @@ FAMILY = Family(
         },
     },
     search_space={
-        "learning_rate": {"low": 3e-3, "high": 5e-2, "log": True},
-        "embedding_learning_rate": {"low": 5e-4, "high": 1e-2, "log": True},
+        "learning_rate": {"low": 1e-2, "high": 1e-1, "log": True},
+        "embedding_learning_rate": {"low": 1e-3, "high": 2e-2, "log": True},
         "batch_size": {"choices": [32, 64, 128]},
         "dropout": {"low": 0.0, "high": 0.2},
     },

@@ -97,8 +97,7 @@ def _without_common_padding(tokens: Tensor) -> Tensor:
 
 
 def _is_hidden_matrix(name: str, parameter: Tensor) -> bool:
-    """What Muon moves; `whole` is so large that to orthogonalise it would take as long as all else."""
-    return parameter.ndim >= 2 and not any(part in name for part in ("wte", "wpe", "positions", "whole"))
+    return parameter.ndim >= 2 and not any(part in name for part in ("wte", "wpe", "positions", "embedding"))
 
 
 def _draw(logits: Tensor, generators: list[torch.Generator], temperature: float) -> Tensor:

@@ -16,22 +16,17 @@ MLP_RATIO = 4
 
 
 class ConvPlaces(nn.Module):
-    """Images [N, C, S, S] in [0, 1] to [N, P, features]: the smallest map of a convolutional network place by place, and views of it as a whole."""
+    """Images [N, C, S, S] in [0, 1] to [N, P, features]: the smallest map of a convolutional network, place by place."""
 
     def __init__(self, config: CaptionerConfig, data: DataSpec) -> None:
         super().__init__()
         self.factor = fold_factor(data.image_size, config.working_side)
         pyramid = Pyramid(-(-data.image_size // self.factor), config.image_width, config.max_image_width, config.image_layers, config.dropout)
         self.network = ConvEncoder(data.channels * self.factor**2, pyramid)
-        self.features = pyramid.widths[-1]
-        self.whole = nn.Linear(self.network.features, config.whole_views * self.features) if config.whole_views else None
-        self.num_places = pyramid.sizes[-1] ** 2 + config.whole_views
+        self.num_places, self.features = pyramid.sizes[-1] ** 2, pyramid.widths[-1]
 
     def forward(self, images: Tensor) -> Tensor:
-        places = self.network.places(folded(images, self.factor))
-        if self.whole is None:
-            return places
-        return torch.cat([places, self.whole(places.flatten(1)).unflatten(1, (-1, self.features))], dim=1)
+        return self.network.places(folded(images, self.factor))
 
 
 class VitPlaces(nn.Module):
