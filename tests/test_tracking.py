@@ -44,6 +44,11 @@ def test_a_run_keeps_its_params_tags_and_status(tracker: Tracker) -> None:
     assert run.start_ms <= (run.end_ms or 0)
 
 
+def test_params_that_have_a_persons_own_words_as_keys_stay_whole(tracker: Tracker) -> None:
+    run_id = tracker.start_run("digits", "asked", {}, {"config": {"questions": {"what is it?": "label"}, "nested": {"b-c": 1}}})
+    assert tracker.get_run(run_id).params == {"config.questions": "{'what is it?': 'label'}", "config.nested.b-c": "1"}
+
+
 def test_more_params_than_one_batch_takes_are_all_logged(tracker: Tracker) -> None:
     run_id = tracker.start_run("digits", "many", {}, {f"p{index}": index for index in range(230)})
     assert len(tracker.get_run(run_id).params) == 230

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import platform
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -336,8 +337,9 @@ def _prefixed(tags: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _flatten(params: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values; what a person's own words are the keys of stays whole, for MLflow takes no question mark in a name."""
     for key, value in params.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and all(re.fullmatch(r"[\w.-]+", str(name)) for name in value):
             yield from _flatten(value, f"{at}{key}.")
         else:
             yield f"{at}{key}", value
