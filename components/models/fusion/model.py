@@ -212,10 +212,10 @@ class Fusion(pl.LightningModule):
         seen, read = network.see(images), network.read(tokens, mask)
         joints = [network.fuse(seen[image], read[caption], mask[caption]).joint for image, caption in (chunk.T for chunk in pairs.split(PAIRS_AT_ONCE))]
         odds = self.encoder.matching(torch.cat(joints)).squeeze(1)
-        return Judged(odds.sigmoid(), odds + self.config.hardness * self._drawn_by(seen, read, mask, pairs))
+        return Judged(odds.sigmoid(), odds + self._likeness(seen, read, mask, pairs))
 
-    def _drawn_by(self, seen: Tensor, read: Tensor, mask: Tensor, pairs: Tensor) -> Tensor:
-        """By what wrong partners like ``pairs`` were drawn, [M]: matching says how much oftener than those a pair is a true one, so both together rank."""
+    def _likeness(self, seen: Tensor, read: Tensor, mask: Tensor, pairs: Tensor) -> Tensor:
+        """What vectors say of ``pairs``, [M]: matching was learnt from wrong partners that are alike to them, and tells only what they do not."""
         return torch.zeros(len(pairs), device=seen.device)
 
     @torch.no_grad()
@@ -235,7 +235,7 @@ class Fusion(pl.LightningModule):
 class AlignedFusion(Fusion):
     """One whose image and text are understood by themselves first, and so have vectors in one space."""
 
-    def _drawn_by(self, seen: Tensor, read: Tensor, mask: Tensor, pairs: Tensor) -> Tensor:
+    def _likeness(self, seen: Tensor, read: Tensor, mask: Tensor, pairs: Tensor) -> Tensor:
         images, texts = self.encoder.image_vectors(seen), self.encoder.text_vectors(read, mask)
         return self.encoder.scale * (images[pairs[:, 0]] * texts[pairs[:, 1]]).sum(dim=1)
 
