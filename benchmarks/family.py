@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--project", type=Path, help="default: the nearest one upwards")
     parser.add_argument("--size", default="tiny")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="folder for the pictures")
+    parser.add_argument("--out", type=Path, help="folder for the pictures and texts")
     arguments = parser.parse_args()
 
     project = Project(arguments.project.resolve()) if arguments.project else Project.find()
@@ -70,6 +70,8 @@ def main() -> None:
         arguments.out.mkdir(parents=True, exist_ok=True)
         for name, png in evidence.pictures.items():
             (arguments.out / f"{name}.png").write_bytes(png)
+        for name, text in evidence.texts.items():
+            (arguments.out / f"{name}.txt").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def sample(
     ref: RefArgument,
     num: Annotated[int | None, typer.Option("-n", help="How many: 16 pictures, one text, or the 5 best words, unless said.", min=1, max=10000)] = None,
     prompt: Annotated[
-        str | None, typer.Option("--prompt", help="Text to continue or compare, text with a [MASK], or a word whose neighbours are wanted.")
+        str | None, typer.Option("--prompt", help="Text to continue, answer or compare, text with a [MASK], or a word whose neighbours are wanted.")
     ] = None,
     label: Annotated[str | None, typer.Option("--label", help="A class, where the model is conditional.")] = None,
     from_file: Annotated[Path | None, typer.Option("--from", help="A picture to draw anew (diffusion) or to reconstruct (vae).")] = None,
@@ -100,7 +100,10 @@ def sample(
     steps: Annotated[int | None, typer.Option("--steps", help="Steps of the sampler, where the model draws in steps.", min=1, max=10000)] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="euler, heun, ddim or ddpm, where the model draws in steps.")] = None,
     guidance: Annotated[float | None, typer.Option("--guidance", help="How strongly the class is asked for; 1 is plain.", min=0.01, max=100.0)] = None,
-    temperature: Annotated[float, typer.Option("--temperature", help="Of text: below 1 is more careful, above 1 bolder.", min=0.0, max=10.0)] = 0.8,
+    temperature: Annotated[
+        float | None,
+        typer.Option("--temperature", help="Of text: below 1 is more careful, above 1 bolder; 0.8, or 0 for a single answer.", min=0.0, max=10.0),
+    ] = None,
     top_k: Annotated[int | None, typer.Option("--top-k", help="Of text: draw from the k likeliest tokens.", min=1)] = None,
     top_p: Annotated[float | None, typer.Option("--top-p", help="Of text: draw from the likeliest tokens of this share.", min=0.01, max=1.0)] = None,
     max_new_tokens: Annotated[int | None, typer.Option("--max-new-tokens", help="Of text: longest continuation.", min=1, max=4096)] = None,

@@ -108,8 +108,8 @@ TEXTS = ["A new object is raised by the method, and objects are returned."] * 4
 """What the vocabularies of the packages of words are trained on."""
 
 
-def write_words_package(folder: Path, *, family: str) -> Package:
-    """An untrained model of a family whose answers are words, packaged."""
+def write_words_package(folder: Path, *, family: str, modality: str = "text") -> Package:
+    """An untrained model of a family whose answers are words, on texts or on pairs of them, packaged."""
     import torch
 
     from components.training.datamodules.text import marks_of, train_tokenizer, train_words
@@ -125,7 +125,7 @@ def write_words_package(folder: Path, *, family: str) -> Package:
             found.config.model_validate({"width": 16, "num_layers": 1, "context_length": 32}),
             train_tokenizer(TEXTS, 320, marks_of(found.config.special_tokens)),
         )
-        data_spec = DataSpec("text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
+        data_spec = DataSpec(modality, vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = found.load_class()(config, data_spec).eval()

@@ -16,6 +16,7 @@ SPLIT = {"method": "hash", "train": 0.5, "validation": 0.1, "test": 0.4}
 SMALL_VAE = {"max_steps": 40, "sample_every": 20, "validate_every": 20, "checkpoint_every": 20, "warmup_steps": 5}
 SMALL_GPT = {"max_steps": 30, "sample_every": 15, "validate_every": 15, "checkpoint_every": 15, "warmup_steps": 5, "batch_size": 4}
 SMALL_BERT = {**SMALL_GPT, "width": 32, "mlp_width": 32, "num_layers": 1, "context_length": 64}
+SMALL_T5 = {**SMALL_BERT, "num_heads": 2, "vocab_size": 512, "source_length": 64, "target_length": 32}
 SMALL_WORD2VEC = {"max_steps": 30, "sample_every": 15, "validate_every": 15, "checkpoint_every": 15, "warmup_steps": 5, "width": 16}
 _SMALL_IMAGES = {"max_steps": 30, "sample_every": 15, "validate_every": 15, "checkpoint_every": 15, "warmup_steps": 5, "batch_size": 16}
 SMALL_GAN = {**_SMALL_IMAGES, "width": 8, "watch_every": 15, "least_coverage": 1.0}  # so that the alarm of mode collapse is raised
@@ -77,6 +78,9 @@ def make_workshop(folder: Path) -> Workshop:
         models__gan_DASH_digits__config=SMALL_GAN,
         models__diffusion_DASH_digits__config=SMALL_DIFFUSION,
         models__bert_DASH_pydocs__config=SMALL_BERT,
+        models__t5_DASH_pydocs__config=SMALL_T5,
+        models__t5_DASH_docstrings__config=SMALL_T5,
+        datasets__docstrings__source__rows=600,
         models__word2vec_DASH_pydocs__config=SMALL_WORD2VEC,
         models__nerf_DASH_scene__config=SMALL_NERF,
         models__clip_DASH_captions={"family": "clip", "dataset": "captions", "config": SMALL_CLIP},

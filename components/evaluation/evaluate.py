@@ -22,6 +22,7 @@ from components.models.capabilities import (
     HasLatentSpace,
     HasTokenVectors,
     JudgesPairs,
+    MapsText,
     MatchesImagesAndText,
     PredictsContext,
     Reconstructs,
@@ -47,8 +48,6 @@ def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Evalu
             from components.evaluation.latent import score_latent_space
 
             evidence = evidence.plus(score_latent_space(model, dataset, data_spec, config=config, cache=cache, tell=tell))
-        if isinstance(model, ScoresText):
-            evidence = evidence.plus(_score_causal(model, dataset, data_spec, config, tell))
         if isinstance(model, (MatchesImagesAndText, JudgesPairs)):
             from components.evaluation.retrieval import score_retrieval
 
@@ -69,24 +68,46 @@ def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Evalu
             from components.evaluation.questions import score_answers
 
             evidence = evidence.plus(score_answers(model, dataset, data_spec, config=config, tell=tell))
-        if isinstance(model, FillsMasks):
-            from components.evaluation.masked import score_masked
-
-            evidence = evidence.plus(score_masked(model, dataset, data_spec, tell=tell))
-        if isinstance(model, PredictsContext):
-            from components.evaluation.contexts import score_contexts
-
-            evidence = evidence.plus(score_contexts(model, dataset, data_spec, tell=tell))
-        if isinstance(model, HasTokenVectors):
-            from components.evaluation.embeddings import show_embeddings
-
-            evidence = evidence.plus(show_embeddings(model, dataset, data_spec, seed=config.seed, tell=tell))
+        evidence = evidence.plus(_of_text(model, dataset, data_spec, config, tell))
         if isinstance(model, RendersViews):
             from components.evaluation.views import score_views
 
             evidence = evidence.plus(score_views(model, dataset, data_spec, config=config, tell=tell))
     assert evidence.figures, f"{type(model).__name__} offers nothing that can be scored"
     return evidence
+
+
+def _of_text(model: Any, dataset: Dataset, data_spec: DataSpec, config: EvaluationConfig, tell: Teller) -> Evidence:
+    """What a model of text alone can do."""
+    evidence = Evidence()
+    if isinstance(model, ScoresText):
+        evidence = evidence.plus(_score_causal(model, dataset, data_spec, config, tell))
+    if isinstance(model, FillsMasks):
+        from components.evaluation.masked import score_masked
+
+        evidence = evidence.plus(score_masked(model, dataset, data_spec, tell=tell))
+    if isinstance(model, MapsText):
+        evidence = evidence.plus(_score_mapping(model, dataset, data_spec, config, tell))
+    if isinstance(model, PredictsContext):
+        from components.evaluation.contexts import score_contexts
+
+        evidence = evidence.plus(score_contexts(model, dataset, data_spec, tell=tell))
+    if isinstance(model, HasTokenVectors):
+        from components.evaluation.embeddings import show_embeddings
+
+        evidence = evidence.plus(show_embeddings(model, dataset, data_spec, seed=config.seed, tell=tell))
+    return evidence
+
+
+def _score_mapping(model: MapsText, dataset: Dataset, data_spec: DataSpec, config: EvaluationConfig, tell: Teller) -> Evidence:
+    """By the gaps that it fills in texts where it has learnt that, else by the targets of pairs."""
+    if model.sentinels:
+        from components.evaluation.spans import score_spans
+
+        return score_spans(model, dataset, data_spec, tell=tell)
+    from components.evaluation.mapping import score_mapping
+
+    return score_mapping(model, dataset, data_spec, config=config, tell=tell)
 
 
 def require_enough(dataset: Dataset) -> None:

@@ -1,6 +1,7 @@
-"""How much said captions have in common with the captions that people wrote, by runs of words.
+"""How much what is said has in common with what people wrote, by runs of words.
 
-BLEU: Papineni et al. 2002, "BLEU: a Method for Automatic Evaluation of Machine Translation". CIDEr: Vedantam et al. 2015, "CIDEr:
+BLEU: Papineni et al. 2002, "BLEU: a Method for Automatic Evaluation of Machine Translation". ROUGE: Lin 2004, "ROUGE: A Package for
+Automatic Evaluation of Summaries". CIDEr: Vedantam et al. 2015, "CIDEr:
 Consensus-based Image Description Evaluation"; like the authors' own tool ten times the cosine, of words that are not stemmed.
 """
 
@@ -48,6 +49,28 @@ def cider(said: Sequence[str], references: References) -> NDArray[np.float64]:
             scores[index, size - 1] = np.mean([_cosine(vector, _rarity(text, size, seen, len(said))) for text in texts])
     found: NDArray[np.float64] = 10 * scores.mean(axis=1)
     return found
+
+
+def rouge(said: str, written: str) -> tuple[float, float, float]:
+    """ROUGE-1, ROUGE-2 and ROUGE-L in [0, 1]: the F measures of shared words, of shared pairs of words, and of the longest common subsequence."""
+    ours, theirs = words_of(said), words_of(written)
+    pairs = [(_runs(ours, size), _runs(theirs, size)) for size in (1, 2)]
+    one, two = (_f_measure((mine & other).total(), mine.total(), other.total()) for mine, other in pairs)
+    return one, two, _f_measure(_common_subsequence(ours, theirs), len(ours), len(theirs))
+
+
+def _f_measure(shared: int, said: int, written: int) -> float:
+    return 2 * shared / (said + written) if said + written else 0.0
+
+
+def _common_subsequence(ours: Words, theirs: Words) -> int:
+    """Length of the longest one."""
+    best = [0] * (len(theirs) + 1)
+    for word in ours:
+        before, best = best, [0]
+        for place, other in enumerate(theirs):
+            best.append(before[place] + 1 if word == other else max(best[-1], before[place + 1]))
+    return best[-1]
 
 
 def _runs(words: Words, size: int) -> Counter[Words]:

@@ -16,6 +16,7 @@ from components.models.capabilities import (
     DataSpec,
     FillsMasks,
     HeedsLabels,
+    MapsText,
     RelatesWords,
     RendersViews,
     SamplerSettings,
@@ -32,23 +33,41 @@ def draw_samples(model: Any, data_spec: DataSpec, *, seed: int, num: int) -> Evi
     """About ``num`` samples as a person wants to see them: a picture `samples`, or a text `samples`; nothing of a model that draws none."""
     if isinstance(model, SamplesImages):
         return Evidence(pictures={"samples": samples_picture(model, data_spec, seed=seed, num=num)})
-    if isinstance(model, ContinuesText) and not answers(data_spec):
-        from components.evaluation.text import sample_text
-
-        return Evidence(texts={"samples": sample_text(model, data_spec, seed=seed)})
-    if isinstance(model, FillsMasks):
-        from components.evaluation.masked import sample_fills
-
-        return Evidence(texts={"samples": sample_fills(model, data_spec)})
-    if isinstance(model, RelatesWords):
-        from components.evaluation.embeddings import neighbours_text
-
-        return Evidence(texts={"samples": neighbours_text(model.token_vectors(), data_spec)})
     if isinstance(model, RendersViews):
         from components.evaluation.views import views_picture
 
         return Evidence(pictures={"samples": views_picture(model, data_spec)})
-    return Evidence()
+    text = _sample_text(model, data_spec, seed)
+    return Evidence() if text is None else Evidence(texts={"samples": text})
+
+
+def _sample_text(model: Any, data_spec: DataSpec, seed: int) -> str | None:
+    """What a model of text has to say; None of a model that says nothing."""
+    if isinstance(model, ContinuesText) and not answers(data_spec):
+        from components.evaluation.text import sample_text
+
+        return sample_text(model, data_spec, seed=seed)
+    if isinstance(model, FillsMasks):
+        from components.evaluation.masked import sample_fills
+
+        return sample_fills(model, data_spec)
+    if isinstance(model, MapsText):
+        return _mapped(model, data_spec)
+    if isinstance(model, RelatesWords):
+        from components.evaluation.embeddings import neighbours_text
+
+        return neighbours_text(model.token_vectors(), data_spec)
+    return None
+
+
+def _mapped(model: MapsText, data_spec: DataSpec) -> str:
+    if model.sentinels:
+        from components.evaluation.spans import sample_spans
+
+        return sample_spans(model, data_spec)
+    from components.evaluation.mapping import sample_answers
+
+    return sample_answers(model, data_spec)
 
 
 def samples_picture(model: SamplesImages, data_spec: DataSpec, *, seed: int, num: int, settings: SamplerSettings = OWN_SETTINGS) -> bytes:

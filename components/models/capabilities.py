@@ -225,6 +225,36 @@ class FillsMasks(Protocol):
 
 
 @runtime_checkable
+class MapsText(Protocol):
+    """Says what belongs to a source: both are rows of tokens with their marks, see `components.models.token_rows`."""
+
+    source_length: int
+    """Tokens of a source that it reads, the marks included."""
+    target_length: int
+    """Tokens of the targets that it was trained on, at most, the marks included."""
+    sentinels: tuple[int, ...]
+    """Tokens that stand in a source for its gaps, in order, and in a target before what fills each; empty of a model that fills none."""
+
+    def map_text(
+        self,
+        source: Tensor,
+        *,
+        max_new_tokens: int,
+        seed: int = 0,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        ends: Ends = never_ends,
+    ) -> list[list[int]]:
+        """The target of each row of ``source`` [N, S] without the marks at its ends; ``ends`` as in `ContinuesText`. Temperature 0 takes the likeliest."""
+        ...
+
+    def target_nll(self, source: Tensor, target: Tensor) -> Tensor:
+        """Negative log likelihood in nats of target[:, 1:] given ``source`` and what stands before, [N, T-1]; 0 for padding."""
+        ...
+
+
+@runtime_checkable
 class EmbedsText(Protocol):
     context_length: int
 

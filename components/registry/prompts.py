@@ -1,10 +1,14 @@
-"""Answers to prompts of words: gaps that are filled, words that are like others, texts that become vectors. Every mistake in a prompt is one sentence."""
+"""Answers to prompts: what belongs to a text, gaps that are filled, words that are like others, texts that become vectors.
+
+Every mistake in a prompt is one sentence.
+"""
 
 import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from components.registry import wire
+from components.registry.continuing import GrowingText
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -29,6 +33,53 @@ def fill(model: Any, tokenizer: "Tokenizer", prompt: str, num: int) -> wire.Rows
         for number, best in enumerate(found, start=1)
         for word, probability in best
     ]  # fmt: skip
+
+
+def map_text(model: Any, tokenizer: "Tokenizer", prompt: str, num: int, parameters: wire.Parameters, seed: int) -> wire.Rows:
+    """``num`` answers to ``prompt``, cut at its end to what the model reads; or ``prompt`` with its gaps filled, of a model that has learnt that."""
+    from components.models.layers.spans import filled, spans_of
+
+    if model.sentinels and parameters.stop:
+        raise wire.BadRequestError("This model fills gaps, of which it knows the ends: leave the parameter stop out.")
+    rows = _gap_rows(model, tokenizer, prompt) if model.sentinels else _source_rows(model, tokenizer, prompt)
+    texts = [GrowingText(tokenizer, parameters.stop) for _ in range(num)]
+    answers = model.map_text(
+        rows.expand(num, -1),
+        max_new_tokens=parameters.max_new_tokens,
+        seed=seed,
+        temperature=parameters.temperature,
+        top_k=parameters.top_k or None,
+        top_p=parameters.top_p if parameters.top_p < 1 else None,
+        **({"ends": lambda index, tokens: texts[index].ends(tokens)} if parameters.stop else {}),
+    )
+    if model.sentinels:
+        found = [filled(tokenizer, prompt, spans_of(answer, model.sentinels)) for answer in answers]
+    else:
+        found = [text.finished(answer) for text, answer in zip(texts, answers, strict=True)]
+    return [{"seed": seed, "prompt": prompt, "text": text} for text in found]
+
+
+def _source_rows(model: Any, tokenizer: "Tokenizer", prompt: str) -> Any:
+    """[1, S]"""
+    from components.models.token_rows import token_rows
+
+    if not prompt.strip():
+        raise wire.BadRequestError("The prompt is empty: give the text that the model shall answer.")
+    return token_rows(tokenizer.to_str(), [prompt], model.source_length).tokens
+
+
+def _gap_rows(model: Any, tokenizer: "Tokenizer", prompt: str) -> Any:
+    """[1, S]"""
+    from components.models.layers.spans import gap_row, padded
+
+    gaps, most = prompt.count(MASK), len(model.sentinels)
+    if not prompt.strip():
+        raise wire.BadRequestError(f'The prompt is empty: give a text with {MASK} where words are missing, e.g. "a {MASK} object".')
+    if not gaps:
+        raise wire.BadRequestError(f'The prompt has no {MASK}, and this model fills gaps only: write one where words are missing, e.g. "a {MASK} object".')
+    if gaps > most:
+        raise wire.BadRequestError(f"The prompt has {gaps} times {MASK}, and the model fills at most {most} gaps at once: give fewer.")
+    return padded([checked(gap_row(tokenizer, prompt, model.sentinels), model.source_length)])
 
 
 def relate(model: Any, tokenizer: "Tokenizer", prompt: str, num: int) -> wire.Rows:

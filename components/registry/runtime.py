@@ -92,6 +92,7 @@ class Runtime:
             return prompts.embed(self.model, self._tokenizer(), row.text)
         answers: dict[str, Callable[[], wire.Rows]] = {
             wire.CONTINUES_TEXT: lambda: self._continue(row, parameters, seed, on_text),
+            wire.MAPS_TEXT: lambda: prompts.map_text(self.model, self._tokenizer(), row.prompt, row.n, parameters, seed),
             wire.FILLS_MASKS: lambda: prompts.fill(self.model, self._tokenizer(), row.prompt, row.n),
             wire.RELATES_WORDS: lambda: prompts.relate(self.model, self._tokenizer(), row.prompt, row.n),
             wire.SAMPLES_IMAGES: lambda: self._sample(row, parameters, seed),
@@ -214,6 +215,7 @@ def abilities_of(model: Any) -> tuple[str, ...]:
         wire.EDITS_IMAGES: capabilities.EditsImages,
         wire.RECONSTRUCTS: capabilities.Reconstructs,
         wire.CONTINUES_TEXT: capabilities.ContinuesText,
+        wire.MAPS_TEXT: capabilities.MapsText,
         wire.FILLS_MASKS: capabilities.FillsMasks,
         wire.RELATES_WORDS: capabilities.RelatesWords,
         wire.EMBEDS_TEXT: capabilities.EmbedsText,

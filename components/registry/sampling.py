@@ -19,6 +19,8 @@ from components.tracking import Tracker
 
 PICTURES, TEXTS, WORDS, CLASSES = 16, 1, 5, 5
 """How many are drawn, or named, where nobody says."""
+TEMPERATURE = 0.8
+"""Of text, where nobody says."""
 TAKE_PICTURES = {wire.EDITS_IMAGES, wire.RECONSTRUCTS, wire.MATCHES_IMAGES_AND_TEXT, wire.JUDGES_PAIRS, wire.CAPTIONS_IMAGES}
 """Abilities of a model that is given a picture."""
 MOST_PIXELS = 50_000_000
@@ -48,7 +50,8 @@ class SampleRequest(Strict):
     strength: float | None = None
     """How far an edit may go from ``image``, in (0, 1]."""
     seed: int = 0
-    temperature: float = 1.0
+    temperature: float | None = None
+    """None is `TEMPERATURE`, or 0 where a model that maps text gives a single answer."""
     top_k: int | None = None
     top_p: float | None = None
     max_new_tokens: int | None = None
@@ -64,8 +67,8 @@ class SampleRequest(Strict):
         return default if self.num is None else self.num
 
     def parameters(self) -> dict[str, Any]:
-        """The parameters of the wire format that were given."""
-        return self.model_dump(include=set(wire.Parameters.model_fields) - {"seed"}, exclude_none=True)
+        """The parameters of the wire format that were given, and the temperature."""
+        return {"temperature": TEMPERATURE, **self.model_dump(include=set(wire.Parameters.model_fields) - {"seed"}, exclude_none=True)}
 
 
 def sample_registered(project: Project, tracker: Tracker, ref: str, request: SampleRequest, on_text: OnText | None = None) -> Drawn:
@@ -89,7 +92,7 @@ def _draw(model: LoadedModel, name: str, request: SampleRequest, on_text: OnText
     abilities = set(model.spec.abilities)
     in_words = {
         wire.FILLS_MASKS: _fill, wire.RELATES_WORDS: _relate, wire.JUDGES_PAIRS: _look, wire.MATCHES_IMAGES_AND_TEXT: _match,
-        wire.CAPTIONS_IMAGES: _caption,
+        wire.CAPTIONS_IMAGES: _caption, wire.MAPS_TEXT: _map,
     }  # fmt: skip
     for ability, answer in in_words.items():
         if ability in abilities:
@@ -120,6 +123,26 @@ def _gaps_filled(prompt: str, answers: wire.Rows) -> str:
         lines += [f"mask {mask}:"] if masks > 1 else []
         lines += [f"{answer['probability']:8.4f}  {answer['word']}" for answer in answers if answer["mask"] == mask]
     return "\n".join(lines)
+
+
+def _map(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
+    """Answers to the prompt, or the prompt with its gaps filled; a single one is the likeliest unless a temperature is given."""
+    _refuse_all_but({"prompt", "top_k", "top_p", "max_new_tokens", "stop"}, request, f"{name} answers a prompt with text")
+    num, prompt = request.wanted(TEXTS), request.prompt or ""
+    if num == 1 and request.temperature is None:
+        request = request.model_copy(update={"temperature": 0.0})
+    answers = _ask(model, {"prompt": prompt}, request, num)
+    text = "\n\n".join(answer["text"] for answer in answers)
+    return Drawn(text=text, description=f"{num} answers of {name}, seed {request.seed}", notes=_on_the_source(model, prompt))
+
+
+def _on_the_source(model: LoadedModel, prompt: str) -> tuple[str, ...]:
+    from tokenizers import Tokenizer
+
+    length, most = len(Tokenizer.from_str(model.data_spec.tokenizer).encode(prompt).ids), model.spec.config["source_length"]
+    if model.data_spec.modality == "text" or length <= most:
+        return ()
+    return (f"The prompt has {length:,} tokens with its marks, of which the model reads the first {most:,}.",)
 
 
 def _relate(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:

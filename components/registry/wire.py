@@ -8,6 +8,7 @@ What a model takes follows from its abilities, never from its family:
 | `edits-images` | `image`, `label`, `n` | `row`, `seed`, `label`, `image` |
 | `reconstructs` | `image` | `row`, `image` |
 | `continues-text` | `prompt`, `label` (a topic that the model knows), `n` | `row`, `seed`, `prompt`, `text` |
+| `maps-text` | `prompt`, `n` | `row`, `seed`, `prompt`, `text` |
 | `matches-images-and-text` | `image`, `prompt`, `n` | `row`, `label`, `probability`, `similarity`, `vector` |
 | `captions-images` | `image`, `n` | `row`, `seed`, `text` |
 | `judges-pairs` | `image`, `prompt` | `row`, `probability`, `similarity` |
@@ -25,7 +26,8 @@ by row) says the place of one camera instead. A depth is a grey PNG of 16 bits: 
 Of the ``n`` captions of an image the first is the likeliest, token by token, and the others are drawn.
 Of an image or a text alone ``vector`` is its embedding, and an image has its ``n`` likeliest classes besides, one answer each; of
 both ``similarity``, in [-1, 1], says how well they fit, and ``probability``, where the model looks at both together, whether they
-belong together. A ``question`` is one of those that the model was trained with.
+belong together. A ``question`` is one of those that the model was trained with. A model that maps text answers its prompt; one that fills gaps
+of any length gives the prompt with each [MASK] filled.
 """
 
 import base64
@@ -46,6 +48,7 @@ SAMPLES_IN_STEPS = "samples-in-steps"
 EDITS_IMAGES = "edits-images"
 RECONSTRUCTS = "reconstructs"
 CONTINUES_TEXT = "continues-text"
+MAPS_TEXT = "maps-text"
 FILLS_MASKS = "fills-masks"
 RELATES_WORDS = "relates-words"
 EMBEDS_TEXT = "embeds-text"
@@ -130,6 +133,7 @@ _COLUMNS = {
     EDITS_IMAGES: (Column("image", "string"), Column("label", "any"), Column("n", "any")),
     RECONSTRUCTS: (Column("image", "string"),),
     CONTINUES_TEXT: (Column("prompt", "string"), Column("label", "any"), Column("n", "any")),
+    MAPS_TEXT: (Column("prompt", "string"), Column("n", "any")),
     FILLS_MASKS: (Column("prompt", "string"), Column("n", "any")),
     RELATES_WORDS: (Column("prompt", "string"), Column("n", "any")),
     EMBEDS_TEXT: (Column("text", "string"),),
@@ -146,6 +150,7 @@ _ANSWERS = {
     EDITS_IMAGES: (Column("row", "long"), Column("seed", "long"), Column("label", "string"), Column("image", "string")),
     RECONSTRUCTS: (Column("row", "long"), Column("image", "string")),
     CONTINUES_TEXT: (Column("row", "long"), Column("seed", "long"), Column("prompt", "string"), Column("text", "string")),
+    MAPS_TEXT: (Column("row", "long"), Column("seed", "long"), Column("prompt", "string"), Column("text", "string")),
     FILLS_MASKS: (Column("row", "long"), Column("prompt", "string"), Column("mask", "long"), Column("word", "string"), Column("probability", "any")),
     RELATES_WORDS: (Column("row", "long"), Column("prompt", "string"), Column("word", "string"), Column("cosine", "any")),
     EMBEDS_TEXT: (Column("row", "long"), Column("vector", "any")),
@@ -170,17 +175,19 @@ def response_columns(abilities: Sequence[str]) -> list[Column]:
 
 def example(abilities: Sequence[str], class_names: Sequence[str], *, word: str = "the", picture: str = "") -> dict[str, Any]:
     """A small request (`rows`, `params`) that a model of these abilities answers; ``word`` is one that it knows, ``picture`` a PNG in base64 of its form."""
-    if CONTINUES_TEXT in abilities:
-        return {"rows": [{"prompt": "The", "n": 1}], "params": {"seed": 0, "max_new_tokens": 16}}
-    rows: dict[str, dict[str, Any]] = {
-        JUDGES_PAIRS: {"image": picture, "prompt": "a picture"},
-        MATCHES_IMAGES_AND_TEXT: {"prompt": "a picture"},
-        FILLS_MASKS: {"prompt": "a [MASK] object", "n": 5},
-        RELATES_WORDS: {"prompt": word, "n": 5},
-        CAPTIONS_IMAGES: {"image": picture, "n": 1},
+    asked: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        CONTINUES_TEXT: ({"prompt": "The", "n": 1}, {"max_new_tokens": 16}),
+        MAPS_TEXT: ({"prompt": "a [MASK] object", "n": 1}, {"max_new_tokens": 16, "temperature": 0.0}),
+        JUDGES_PAIRS: ({"image": picture, "prompt": "a picture"}, {}),
+        MATCHES_IMAGES_AND_TEXT: ({"prompt": "a picture"}, {}),
+        FILLS_MASKS: ({"prompt": "a [MASK] object", "n": 5}, {}),
+        RELATES_WORDS: ({"prompt": word, "n": 5}, {}),
+        CAPTIONS_IMAGES: ({"image": picture, "n": 1}, {}),
     }
-    plain = {"label": class_names[0], "n": 1} if class_names else {"n": 1}
-    row = next((row for ability, row in rows.items() if ability in abilities), plain)
+    for ability, (request, parameters) in asked.items():
+        if ability in abilities:
+            return {"rows": [request], "params": {"seed": 0, **parameters}}
+    row = {"label": class_names[0], "n": 1} if class_names else {"n": 1}
     return {"rows": [row], "params": {"seed": 0}}
 
 
@@ -347,7 +354,7 @@ def _checked(parameters: Parameters, abilities: Sequence[str]) -> Parameters:
         for name in ("steps", "sampler", "guidance"):
             if getattr(parameters, name):
                 raise BadRequestError(f"This model does not draw in steps: leave the parameter {name} out.")
-    if CONTINUES_TEXT not in abilities:
+    if not {CONTINUES_TEXT, MAPS_TEXT} & set(abilities):
         for name in ("top_k", "stop"):
             if getattr(parameters, name):
                 raise BadRequestError(f"This model continues no text: leave the parameter {name} out.")

@@ -20,7 +20,7 @@ def trained(built: tuple[Workshop, object]) -> Workshop:
     """The small project after families of images, of a scene, of captioned images and of words have been trained in it."""
     shop = built[0]
     of_captions = ("clip-captions", "fusion-captions", "captioner-captions")
-    done = shop.run("run", "gan-digits", "diffusion-digits", "nerf-scene", *of_captions, "bert-pydocs", "word2vec-pydocs")
+    done = shop.run("run", "gan-digits", "diffusion-digits", "nerf-scene", *of_captions, "bert-pydocs", "word2vec-pydocs", "t5-pydocs", "t5-docstrings")
     assert "ALARM: mode collapse at step 15" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert "warning" not in (done.stderr + done.stdout).lower()
@@ -85,10 +85,22 @@ def test_a_model_of_words_is_registered_with_its_figures_and_the_report_on_its_v
     assert trained.json("audit", model)["ok"]
 
 
+@pytest.mark.parametrize(("model", "figures", "text"), [("t5-pydocs", {"exact_spans"}, "samples"), ("t5-docstrings", {"rouge_l", "bleu"}, "answers")])
+def test_text_is_mapped_to_text_by_models_of_gaps_and_of_pairs(trained: Workshop, model: str, figures: set[str], text: str) -> None:
+    found = {row["model"]: row for row in trained.json("models")}[model]
+    assert found["candidate"] == 1
+    assert all(name in found["figures"] for name in figures | {"target_perplexity"})
+    assert f"<h4>{text}</h4>" in (trained.root / "reports" / "run.html").read_text()
+    assert trained.json("audit", model)["ok"]
+
+
 def test_gaps_are_filled_and_neighbours_named(trained: Workshop) -> None:
     filled = trained.run("sample", "bert-pydocs", "--prompt", "a [MASK] object").stdout.splitlines()
     assert filled[0] == "a [MASK] object"
     assert len(filled) == 6
+    filled = trained.run("sample", "t5-pydocs", "--prompt", "a [MASK] object", "--max-new-tokens", "300").stdout
+    assert filled.startswith("a")
+    assert trained.run("sample", "t5-docstrings", "--prompt", "def area(width): return width", "-n", "2", "--temperature", "1").stdout.strip()
     near = trained.run("sample", "word2vec-pydocs", "--prompt", "objects - object + class", "-n", "3").stdout.splitlines()
     assert len(near) == 4
 
@@ -127,6 +139,8 @@ def test_a_picture_is_drawn_anew(trained: Workshop, tmp_path: Path) -> None:
         (("gan-digits", "--out", "a.gif"), "renders no views, so there is nothing to animate"),
         (("gan-digits", "--strength", "0.5"), "give one with --from"),
         (("bert-pydocs", "--prompt", "no gap"), "The prompt has no [MASK]"),
+        (("t5-pydocs", "--prompt", "no gap"), "and this model fills gaps only: write one"),
+        (("t5-docstrings", "--prompt", " "), "The prompt is empty: give the text that the model shall answer."),
         (("word2vec-pydocs", "--prompt", "exeption"), "does not know the word 'exeption'; did you mean 'exception'"),
         (("diffusion-digits", "--sampler", "oiler"), "did you mean 'euler'"),
     ],

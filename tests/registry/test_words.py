@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from components.errors import UserError
 from components.project import Project
+from components.registry.loading import load_package
 from components.registry.package import Package
 from components.registry.runtime import Runtime
 from components.registry.sampling import Drawn, SampleRequest, sample_registered
@@ -21,6 +23,16 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Package:
 @pytest.fixture(scope="module")
 def word2vec(tmp_path_factory: pytest.TempPathFactory) -> Package:
     return write_words_package(tmp_path_factory.mktemp("word2vec") / "model", family="word2vec")
+
+
+@pytest.fixture(scope="module")
+def gaps(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    return write_words_package(tmp_path_factory.mktemp("gaps") / "model", family="t5")
+
+
+@pytest.fixture(scope="module")
+def mapper(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    return write_words_package(tmp_path_factory.mktemp("mapper") / "model", family="t5", modality="text-pairs")
 
 
 def draw(tracker: Tracker, package: Package, **request: object) -> Drawn:
@@ -67,6 +79,40 @@ def test_words_are_added_and_taken_away(tracker: Tracker, word2vec: Package) -> 
     assert "raised" in named
 
 
+def test_a_source_is_answered_and_the_answers_repeat(tracker: Tracker, mapper: Package) -> None:
+    runtime = Runtime.open(mapper.folder / "artifacts")
+    assert runtime.spec.abilities == ("maps-text",)
+    request = ([{"prompt": "def area(width)", "n": 2}, {"prompt": "object"}], {"max_new_tokens": 6, "seed": 3})
+    answers = runtime.predict(*request)
+    assert answers == runtime.predict(*request)
+    assert [(answer["row"], answer["seed"], answer["prompt"]) for answer in answers] == [(0, 3, "def area(width)")] * 2 + [(1, 5, "object")]
+    assert answers[0]["text"] != answers[1]["text"]
+    letter = answers[0]["text"][2]
+    assert runtime.predict(request[0][:1], {**request[1], "stop": [letter]})[0]["text"] == answers[0]["text"].partition(letter)[0]
+    single = draw(tracker, mapper, prompt="def area(width)", max_new_tokens=8)
+    assert single.text == draw(tracker, mapper, prompt="def area(width)", max_new_tokens=8, seed=9).text  # the likeliest one
+    assert single.text != draw(tracker, mapper, prompt="def area(width)", max_new_tokens=8, temperature=2.0).text
+    assert single.notes == ()
+
+
+def test_of_a_long_source_the_beginning_is_read_and_that_is_said(tracker: Tracker, mapper: Package) -> None:
+    prompt = "object " * 200
+    with load_package(mapper.folder) as model:
+        length = len(Tokenizer.from_str(model.data_spec.tokenizer).encode(prompt).ids)
+    drawn = draw(tracker, mapper, prompt=prompt, max_new_tokens=4)
+    assert drawn.notes == (f"The prompt has {length:,} tokens with its marks, of which the model reads the first 96.",)
+
+
+def test_gaps_of_any_length_are_filled_in_their_places(tracker: Tracker, gaps: Package) -> None:
+    drawn = draw(tracker, gaps, prompt="a [MASK] is raised by [MASK].", max_new_tokens=400, temperature=1.0)
+    assert drawn.text is not None
+    assert drawn.text.startswith("a")
+    assert " is raised by" in drawn.text
+    assert drawn.text.endswith(".")
+    assert "MASK" not in drawn.text
+    assert drawn.text == draw(tracker, gaps, prompt="a [MASK] is raised by [MASK].", max_new_tokens=400, temperature=1.0).text
+
+
 @pytest.mark.parametrize(
     ("family", "request_", "sentence"),
     [
@@ -77,6 +123,16 @@ def test_words_are_added_and_taken_away(tracker: Tracker, word2vec: Package) -> 
         ("bert", {"prompt": "\udcff [MASK]"}, "The column prompt holds what is no UTF-8"),
         ("bert", {"prompt": "a [MASK]", "label": "3"}, "fills the gaps of a prompt: leave --label out."),
         ("bert", {"prompt": "a [MASK]", "image": Path("x.png")}, "leave --from out."),
+        ("gaps", {}, "The prompt is empty: give a text with [MASK] where words are missing"),
+        ("gaps", {"prompt": "no gap"}, "The prompt has no [MASK], and this model fills gaps only: write one where words are missing"),
+        ("gaps", {"prompt": "[MASK]" + " an object" * 20}, "tokens with its marks, and the model reads 32 at once: shorten it."),
+        ("gaps", {"prompt": "[MASK]" * 33}, "The prompt has 33 times [MASK], and the model fills at most 32 gaps at once: give fewer."),
+        ("gaps", {"prompt": "\udcff [MASK]"}, "The column prompt holds what is no UTF-8"),
+        ("gaps", {"prompt": "a [MASK]", "stop": ("x",)}, "leave the parameter stop out."),
+        ("mapper", {"prompt": " "}, "The prompt is empty: give the text that the model shall answer."),
+        ("mapper", {"prompt": "\udcff"}, "The column prompt holds what is no UTF-8"),
+        ("mapper", {"prompt": "x", "label": "3"}, "answers a prompt with text: leave --label out."),
+        ("mapper", {"prompt": "x", "steps": 3}, "answers a prompt with text: leave --steps out."),
         ("word2vec", {}, "The prompt names no word: give one, or a sum"),
         ("word2vec", {"prompt": "+ -"}, "The prompt names no word: give one, or a sum"),
         ("word2vec", {"prompt": "objct"}, "The model does not know the word 'objct'; did you mean 'object'?"),
@@ -87,9 +143,9 @@ def test_words_are_added_and_taken_away(tracker: Tracker, word2vec: Package) -> 
     ],
 )
 def test_a_prompt_that_cannot_be_answered_is_one_sentence(
-    tracker: Tracker, bert: Package, word2vec: Package, family: str, request_: dict[str, object], sentence: str
+    tracker: Tracker, bert: Package, word2vec: Package, gaps: Package, mapper: Package, family: str, request_: dict[str, object], sentence: str
 ) -> None:
     with pytest.raises(UserError) as error:
-        draw(tracker, {"bert": bert, "word2vec": word2vec}[family], **request_)
+        draw(tracker, {"bert": bert, "word2vec": word2vec, "gaps": gaps, "mapper": mapper}[family], **request_)
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)

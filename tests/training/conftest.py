@@ -20,6 +20,7 @@ SMALL_GPT = {
     "warmup_steps": 2, "ema_decay": 0.9, "sample_every": 1000, "validate_every": 4, "checkpoint_every": 4, "keep": "last",
 }  # fmt: skip
 SMALL_BERT = {**SMALL_GPT, "mlp_width": 16}
+SMALL_T5 = {**SMALL_BERT, "batch_size": 2, "source_length": 32, "target_length": 16}
 SMALL_WORD2VEC = {
     "max_steps": 10, "batch_size": 4, "min_count": 20, "context_length": 32, "width": 8, "warmup_steps": 2, "ema_decay": 0.9, "sample_every": 1000,
     "validate_every": 4, "checkpoint_every": 4,
@@ -47,12 +48,21 @@ SMALL_CAPTIONER = {
     **_SMALL_IMAGES, "vocab_size": 300, "caption_length": 8, "image_width": 8, "max_image_width": 8, "text_width": 8, "text_layers": 1, "text_heads": 2,
 }  # fmt: skip
 SMALL = {
-    "gpt": SMALL_GPT, "llama-gpt": {**SMALL_GPT, "backbone": "llama", "logit_softcap": 0.0}, "bert": SMALL_BERT, "word2vec": SMALL_WORD2VEC,
+    "gpt": SMALL_GPT, "llama-gpt": {**SMALL_GPT, "backbone": "llama", "logit_softcap": 0.0}, "bert": SMALL_BERT, "t5": SMALL_T5, "word2vec": SMALL_WORD2VEC,
     "vae": SMALL_VAE, "gan": SMALL_GAN, "diffusion": SMALL_DIFFUSION, "latent-diffusion": SMALL_LATENT, "clip": SMALL_CLIP,
     "fusion": SMALL_FUSION, "captioner": SMALL_CAPTIONER,
     "nerf": SMALL_NERF, "classic-nerf": {**SMALL_NERF, "field": "mlp"},
 }  # fmt: skip
-DATASETS = {"gpt": "pydocs", "bert": "pydocs", "word2vec": "pydocs", "clip": "captions", "fusion": "captions", "captioner": "captions", "nerf": "scene"}
+DATASETS = {
+    "gpt": "pydocs",
+    "bert": "pydocs",
+    "t5": "pydocs",
+    "word2vec": "pydocs",
+    "clip": "captions",
+    "fusion": "captions",
+    "captioner": "captions",
+    "nerf": "scene",
+}
 MakeSpec = Callable[..., RunSpec]
 
 

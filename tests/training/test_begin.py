@@ -8,20 +8,24 @@ import torch
 from safetensors.torch import load_file
 
 from components.errors import UserError
+from components.models.capabilities import DataSpec
 from components.models.family import find_family
 from components.models.gpt.config import GptConfig
 from components.models.gpt.model import Gpt
+from components.models.t5.config import T5Config
+from components.models.token_rows import token_rows
 from components.models.vae.config import VaeConfig
 from components.project import Project
+from components.registry.loading import load_package
 from components.registry.package import Package, write_package
 from components.tracking import Tracker
-from components.training.begin import add_adapters, merge_adapters, started_data_spec
+from components.training.begin import add_adapters, load_start, merge_adapters, started_data_spec
 from components.training.files import checkpoint_folder, last_checkpoint
 from components.training.fit import build_model, fit
 from components.training.start import Lora, Start
 from components.training.starts import find_start
 from components.training.stopping import Interrupted, StopRequest
-from tests.stores import register
+from tests.stores import register, write_words_package
 from tests.training.conftest import SMALL_GPT, MakeSpec
 from tests.training.test_fit import Record, equal, opened, train
 
@@ -177,3 +181,57 @@ def test_a_folder_that_does_not_fit_is_a_mistake_with_a_sentence(
         (folder / name).unlink() if text is None else (folder / name).write_text(text)
     with pytest.raises(UserError, match=sentence):
         find(home_project, tracker, str(folder), **config)
+
+
+# -- from gaps in texts to pairs -------------------------------------------------------------------------------------
+
+SMALL_T5 = {"width": 16, "num_layers": 1, "context_length": 32}
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=2, targets=("q", "v"))])
+def test_a_model_that_filled_gaps_learns_pairs_in_its_own_words(home_project: Project, tracker: Tracker, tmp_path: Path, lora: Lora | None) -> None:
+    package = write_words_package(tmp_path / "gaps", family="t5")
+    version = register(tracker, package)
+    family, config = find_family("t5"), T5Config(**SMALL_T5)
+    start = find_start(home_project, tracker, model="mine", family="t5", config=config, init_from=version.ref, lora=lora)
+    described = DataSpec("text-pairs", vocab_size=700, tokenizer="another one")
+    data_spec = started_data_spec(start, described)
+    assert data_spec.modality == "text-pairs"
+    assert data_spec.vocab_size < 700
+    model = family.load_class()(config.model_copy(update={"dropout": 0.0}), data_spec)
+    load_start(model, start)
+    assert equal(dict(model.state_dict()), {**dict(model.state_dict()), **weights_of(package)})
+    rows = token_rows(data_spec.tokenizer, ["an object", "the method"], 8).tokens
+    model.log = lambda *arguments, **named: None
+    before = model.training_step({"source": rows, "target": rows}, 0).item()
+    if lora is not None:
+        add_adapters(model, lora)
+    optimizer = model.configure_optimizers()["optimizer"]
+    for _ in range(5):
+        optimizer.zero_grad()
+        model.training_step({"source": rows, "target": rows}, 0).backward()
+        optimizer.step()
+    adapted = model.training_step({"source": rows, "target": rows}, 0).item()
+    if lora is not None:
+        merge_adapters(model)
+    assert model.training_step({"source": rows, "target": rows}, 0).item() == pytest.approx(adapted, rel=1e-4)
+    assert adapted < before
+
+
+def test_a_folder_that_a_t5_was_exported_to_is_a_start_and_another_t5_is_none(home_project: Project, tracker: Tracker, tmp_path: Path) -> None:
+    package = write_words_package(tmp_path / "gaps", family="t5")
+    with load_package(package.folder) as loaded:
+        assert loaded.model is not None
+        loaded.model.export_pretrained(tmp_path / "exported")
+        config = T5Config(**{**SMALL_T5, "vocab_size": loaded.data_spec.vocab_size})
+
+    def found() -> Start:
+        return find_start(home_project, tracker, model="mine", family="t5", config=config, init_from=str(tmp_path / "exported"), lora=None)
+
+    model = find_family("t5").load_class()(config, started_data_spec(found(), DataSpec("text-pairs")))
+    load_start(model, found())
+    assert equal(dict(model.state_dict()), {**dict(model.state_dict()), **weights_of(package)})
+    described = (tmp_path / "exported/config.json").read_text()
+    (tmp_path / "exported/config.json").write_text(described.replace('"sentinels"', '"others"'))
+    with pytest.raises(UserError, match="it holds no T5 with the marks of this family: give a folder that `genmill export` has written"):
+        found()

@@ -79,6 +79,7 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
         ("gpt", 4),
         ("llama-gpt", 4),
         ("bert", 3),
+        ("t5", 3),
         ("word2vec", 3),
         ("vae", 2),
         ("vae", 3),

@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy, relu, rms_norm, scaled_dot_produc
 from components.errors import UserError
 from components.models.capabilities import DataSpec, Ends, never_ends
 from components.models.gpt.config import GptConfig
+from components.models.layers.drawing import draw_tokens
 from components.models.layers.muon import Muon
 from components.models.layers.optimisation import warm_linear
 
@@ -225,7 +226,7 @@ class Gpt(pl.LightningModule):
         cache = Cache()
         for _ in range(max_new_tokens):
             logits = self(tokens, cache, padding)[:, -1]
-            chosen = _draw(logits.float().cpu(), generators, temperature, top_k, top_p)
+            chosen = draw_tokens(logits.float().cpu(), generators, temperature, top_k, top_p)
             for index in sorted(running):
                 if chosen[index] != END_OF_TEXT:
                     results[index].append(chosen[index])
@@ -278,18 +279,3 @@ def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tupl
     tokens = torch.tensor([[END_OF_TEXT] * (length - len(prompt)) + list(prompt) for prompt in prompts], device=device)
     padding = torch.tensor([[True] * (length - len(prompt)) + [False] * len(prompt) for prompt in prompts], device=device)
     return tokens, padding
-
-
-def _draw(logits: Tensor, generators: Sequence[torch.Generator], temperature: float, top_k: int | None, top_p: float | None) -> list[int]:
-    """One token per row of ``logits`` [B, V] on the CPU."""
-    if temperature <= 0:
-        return [int(token) for token in logits.argmax(dim=-1)]
-    ranked, order = (logits / temperature).sort(dim=-1, descending=True, stable=True)
-    if top_k is not None:
-        ranked[:, max(1, top_k) :] = -math.inf
-    probabilities = ranked.softmax(dim=-1)
-    if top_p is not None:
-        # A token stays when the likelier ones together have not reached top_p yet; so the first always stays.
-        probabilities = probabilities.masked_fill(probabilities.cumsum(dim=-1) - probabilities >= max(top_p, 1e-9), 0.0)
-    picks = [torch.multinomial(row, 1, generator=generator) for row, generator in zip(probabilities, generators, strict=True)]
-    return [int(order[index, pick]) for index, pick in enumerate(picks)]

@@ -274,7 +274,9 @@ def _control_marks(config: TrainingConfig, values: tuple[str, ...]) -> tuple[str
 
 
 def marks_of(names: tuple[str, ...]) -> Marks:
-    """[CLS] and [SEP] stand round every text where they are among ``names``, else the first one stands before it."""
+    """[CLS] and [SEP] stand round every text where they are among ``names``, the marks of a row where it has those, else the first one stands before it."""
+    if names == ROW.names:
+        return ROW
     return Marks(names, "[CLS] $A [SEP]" if {"[CLS]", "[SEP]"} <= set(names) else f"{names[0]} $A")
 
 

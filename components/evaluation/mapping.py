@@ -1,0 +1,189 @@
+"""Scores a model that maps text to text on the test pairs: how well it foresees their targets, and how alike to them is what it says itself."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from components.data.dataset import Dataset
+from components.errors import UserError
+from components.evaluation.config import EvaluationConfig
+from components.evaluation.documents import BOOTSTRAPS, resampled_ratios, text_identity, token_frequencies, unigram_nats
+from components.evaluation.evidence import Evidence
+from components.evaluation.ngrams import bleu, rouge, words_of
+from components.evaluation.protocol import Figure, Recorded
+from components.evaluation.scoring import shuffled
+from components.evaluation.telling import SILENT, Teller, counted
+from components.models.capabilities import DataSpec, MapsText
+from components.models.token_rows import END, token_rows
+
+DECODED = 200
+"""Test pairs whose sources the model answers, at most."""
+ROWS_PER_BATCH = 32
+SHOWN = 8
+SHOWN_CHARS = 400
+"""Of a source."""
+SOURCES = (
+    "def area(width, height):\n    return width * height",
+    "def is_empty(self):\n    return len(self.items) == 0",
+    "def read(self, path):\n    with open(path) as file:\n        return file.read()",
+)
+"""What is mapped where no pair is at hand."""
+
+
+class PairScore(NamedTuple):
+    nats: float
+    tokens: int
+    """With the end mark."""
+    bytes: int
+
+
+class Pairs(NamedTuple):
+    sources: list[str]
+    targets: list[str]
+
+
+def score_mapping(model: MapsText, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, tell: Teller) -> Evidence:
+    """Figures `target_perplexity` and `bits_per_byte` of the test targets; `bleu`, `rouge_1`, `rouge_2`, `rouge_l` and `exact_match` of what the model says
+    to some of their sources; text `answers`.
+
+    Raises:
+        UserError: the dataset has no test pairs.
+    """
+    test, train = pairs_of(dataset, "test"), pairs_of(dataset, "train")
+    if not test.sources:
+        raise UserError(f"Dataset {dataset.name!r} has no test pairs to score on: raise the split's test fraction or add pairs.")
+    figures = _likelihood_figures(model, test, train, dataset, data_spec, tell)
+    chosen = shuffled(len(test.sources), config.seed)[:DECODED].tolist()
+    asked = Pairs([test.sources[row] for row in chosen], [test.targets[row] for row in chosen])
+    said = answers(model, data_spec, asked.sources, tell)
+    figures += _answer_figures(asked, said, train, model, dataset, config)
+    return Evidence(figures, texts={"answers": _side_by_side(asked, said)})
+
+
+def sample_answers(model: MapsText, data_spec: DataSpec) -> str:
+    """What the model says to fixed sources, for the eye; no pair is needed."""
+    return "\n\n----\n\n".join(f"{source}\n→ {said}" for source, said in zip(SOURCES, answers(model, data_spec, SOURCES), strict=True))
+
+
+def pairs_of(dataset: Dataset, split: Any) -> Pairs:
+    """The original pairs of ``split``."""
+    table = dataset.table(split, columns=["source_text", "target_text"], augmented=False)
+    return Pairs(table["source_text"].to_pylist(), table["target_text"].to_pylist())
+
+
+# -- likelihood ------------------------------------------------------------------------------------------------------
+
+
+def _likelihood_figures(model: MapsText, test: Pairs, train: Pairs, dataset: Dataset, data_spec: DataSpec, tell: Teller) -> tuple[Figure, ...]:
+    scores = score_pairs(model, data_spec, test, tell)
+    nats, tokens, num_bytes = (list(column) for column in zip(*scores, strict=True))
+    unigram = _unigram_nats(Tokenizer.from_str(data_spec.tokenizer), test.targets, train.targets)
+    how = f"whole targets with their end, sources of at most {model.source_length} tokens"
+    over = f"{BOOTSTRAPS} draws of the {len(scores)} pairs with replacement"
+    floor_name = "token frequencies of the training targets"
+    perplexity = Figure(
+        name="target_perplexity", value=math.exp(sum(nats) / sum(tokens)), goal="min", unit="per token",
+        identity=text_identity(dataset, "target_perplexity", len(scores), how, data_spec),
+        floor=math.exp(unigram / sum(tokens)), floor_name=floor_name,
+        spread=float(np.exp(resampled_ratios(nats, tokens)).std()), spread_over=over,
+    )  # fmt: skip
+    bits = Figure(
+        name="bits_per_byte", value=sum(nats) / math.log(2) / sum(num_bytes), goal="min", unit="bits/byte",
+        identity=text_identity(dataset, "bits_per_byte", len(scores), f"targets, {how}"),
+        floor=unigram / math.log(2) / sum(num_bytes), floor_name=floor_name,
+        spread=float(resampled_ratios(nats, num_bytes).std() / math.log(2)), spread_over=over,
+    )  # fmt: skip
+    return perplexity, bits
+
+
+def score_pairs(model: MapsText, data_spec: DataSpec, pairs: Pairs, tell: Teller = SILENT) -> list[PairScore]:
+    """The negative log likelihood of each target, given its source."""
+    tokenizer = Tokenizer.from_str(data_spec.tokenizer)
+    tokenizer.encode_special_tokens = True
+    lengths = [len(encoding.ids) for encoding in tokenizer.encode_batch(pairs.targets, add_special_tokens=False)]
+    # Targets of like length go together, so that short ones are not padded to the longest.
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    nats = [0.0] * len(lengths)
+    for start in counted(range(0, len(order), ROWS_PER_BATCH), f"scoring {len(order)} targets", tell):
+        chunk = order[start : start + ROWS_PER_BATCH]
+        source = token_rows(data_spec.tokenizer, [pairs.sources[row] for row in chunk], model.source_length).tokens
+        target = token_rows(data_spec.tokenizer, [pairs.targets[row] for row in chunk], lengths[chunk[-1]] + 2).tokens
+        found = model.target_nll(source, target).double().sum(dim=1).tolist()
+        for row, value in zip(chunk, found, strict=True):
+            nats[row] = value
+    return [PairScore(value, length + 1, len(text.encode())) for value, length, text in zip(nats, lengths, pairs.targets, strict=True)]
+
+
+def _unigram_nats(tokenizer: Tokenizer, test: Sequence[str], train: Sequence[str]) -> float:
+    """Of all test targets with their ends, by how frequent each token is in the training targets."""
+    tokenizer.encode_special_tokens = True
+    known, seen = token_frequencies(tokenizer, train), token_frequencies(tokenizer, test)
+    known[END], seen[END] = len(train), len(test)
+    return float(seen @ unigram_nats(known))
+
+
+# -- answers ---------------------------------------------------------------------------------------------------------
+
+
+def answers(model: MapsText, data_spec: DataSpec, sources: Sequence[str], tell: Teller = SILENT) -> list[str]:
+    """The likeliest answer to each source, as long as the model's targets at most."""
+    tokenizer = Tokenizer.from_str(data_spec.tokenizer)
+    rows = token_rows(data_spec.tokenizer, sources, model.source_length).tokens
+    said: list[str] = []
+    for chunk in counted(rows.split(ROWS_PER_BATCH), f"answering {len(sources)} sources", tell):
+        said += [tokenizer.decode(tokens) for tokens in model.map_text(chunk, max_new_tokens=model.target_length)]
+    return said
+
+
+def _answer_figures(asked: Pairs, said: Sequence[str], train: Pairs, model: MapsText, dataset: Dataset, config: EvaluationConfig) -> tuple[Figure, ...]:
+    """Each beside the better one of two answers that take no model."""
+    ours = _likeness(said, asked.targets)
+    floors = {name: _likeness(simple, asked.targets) for name, simple in _simple_answers(asked, train, config.seed).items()}
+    how = f"the likeliest answer of at most {model.target_length} tokens, sources of at most {model.source_length} tokens, words in lower case"
+    over = f"{BOOTSTRAPS} draws of the {len(said)} pairs with replacement"
+
+    def figure(name: str, value: float, spread: float) -> Figure:
+        floor_name, floor = max(((simple, found[name][0]) for simple, found in floors.items()), key=lambda pair: pair[1])
+        identity = text_identity(dataset, name, len(said), f"seed {config.seed}, {how}")
+        return Figure(
+            name=name, value=value, goal="max", unit="share" if name == "exact_match" else "", identity=identity, recorded=Recorded(seed=config.seed),
+            floor=floor, floor_name=floor_name, spread=spread, spread_over=over,
+        )  # fmt: skip
+
+    return tuple(figure(name, *measured) for name, measured in ours.items())
+
+
+def _simple_answers(asked: Pairs, train: Pairs, seed: int) -> dict[str, list[str]]:
+    """The beginnings of the sources, as long as targets are on average, and training targets at random."""
+    usual = round(sum(len(words_of(text)) for text in train.targets) / max(1, len(train.targets)))
+    drawn = torch.randint(len(train.targets), (len(asked.sources),), generator=torch.Generator().manual_seed(seed)).tolist()
+    return {
+        "the beginning of the source": [" ".join(words_of(text)[:usual]) for text in asked.sources],
+        "the answer to a training source at random": [train.targets[row] for row in drawn],
+    }
+
+
+def _likeness(said: Sequence[str], wanted: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Each measure with its spread when the pairs are drawn anew."""
+    pairs, references = list(zip(said, wanted, strict=True)), [[text] for text in wanted]
+    draws = np.random.default_rng(0).integers(len(pairs), size=(BOOTSTRAPS, len(pairs)))
+    weights = np.stack([np.bincount(draw, minlength=len(pairs)) for draw in draws])
+    found = {"bleu": (float(bleu(said, references)[0]), float(bleu(said, references, weights).std()))}
+    each = np.array([[*rouge(*pair), words_of(pair[0]) == words_of(pair[1])] for pair in pairs], dtype=np.float64)
+    for place, name in enumerate(("rouge_1", "rouge_2", "rouge_l", "exact_match")):
+        found[name] = (float(each[:, place].mean()), float(each[:, place][draws].mean(axis=1).std()))
+    return found
+
+
+def _side_by_side(asked: Pairs, said: Sequence[str]) -> str:
+    """Some sources, what belongs to them, and what the model says."""
+    rows = zip(asked.sources[:SHOWN], asked.targets, said, strict=False)
+    return "\n\n----\n\n".join(f"{_beginning(source)}\nreference: {target}\nmodel:     {answer}" for source, target, answer in rows)
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS].rstrip()} …"
