@@ -82,13 +82,14 @@ def test_words_are_added_and_taken_away(tracker: Tracker, word2vec: Package) -> 
 def test_a_source_is_answered_and_the_answers_repeat(tracker: Tracker, mapper: Package) -> None:
     runtime = Runtime.open(mapper.folder / "artifacts")
     assert runtime.spec.abilities == ("maps-text",)
-    request = ([{"prompt": "def area(width)", "n": 2}, {"prompt": "object"}], {"max_new_tokens": 6, "seed": 3})
-    answers = runtime.predict(*request)
-    assert answers == runtime.predict(*request)
+    rows: list[dict[str, object]] = [{"prompt": "def area(width)", "n": 2}, {"prompt": "object"}]
+    params = {"max_new_tokens": 6, "seed": 3}
+    answers = runtime.predict(rows, params)
+    assert answers == runtime.predict(rows, params)
     assert [(answer["row"], answer["seed"], answer["prompt"]) for answer in answers] == [(0, 3, "def area(width)")] * 2 + [(1, 5, "object")]
     assert answers[0]["text"] != answers[1]["text"]
     letter = answers[0]["text"][2]
-    assert runtime.predict(request[0][:1], {**request[1], "stop": [letter]})[0]["text"] == answers[0]["text"].partition(letter)[0]
+    assert runtime.predict(rows[:1], {**params, "stop": [letter]})[0]["text"] == answers[0]["text"].partition(letter)[0]
     single = draw(tracker, mapper, prompt="def area(width)", max_new_tokens=8)
     assert single.text == draw(tracker, mapper, prompt="def area(width)", max_new_tokens=8, seed=9).text  # the likeliest one
     assert single.text != draw(tracker, mapper, prompt="def area(width)", max_new_tokens=8, temperature=2.0).text
