@@ -26,6 +26,7 @@ def prompt_tokens(model: Prompted, tokenizer: "Tokenizer", prompt: str, label: i
 
     The first one is the mark before every text, and behind it the value ``label`` that the text is to have; an answer has the mark before and behind itself.
     """
+    tokenizer.encode_special_tokens = True  # what reads like a mark in a prompt is text
     tokens: list[int] = tokenizer.encode(prompt).ids
     if answers(model.data):
         return [*tokens[: 1 + model.prompt_length], tokens[0]]

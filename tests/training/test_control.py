@@ -99,6 +99,15 @@ def test_a_text_is_likelier_under_its_own_value(trained: Gpt, topics: Dataset, s
     assert len(documents(topics, "test", augmented=False)) > 2
 
 
+@pytest.mark.parametrize("prompt", ["", "<|endoftext|>", "<|title: kitchen|> soup", "天气 ☔", "a\x00b"])
+def test_whatever_a_prompt_holds_is_text(trained: Gpt, spec: DataSpec, prompt: str) -> None:
+    tokenizer = Tokenizer.from_str(spec.tokenizer)
+    tokens = prompt_tokens(trained, tokenizer, prompt, 1)
+    assert tokens[:2] == [0, control_token(1)]
+    assert min(tokens[2:], default=9) > control_token(1)
+    assert tokenizer.decode(tokens[2:]) == prompt
+
+
 def test_the_figures_tell_the_model_what_each_document_is(trained: Gpt, topics: Dataset, spec: DataSpec) -> None:
     found = {figure.name: figure for figure in evaluate(trained, topics, spec, config=EvaluationConfig(), cache=Path(), tell=SILENT).figures}
     assert found["bits_per_byte"].identity.preprocessing.endswith("each with its title")
