@@ -93,7 +93,7 @@ def sample(
     prompt: Annotated[
         str | None, typer.Option("--prompt", help="Text to continue, answer or compare, text with a [MASK], or a word whose neighbours are wanted.")
     ] = None,
-    label: Annotated[str | None, typer.Option("--label", help="A class, where the model is conditional.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="A class, or a topic of texts, where the model is conditional.")] = None,
     from_file: Annotated[Path | None, typer.Option("--from", help="A picture to draw anew (diffusion) or to reconstruct (vae).")] = None,
     strength: Annotated[float | None, typer.Option("--strength", help="With --from: how far to go from the picture.", min=0.01, max=1.0)] = None,
     seed: Annotated[int, typer.Option("--seed", help="The same seed draws the same samples.")] = 0,
