@@ -99,11 +99,25 @@ def as_images(pixels: Tensor) -> Tensor:
 def own_extractor(dataset: Dataset, cache: Path, tell: Teller, size: int | None = None) -> Extractor:
     """The extractor of this data version for images ``size`` pixels wide (default: as they are): from the cache, or trained now (seconds) and kept there."""
     code = code_digest("components.evaluation.features")
+    kind = "classifier" if len(dataset.class_names) > 1 else "vicreg"
     path = cache / "extractors" / f"{dataset.manifest.sha256}-{size or 'own'}-{code[:16]}.safetensors"
+    tensors, facts = kept(path, lambda: _train(dataset, kind, size, tell))
+    with torch.device("meta"):  # its own initial weights would cost time and move the caller's random state
+        net = ExtractorNet(int(facts["channels"]), int(facts["image_size"]), int(facts["outputs"]))
+    net.load_state_dict(tensors, assign=True)
+    accuracy = facts.get("test_accuracy")
+    return Extractor(net.eval().requires_grad_(False), facts["kind"], weights_digest(tensors), float(accuracy) if accuracy else None)
+
+
+def kept(path: Path, train: Callable[[], tuple[nn.Module, dict[str, str]]]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The weights in ``path`` and what is known of them; ``train`` makes them where they are missing."""
+    from safetensors import safe_open
+
     if not path.exists():
-        kind = "classifier" if len(dataset.class_names) > 1 else "vicreg"
-        _store(path, *_train(dataset, kind, size, tell))
-    return _load(path)
+        net, facts = train()
+        _write(path, {name: tensor.contiguous() for name, tensor in net.state_dict().items()}, facts)
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118 - the handle is no mapping
 
 
 def split_features(extractor: Extractor, dataset: Dataset, split: Split, cache: Path, size: int | None = None) -> Tensor:
@@ -122,7 +136,7 @@ def _train(dataset: Dataset, kind: str, size: int | None, tell: Teller) -> tuple
     if len(images) < 2:
         raise UserError(f"The training split of {dataset.name!r} has {len(images)} images, too few for a feature extractor: add rows.")
     steps = counted(range(_STEPS), f"training the feature extractor of {dataset.name} ({kind})", tell)
-    with _repeatable():
+    with repeatable():
         if kind == "classifier":
             assert labels is not None
             net = _train_classifier(images, labels, len(dataset.class_names), steps)
@@ -199,7 +213,7 @@ def _accuracy(net: ExtractorNet, dataset: Dataset, size: int | None) -> float:
 
 
 @contextlib.contextmanager
-def _repeatable() -> Iterator[None]:
+def repeatable() -> Iterator[None]:
     """Seed 0, one thread and full float32, so that the weights hang on neither cores nor settings; all is put back."""
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
@@ -213,10 +227,6 @@ def _repeatable() -> Iterator[None]:
             torch.set_float32_matmul_precision(precision)
 
 
-def _store(path: Path, net: ExtractorNet, facts: dict[str, str]) -> None:
-    _write(path, {name: tensor.contiguous() for name, tensor in net.state_dict().items()}, facts)
-
-
 def _write(path: Path, tensors: dict[str, Tensor], facts: dict[str, str]) -> None:
     """Whole or not at all: two processes may write the same file at once."""
     from safetensors.torch import save_file
@@ -227,20 +237,7 @@ def _write(path: Path, tensors: dict[str, Tensor], facts: dict[str, str]) -> Non
     partial.replace(path)
 
 
-def _load(path: Path) -> Extractor:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        facts = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the handle is no mapping
-    with torch.device("meta"):  # its own initial weights would cost time and move the caller's random state
-        net = ExtractorNet(int(facts["channels"]), int(facts["image_size"]), int(facts["outputs"]))
-    net.load_state_dict(tensors, assign=True)
-    accuracy = facts.get("test_accuracy")
-    return Extractor(net.eval().requires_grad_(False), facts["kind"], _digest(tensors), float(accuracy) if accuracy else None)
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
+def weights_digest(tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode() + tensors[name].numpy().tobytes())

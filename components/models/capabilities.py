@@ -122,6 +122,31 @@ class EditsImages(Protocol):
         ...
 
 
+Steer = Callable[[Tensor, Tensor, slice], Tensor]
+"""Takes images as they are predicted [N, C, S, S] in [0, 1], their time in [0, 1] (a scalar), and which of the draws they are; gives what is to be
+added to them."""
+
+
+@runtime_checkable
+class DrawsFromText(Protocol):
+    caption_length: int
+    """Tokens of a text, with its marks."""
+
+    def draw_from_text(self, tokens: Tensor, *, seed: int, settings: SamplerSettings = OWN_SETTINGS, steer: Steer | None = None) -> Tensor:
+        """An image [N, C, H, W] in [0, 1] for each text of ``tokens`` [N, T]; ``steer`` moves the images while they are drawn."""
+        ...
+
+    def edit_from_text(
+        self, images: Tensor, tokens: Tensor, *, strength: float, seed: int, settings: SamplerSettings = OWN_SETTINGS, steer: Steer | None = None
+    ) -> Tensor:
+        """``images`` [N, C, H, W] drawn anew as ``tokens`` [N, T] say: ``strength`` in (0, 1] goes from nearly the same to nearly free."""
+        ...
+
+    def text_strip(self, tokens: Tensor, *, frames: int, seed: int) -> Tensor:
+        """Draws of ``tokens`` [N, T] on their way from noise, [N, frames, C, H, W]; the last frame is the image."""
+        ...
+
+
 @runtime_checkable
 class ShowsDiffusion(Protocol):
     def forward_strip(self, images: Tensor, *, frames: int, seed: int) -> Tensor:

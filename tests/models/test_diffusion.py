@@ -173,8 +173,7 @@ def test_it_overfits_one_batch(objective: str) -> None:
 def test_some_labels_are_hidden_while_training() -> None:
     model = make(label_dropout=0.25)
     torch.manual_seed(0)
-    seen = model._training_labels({"label": torch.zeros(2000, dtype=torch.long)})
-    assert seen is not None
+    (seen,) = model._asked({"label": torch.zeros(2000, dtype=torch.long)}, training=True)
     assert (seen == 3).float().mean() == pytest.approx(0.25, abs=0.04)
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from components.models.diffusion.config import DiffusionConfig
+from components.models.diffusion.config import GaussianDiffusionConfig
 
 DECODED_AT_ONCE = 32
 """Images; the decoder's maps at full resolution are many times as large as the images and their latents."""
@@ -29,7 +29,7 @@ class LatentSpace(nn.Module):
     scale: Tensor
     """Standard deviation of the raw latents; 0 until it was measured."""
 
-    def __init__(self, config: DiffusionConfig, channels: int) -> None:
+    def __init__(self, config: GaussianDiffusionConfig, channels: int) -> None:
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
         super().__init__()

@@ -1,4 +1,4 @@
-"""The settings of diffusion."""
+"""The settings of diffusion, and those that it shares with all that draws from noise in steps."""
 
 from typing import Literal
 
@@ -7,18 +7,8 @@ from pydantic import Field, model_validator
 from components.models.family import Family, ImageTrainingConfig
 
 
-class DiffusionConfig(ImageTrainingConfig):
-    """Defaults are size `tiny`: 8x8 digits within a minute on two CPU cores."""
-
-    max_steps: int = 560
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    warmup_steps: int = 50
-    ema_decay: float = 0.99
-    sample_every: int = 280
-    validate_every: int = 140
-    checkpoint_every: int = 280
+class GaussianDiffusionConfig(ImageTrainingConfig):
+    """What every family has that draws images from noise in steps."""
 
     objective: Literal["flow", "ddpm"] = "flow"
     """`flow`: straight paths from image to noise, the velocity is learnt; `ddpm`: the cosine schedule, it learns the noise."""
@@ -28,10 +18,6 @@ class DiffusionConfig(ImageTrainingConfig):
     """Of the logit of the training times under `flow`; above 0 trains more on the noisy end."""
     time_spread: float = Field(1.0, gt=0)
     """Standard deviation of that logit."""
-    conditional: bool = True
-    """Whether samples are drawn by class where the dataset has labels."""
-    label_dropout: float = Field(0.1, ge=0, lt=1)
-    """Share of the labels hidden while training, which classifier-free guidance needs."""
     guidance: float = Field(1.5, ge=0)
     """Scale of classifier-free guidance; 1 is none, more gives clearer and less varied images."""
     sampler: Literal["euler", "heun", "ddim", "ddpm"] = "heun"
@@ -65,18 +51,37 @@ class DiffusionConfig(ImageTrainingConfig):
     """Weight of the KL term of the autoencoder, per pixel: small, it only keeps the latents tidy."""
 
     @model_validator(mode="after")
-    def _widths_fit(self) -> "DiffusionConfig":
+    def _widths_fit(self) -> "GaussianDiffusionConfig":
         if not self.widths or any(width % 8 for width in self.widths):
             raise ValueError(f"widths must be multiples of 8, e.g. [32, 64], not {list(self.widths)}")
         return self
 
     @model_validator(mode="after")
-    def _phases_fit(self) -> "DiffusionConfig":
+    def _phases_fit(self) -> "GaussianDiffusionConfig":
         if self.latent_factor > 1 and not 0 < self.autoencoder_steps < self.max_steps:
             raise ValueError(
                 f"latent_factor {self.latent_factor} needs autoencoder_steps between 1 and max_steps ({self.max_steps}), not {self.autoencoder_steps}"
             )
         return self
+
+
+class DiffusionConfig(GaussianDiffusionConfig):
+    """Defaults are size `tiny`: 8x8 digits within a minute on two CPU cores."""
+
+    max_steps: int = 560
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    warmup_steps: int = 50
+    ema_decay: float = 0.99
+    sample_every: int = 280
+    validate_every: int = 140
+    checkpoint_every: int = 280
+
+    conditional: bool = True
+    """Whether samples are drawn by class where the dataset has labels."""
+    label_dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of the labels hidden while training, which classifier-free guidance needs."""
 
 
 FAMILY = Family(
