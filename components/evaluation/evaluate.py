@@ -17,6 +17,7 @@ from components.models.capabilities import (
     AnswersQuestions,
     CaptionsImages,
     DataSpec,
+    DrawsFromText,
     FillsCaptions,
     FillsMasks,
     HasLatentSpace,
@@ -42,7 +43,7 @@ def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Evalu
     """
     evidence = Evidence()
     with _evaluation_mode(model):
-        if isinstance(model, (SamplesImages, ScoresImages, Reconstructs)):
+        if isinstance(model, (SamplesImages, DrawsFromText, ScoresImages, Reconstructs)):
             evidence = evidence.plus(score_images(model, dataset, data_spec, config=config, cache=cache, tell=tell))
         if isinstance(model, HasLatentSpace):
             from components.evaluation.latent import score_latent_space

@@ -17,7 +17,7 @@ from components.evaluation.protocol import Figure
 from components.evaluation.sample_figures import score_samples
 from components.evaluation.scoring import MOST_SCORED, Scoring, require_enough_images
 from components.evaluation.telling import Teller, counted
-from components.models.capabilities import DataSpec, HasLatentUnits, Reconstructs, SamplesImages, ScoresImages
+from components.models.capabilities import DataSpec, DrawsFromText, HasLatentUnits, Reconstructs, SamplesImages, ScoresImages
 
 
 def score_images(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, cache: Path, tell: Teller) -> Evidence:
@@ -27,6 +27,10 @@ def score_images(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: E
     evidence = Evidence()
     if isinstance(model, SamplesImages):
         evidence = evidence.plus(score_samples(model, scoring, tell))
+    if isinstance(model, DrawsFromText):
+        from components.evaluation.text_drawing import score_text_drawing
+
+        evidence = evidence.plus(score_text_drawing(model, scoring, tell))
     if isinstance(model, (ScoresImages, Reconstructs, HasLatentUnits)):
         evidence = evidence.plus(_score_test_images(model, scoring, tell))
     return evidence

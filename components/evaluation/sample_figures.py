@@ -56,22 +56,33 @@ class Draws:
 
 def score_samples(model: SamplesImages, scoring: Scoring, tell: Teller) -> Evidence:
     """Draws as many samples as there are test images, for each of three seeds, and measures and shows them."""
+    config = scoring.config
+    evidence = score_draws(model, scoring, tell, lambda num: labels_like_train(scoring.dataset, model, num))
+    samples = samples_picture(model, scoring.data_spec, seed=config.seed, num=100, settings=config.settings)
+    return evidence.plus(Evidence(pictures={"samples": samples})).plus(_at_work(model, scoring, tell))
+
+
+def score_draws(
+    model: SamplesImages, scoring: Scoring, tell: Teller, labels_for: Callable[[int], Tensor | None], see: Callable[[Tensor], None] | None = None
+) -> Evidence:
+    """The figures of draws for the labels that ``labels_for`` gives for their number, and the picture `nearest`; ``see`` gets each draw [num, C, S, S]."""
     dataset, config = scoring.dataset, scoring.config
     extractor = own_extractor(dataset, scoring.cache, tell, scoring.size)
     test, train = (split_features(extractor, dataset, split, scoring.cache, scoring.size) for split in ("test", "train"))
     num = num_drawn(config, test)
-    labels = labels_like_train(dataset, model, num)
+    labels = labels_for(num)
     copying, features = Copying(scoring), []
     for time, seed in enumerate(range(config.seed, config.seed + SAMPLING_SEEDS), 1):
         what = f"drawing {num:,} samples, {time} of {SAMPLING_SEEDS} times"
         images = draw_images(model, num, seed=seed, labels=labels, settings=config.settings, tell=tell, what=what)
         features.append(extractor.features(images))
         copying.look_at(images)
+        if see is not None:
+            see(images)
     draws = Draws(features, test, real_features(train, num, config.seed), extractor, _how_drawn(model, scoring))
     figures = [fid_figure(scoring, draws), _kid(scoring, draws), *_manifold(scoring, draws), *_inception_score(scoring, draws), copying.figure(draws.recorded)]
-    pictures = {"samples": samples_picture(model, scoring.data_spec, seed=config.seed, num=100, settings=config.settings), "nearest": copying.picture()}
     notes = (*_alarms(figures), *_notes(draws, num, len(train)))
-    return Evidence(tuple(figures), pictures, notes=notes).plus(_at_work(model, draws, scoring, tell))
+    return Evidence(tuple(figures), {"nearest": copying.picture()}, notes=notes)
 
 
 def _alarms(figures: list[Figure]) -> list[str]:
@@ -96,7 +107,7 @@ def _notes(draws: Draws, num: int, num_train: int) -> list[str]:
     ]
 
 
-def _at_work(model: SamplesImages, draws: Draws, scoring: Scoring, tell: Teller) -> Evidence:
+def _at_work(model: SamplesImages, scoring: Scoring, tell: Teller) -> Evidence:
     """What a model that draws in steps can show besides."""
     evidence = Evidence()
     if not isinstance(model, (ShowsDiffusion, EditsImages)):
@@ -107,7 +118,9 @@ def _at_work(model: SamplesImages, draws: Draws, scoring: Scoring, tell: Teller)
     if isinstance(model, ShowsDiffusion):
         evidence = evidence.plus(Evidence(pictures=diffusion_pictures(model, images, scoring.data_spec, seed=config.seed)))
     if isinstance(model, EditsImages):
-        evidence = evidence.plus(editing_evidence(model, images, draws.test, draws.extractor, seed=config.seed, settings=config.settings, tell=tell))
+        extractor = own_extractor(scoring.dataset, scoring.cache, tell, scoring.size)
+        test = split_features(extractor, scoring.dataset, "test", scoring.cache, scoring.size)
+        evidence = evidence.plus(editing_evidence(model, images, test, extractor, seed=config.seed, settings=config.settings, tell=tell))
     return evidence
 
 

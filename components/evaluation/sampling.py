@@ -14,6 +14,7 @@ from components.models.capabilities import (
     OWN_SETTINGS,
     ContinuesText,
     DataSpec,
+    DrawsFromText,
     FillsMasks,
     HeedsLabels,
     MapsText,
@@ -29,20 +30,28 @@ _SEED_STRIDE = 1_000_003
 """Between the seeds of two chunks, so that small seeds of the user's never meet."""
 
 
+@torch.no_grad()
 def draw_samples(model: Any, data_spec: DataSpec, *, seed: int, num: int) -> Evidence:
     """About ``num`` samples as a person wants to see them: a picture `samples`, or a text `samples`; nothing of a model that draws none."""
+    png, text = _picture(model, data_spec, seed, num), _text(model, data_spec, seed)
+    return Evidence(pictures={"samples": png} if png else {}, texts={"samples": text} if text else {})
+
+
+def _picture(model: Any, data_spec: DataSpec, seed: int, num: int) -> bytes | None:
     if isinstance(model, SamplesImages):
-        return Evidence(pictures={"samples": samples_picture(model, data_spec, seed=seed, num=num)})
+        return samples_picture(model, data_spec, seed=seed, num=num)
+    if isinstance(model, DrawsFromText):
+        from components.evaluation.text_drawing import samples_of_captions
+
+        return samples_of_captions(model, data_spec, seed=seed)
     if isinstance(model, RendersViews):
         from components.evaluation.views import views_picture
 
-        return Evidence(pictures={"samples": views_picture(model, data_spec)})
-    text = _sample_text(model, data_spec, seed)
-    return Evidence() if text is None else Evidence(texts={"samples": text})
+        return views_picture(model, data_spec)
+    return None
 
 
-def _sample_text(model: Any, data_spec: DataSpec, seed: int) -> str | None:
-    """What a model of text has to say; None of a model that says nothing."""
+def _text(model: Any, data_spec: DataSpec, seed: int) -> str | None:
     if isinstance(model, ContinuesText) and not answers(data_spec):
         from components.evaluation.text import sample_text
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from components.data.dataset import Dataset
 from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
-from components.evaluation.features import FEATURES, Extractor
+from components.evaluation.features import FEATURES
 from components.evaluation.protocol import Figure, Identity, Recorded
 from components.models.capabilities import DataSpec
 from components.models.family import Goal
@@ -19,6 +19,16 @@ LEAST_IMAGES = FEATURES + 2
 """With fewer, the covariance of the features has no full rank and a Fréchet distance means nothing."""
 MOST_SCORED = 2_000
 """Test images that likelihood and reconstruction are measured on, and samples whose nearest training image is sought, at most."""
+
+
+class Judge(Protocol):
+    """What looks at images for a figure."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sha256(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,7 @@ class Scoring:
     def shape(self) -> str:
         return f"{self.data_spec.channels}x{self.size}x{self.size}"
 
-    def figure(self, name: str, value: float, goal: Goal, num: int, *, preprocessing: str, extractor: Extractor | None = None, **more: Any) -> Figure:
+    def figure(self, name: str, value: float, goal: Goal, num: int, *, preprocessing: str, extractor: Judge | None = None, **more: Any) -> Figure:
         """A figure of the test split with its whole protocol."""
         identity = Identity(
             metric=name,

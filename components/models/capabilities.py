@@ -65,6 +65,8 @@ class DataSpec:
     """The tokenizer as the JSON text of `tokenizers.Tokenizer.to_str`."""
     token_counts: tuple[int, ...] = ()
     """How often each entry of the vocabulary stands in the training split; empty where the family does not ask for it."""
+    example_captions: tuple[str, ...] = ()
+    """Some captions of the validation split, to draw for."""
     scene: SceneSpec | None = None
     """Of posed photos."""
     questions: tuple[Question, ...] = ()
@@ -78,7 +80,9 @@ class DataSpec:
         scene = SceneSpec.from_dict(value["scene"]) if value.get("scene") else None
         counts = tuple(value.get("token_counts", ()))
         questions = tuple(Question(question["text"], question["source"], tuple(question["answers"])) for question in value.get("questions", ()))
-        return cls(**{**value, "class_names": tuple(value["class_names"]), "token_counts": counts, "scene": scene, "questions": questions})
+        examples = tuple(value.get("example_captions", ()))
+        plain = {**value, "class_names": tuple(value["class_names"]), "token_counts": counts, "example_captions": examples}
+        return cls(**{**plain, "scene": scene, "questions": questions})
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,9 @@ class QuestionConfig(Protocol):
     most_answers: int
     """Of a question, at most."""
 
+EXAMPLES = 12
+"""Captions that pictures of training are drawn for."""
+
 
 def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
     """What images and captions of the training split say; added images have the captions of their originals."""
@@ -42,7 +45,10 @@ def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
     recipe = _recipe(config.vocab_size, tuple(question.text for question in questions))
     tokenizer = kept_tokenizer(dataset, lambda: captions(dataset, "train", augmented=False), recipe, cache)
     _require_room(tokenizer, questions, config.caption_length)
-    return replace(images, modality="image-text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), questions=questions)
+    return replace(
+        images, modality="image-text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), questions=questions,
+        example_captions=_examples(dataset),
+    )  # fmt: skip
 
 
 def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> RowBatches:
@@ -50,6 +56,12 @@ def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed:
     require_a_batch(dataset, config.batch_size, "images")
     load = partial(_load, dataset, data_spec, config.caption_length)
     return RowBatches(dataset, batch_size=config.batch_size, seed=seed, load=load, finish=_finished)
+
+
+def _examples(dataset: Dataset) -> tuple[str, ...]:
+    """The first different captions that nothing is trained on; of the training split where there are no others."""
+    held_out = captions(dataset, "validation", augmented=False) or captions(dataset, "train", augmented=False)
+    return tuple(dict.fromkeys(held_out))[:EXAMPLES]
 
 
 def captions(dataset: Dataset, split: Split, augmented: bool) -> list[str]:

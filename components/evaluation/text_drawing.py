@@ -1,0 +1,158 @@
+"""Scores a model that draws what a text says: as any model of images, and by how well its images fit the captions of the test split.
+
+Whether they fit is told by the dataset's own judges, which saw training images and captions alone: its classifier (the class of the image that the
+caption belongs to) and its matcher. The similarity is the score of Hessel et al. 2021, "CLIPScore", unscaled; the rank among other captions the
+R-precision of Xu et al. 2018, "AttnGAN".
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from components.data.dataset import Dataset
+from components.evaluation.editing import editing_evidence
+from components.evaluation.evidence import Evidence
+from components.evaluation.features import Extractor, own_extractor, read_images, split_features
+from components.evaluation.matcher import POOL, Matcher, own_caption_ranks, own_matcher
+from components.evaluation.pictures import grid_png
+from components.evaluation.protocol import Figure
+from components.evaluation.sample_figures import score_draws
+from components.evaluation.scoring import Scoring, shuffled
+from components.evaluation.telling import Teller
+from components.models.capabilities import OWN_SETTINGS, DataSpec, DrawsFromText, SamplerSettings
+from components.models.token_rows import token_rows
+
+SHOWN = 16
+DRAWS_EACH = 6
+"""Of a caption, in the pictures of training."""
+FRAMES = 11
+STRIPS = 6
+
+
+class OfCaptions:
+    """What draws from text as what draws from labels: label k asks for caption k of the test split."""
+
+    def __init__(self, model: DrawsFromText, tokens: Tensor) -> None:
+        self.model, self.tokens = model, tokens
+
+    def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, settings: SamplerSettings = OWN_SETTINGS) -> Tensor:
+        assert labels is not None, "a caption is asked for"
+        return self.model.draw_from_text(self.tokens[labels], seed=seed, settings=settings)
+
+    def edit_images(self, images: Tensor, *, strength: float, seed: int, labels: Tensor | None = None, settings: SamplerSettings = OWN_SETTINGS) -> Tensor:
+        """Image k as caption k says."""
+        tokens = self.tokens[: len(images)] if labels is None else self.tokens[labels]
+        return self.model.edit_from_text(images, tokens, strength=strength, seed=seed, settings=settings)
+
+
+class StepsOfCaptions(OfCaptions):
+    """The same of a model that draws in steps."""
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        names: tuple[str, ...] = getattr(self.model, "samplers", ())
+        return names
+
+    def settled(self, settings: SamplerSettings) -> SamplerSettings:
+        out: SamplerSettings = self.model.settled(settings)  # type: ignore[attr-defined]
+        return out
+
+
+def score_text_drawing(model: DrawsFromText, scoring: Scoring, tell: Teller) -> Evidence:
+    """The figures of `score_draws` for captions of the test split, and those of how well the images fit; pictures of captions and what was drawn."""
+    captions = TestCaptions(scoring.dataset, scoring.data_spec, model.caption_length, scoring.config.seed)
+    asked = StepsOfCaptions(model, captions.tokens) if hasattr(model, "settled") else OfCaptions(model, captions.tokens)
+    extractor = own_extractor(scoring.dataset, scoring.cache, tell, scoring.size)
+    fit = Fit(scoring, captions, extractor, own_matcher(scoring.dataset, scoring.cache, tell, scoring.size))
+    evidence = score_draws(asked, scoring, tell, lambda num: torch.arange(num) % len(captions.texts), fit.look_at)
+    pictures = {"samples": drawn_beside(captions.images, fit.shown, captions.texts), "reverse_diffusion": _strips(model, captions, scoring.config.seed)}
+    features = split_features(extractor, scoring.dataset, "test", scoring.cache, scoring.size)
+    edited = editing_evidence(asked, captions.images, features, extractor, seed=scoring.config.seed, settings=scoring.config.settings, tell=tell)
+    return Evidence(fit.figures(), pictures).plus(evidence).plus(edited)
+
+
+class TestCaptions:
+    """The test split in a fixed order mixed by ``seed``."""
+
+    __test__ = False  # no test, whatever its name begins with
+
+    def __init__(self, dataset: Dataset, data_spec: DataSpec, length: int, seed: int) -> None:
+        images, labels = read_images(dataset, "test", data_spec.image_size)
+        texts = dataset.table("test", columns=["caption"])["caption"].to_pylist()
+        order = shuffled(len(texts), seed)
+        self.images, self.labels = images[order], None if labels is None else labels[order]
+        self.texts: list[str] = [texts[index] for index in order.tolist()]
+        self.tokens = token_rows(data_spec.tokenizer, self.texts, length).tokens
+
+
+class Fit:
+    """How well draws fit the captions that they were asked for, one draw after the other."""
+
+    def __init__(self, scoring: Scoring, captions: TestCaptions, extractor: Extractor, matcher: Matcher) -> None:
+        self.scoring, self.captions, self.extractor, self.matcher = scoring, captions, extractor, matcher
+        self.found: list[dict[str, float]] = []
+        self.shown: list[Tensor] = []
+        self.num = 0
+
+    def look_at(self, images: Tensor) -> None:
+        """One draw [N, C, S, S] for the first N captions, again from the first where there are more images."""
+        self.shown.append(images[:SHOWN])
+        self.num = len(images)
+        self.found.append(self._measured(images))
+
+    def _measured(self, images: Tensor) -> dict[str, float]:
+        rows = torch.arange(len(images)) % len(self.captions.texts)
+        ours, theirs = self.matcher.images(images), self.matcher.captions([self.captions.texts[row] for row in rows.tolist()])
+        found = {
+            "clip_score_own": float((ours * theirs).sum(dim=1).mean()),
+            "caption_recall_own": float((own_caption_ranks(ours, theirs) == 0).double().mean()),
+        }
+        if self.captions.labels is not None and self.extractor.kind == "classifier":
+            named = self.extractor.logits(self.extractor.features(images)).argmax(dim=1)
+            found["class_agreement_own"] = float((named == self.captions.labels[rows]).double().mean())
+        return found
+
+    def figures(self) -> tuple[Figure, ...]:
+        """Each with what real images of the test split come to, and with what chance does."""
+        rows = torch.arange(self.num) % len(self.captions.texts)
+        real, chance = self._measured(self.captions.images[rows]), self._chance()
+        return tuple(self._figure(name, real[name], chance[name]) for name in self.found[0])
+
+    def _chance(self) -> dict[str, float]:
+        """Of images that were drawn for another caption: real ones, each a place further."""
+        usual = 0.0 if self.captions.labels is None else float(torch.bincount(self.captions.labels).max() / len(self.captions.labels))
+        others = self.matcher.images(self.captions.images[: self.num].roll(1, 0))
+        score = float((others * self.matcher.captions(self.captions.texts[: self.num])).sum(dim=1).mean())
+        return {"clip_score_own": score, "caption_recall_own": 1 / min(POOL, self.num), "class_agreement_own": usual}
+
+    def _figure(self, name: str, real: float, chance: float) -> Figure:
+        values = torch.tensor([found[name] for found in self.found], dtype=torch.float64)
+        judge = self.extractor if name == "class_agreement_own" else self.matcher
+        detail = f", a pool of {min(POOL, self.num)} captions" if name == "caption_recall_own" else ""
+        return self.scoring.figure(
+            name, float(values.mean()), "max", self.num, extractor=judge, unit="cosine" if name == "clip_score_own" else "share",
+            preprocessing=f"{self.scoring.shape} in [0, 1], captions of the test split, mean of {len(values)} draws{detail}",
+            floor=real, floor_name="real images of those captions", spread=float(values.std()), spread_over=f"{len(values)} sampling seeds",
+            note=f"chance is {chance:.3f}",
+        )  # fmt: skip
+
+
+def drawn_beside(real: Tensor, draws: Sequence[Tensor], captions: Sequence[str]) -> bytes:
+    """A PNG with a row for each caption: the real image [C, S, S], and those that were drawn for it; ``draws`` are tensors [N, C, S, S]."""
+    rows = torch.stack([real[: len(draws[0])], *draws], dim=1)
+    names = ("real", *(["drawn"] * len(draws)))
+    return grid_png(rows.flatten(0, 1), rows.shape[1], row_captions=captions[: len(rows)], column_captions=names)
+
+
+def samples_of_captions(model: DrawsFromText, data_spec: DataSpec, *, seed: int) -> bytes:
+    """A PNG with a row of draws for each caption that the data gives as an example."""
+    texts = data_spec.example_captions
+    tokens = token_rows(data_spec.tokenizer, texts, model.caption_length).tokens
+    drawn = model.draw_from_text(tokens.repeat_interleave(DRAWS_EACH, dim=0), seed=seed)
+    return grid_png(drawn, DRAWS_EACH, row_captions=texts)
+
+
+def _strips(model: DrawsFromText, captions: TestCaptions, seed: int) -> bytes:
+    strip = model.text_strip(captions.tokens[:STRIPS], frames=FRAMES, seed=seed)
+    return grid_png(strip.flatten(0, 1), strip.shape[1], row_captions=captions.texts[:STRIPS])
