@@ -108,6 +108,13 @@ def sample(
     top_p: Annotated[float | None, typer.Option("--top-p", help="Of text: draw from the likeliest tokens of this share.", min=0.01, max=1.0)] = None,
     max_new_tokens: Annotated[int | None, typer.Option("--max-new-tokens", help="Of text: longest continuation.", min=1, max=4096)] = None,
     stop: Annotated[list[str] | None, typer.Option("--stop", help=r"Of text: ends before this string (\\n is a line's end); may be repeated.")] = None,
+    clip: Annotated[
+        str | None, typer.Option("--clip", help="Of text-to-image: a model such as clip-glyphs that steers towards the prompt.", autocompletion=complete_model)
+    ] = None,
+    clip_guidance: Annotated[float | None, typer.Option("--clip-guidance", help="With --clip: how strongly; 1 unless said.", min=0.0, max=100.0)] = None,
+    captioner: Annotated[
+        str | None, typer.Option("--captioner", help="Who says what came out (default: one of the same dataset).", autocompletion=complete_model)
+    ] = None,
     out_file: Annotated[Path | None, typer.Option("--out", help="Where the picture or text goes.")] = None,
     project: ProjectOption = None,
 ) -> None:
@@ -116,6 +123,8 @@ def sample(
     Example: [bold]genmill sample vae-digits@champion -n 64 --seed 7 --out digits.png[/]
 
     From a picture: [bold]genmill sample diffusion-digits --from image.png --strength 0.6[/]
+
+    From words: [bold]genmill sample text-to-image-glyphs --prompt "greek capital letter omega, stix bold"[/]
 
     Code: [bold]genmill sample gpt-stdlib --prompt "def area(" --temperature 0.7 --top-k 50 --max-new-tokens 200[/]
     """
@@ -129,7 +138,7 @@ def sample(
     request = SampleRequest(
         num=num, prompt=prompt, label=label, image=from_file, strength=strength, seed=seed, temperature=temperature, top_k=top_k, top_p=top_p,
         max_new_tokens=max_new_tokens, stop=tuple(map(_with_line_ends, stop)) if stop else None, steps=steps, sampler=sampler, guidance=guidance,
-        animated=out_file is not None and out_file.suffix.lower() == ".gif",
+        clip=clip, clip_guidance=clip_guidance, captioner=captioner, animated=out_file is not None and out_file.suffix.lower() == ".gif",
     )  # fmt: skip
     streams = out_file is None and sys.stdout.isatty()
     told: list[str] = []
@@ -142,6 +151,8 @@ def sample(
     target = out_file or Path(f"{ref.replace('/', '-').replace('@', '-')}-seed{seed}.{'png' if drawn.png is not None else 'txt'}")
     target.write_bytes(drawn.png or drawn.gif or (drawn.text or "").encode())
     out.print(f"Wrote {target} ({drawn.description})", soft_wrap=True)
+    for caption in drawn.captions:
+        print(caption)
 
 
 def export(

@@ -67,6 +67,8 @@ class DataSpec:
     """How often each entry of the vocabulary stands in the training split; empty where the family does not ask for it."""
     example_captions: tuple[str, ...] = ()
     """Some captions of the validation split, to draw for."""
+    characters: str = ""
+    """Each that stands in a caption of the training split, once; empty where there are no captions."""
     scene: SceneSpec | None = None
     """Of posed photos."""
     questions: tuple[Question, ...] = ()

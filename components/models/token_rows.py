@@ -46,6 +46,13 @@ def token_rows(tokenizer: str, texts: Sequence[str], length: int) -> TokenRows:
     return TokenRows(tokens, sum(bool(encoding.overflowing) for encoding in encoded))
 
 
+def row_length(tokenizer: str, text: str) -> int:
+    """How many tokens ``text`` has with its marks."""
+    loaded = Tokenizer.from_str(tokenizer)
+    loaded.encode_special_tokens = True
+    return len(loaded.encode(text).ids)
+
+
 def mask_of(tokens: Tensor) -> Tensor:
     """True where a row of tokens still says something, bool of the same shape."""
     return tokens != PADDING

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from components.registry import wire
-from components.registry.prompts import MASK, checked
+from components.registry.prompts import MASK, caption_tokens, checked
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -28,7 +28,7 @@ def answer(model: Any, abilities: Sequence[str], row: wire.Row, image: "Tensor |
         raise wire.BadRequestError("This model judges an image and a text together: fill the column image, and prompt or question.")
     if text is None:
         return _seen(model, image, row.n)
-    tokens = _tokens(model, text, strict=wire.JUDGES_PAIRS in abilities)
+    tokens = caption_tokens(model.data, text, model.caption_length)
     if image is None:
         return [_matched(vector=model.embed_captions(tokens)[0].tolist())]
     return [_matched(similarity=_similarity(model, abilities, image, tokens), probability=_probability(model, abilities, image, tokens))]
@@ -118,15 +118,6 @@ def _probability(model: Any, abilities: Sequence[str], image: Any, tokens: Any) 
     import torch
 
     return float(model.judge_pairs(image, tokens, torch.zeros(1, 2, dtype=torch.int64)).probability[0]) if wire.JUDGES_PAIRS in abilities else None
-
-
-def _tokens(model: Any, text: str, *, strict: bool) -> Any:
-    """[1, T]; where ``strict``, a text that is too long is refused, else it is cut."""
-    from components.models.token_rows import token_rows
-
-    if strict:
-        checked(_tokenizer(model).encode(text).ids, model.caption_length)
-    return token_rows(model.data.tokenizer, [text], model.caption_length).tokens
 
 
 def _tokenizer(model: Any) -> "Tokenizer":

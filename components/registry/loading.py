@@ -35,12 +35,19 @@ class LoadedModel:
     def data_spec(self) -> DataSpec:
         return DataSpec.from_dict(self.spec.data_spec)
 
-    def predict(self, rows: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None, on_text: OnText | None = None) -> wire.Rows:
+    def predict(
+        self, rows: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None, on_text: OnText | None = None, steer: Any = None
+    ) -> wire.Rows:
         """Answer one request in the wire format; raises BadRequestError as `wire.parse_request` does.
 
-        ``on_text`` gets the pieces of the first text while it grows; a package of older code may tell nothing.
+        ``on_text`` gets the pieces of the first text while it grows; a package of older code may tell nothing. ``steer`` moves what is drawn
+        from text, and only a model of the code at hand takes it.
         """
-        return self._backend.predict(rows, params, on_text)
+        if steer is None:
+            return self._backend.predict(rows, params, on_text)
+        if isinstance(self._backend, Child):
+            raise UserError(f"{self.spec.model} was packaged by another version of Genmill, and such a model cannot be steered: train it again.")
+        return self._backend.predict(rows, params, on_text, steer)
 
     def close(self) -> None:
         if isinstance(self._backend, Child):

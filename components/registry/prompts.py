@@ -124,6 +124,39 @@ def nearest_word(word: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else "choose one that the training text has."
 
 
+def caption_tokens(data: Any, prompt: str, most: int) -> Any:
+    """``prompt`` as a row of tokens [1, most] of the captions of ``data`` (its `DataSpec`).
+
+    Raises:
+        BadRequestError: it is empty, longer than the model reads, or has what no training caption has.
+    """
+    from components.models.token_rows import row_length, token_rows
+
+    like = f", like {data.example_captions[0]!r}" if data.example_captions else ""
+    if not prompt.strip():
+        raise wire.BadRequestError(f"The prompt is empty: say what the picture shows{like}.")
+    prompt = in_known_characters(data, prompt)
+    length = row_length(data.tokenizer, prompt)
+    if length > most:
+        raise wire.BadRequestError(f"The prompt has {length} tokens with its marks, and the model reads {most} at once: shorten it.")
+    return token_rows(data.tokenizer, [prompt], most).tokens
+
+
+def in_known_characters(data: Any, prompt: str) -> str:
+    """``prompt``, in lower case where no training caption has another.
+
+    Raises:
+        BadRequestError: it has a character that stands in none of them.
+    """
+    known = set(data.characters) | set(" \n\t")
+    for written in (prompt, prompt.lower()):
+        if not data.characters or set(written) <= known:
+            return written
+    strange = next(word for word in prompt.split() if set(word.lower()) - known)
+    like = f", like {data.example_captions[0]!r}" if data.example_captions else ""
+    raise wire.BadRequestError(f"The prompt has {strange!r}, which is written in characters that no training caption has: use words of the captions{like}.")
+
+
 def embed(model: Any, tokenizer: "Tokenizer", text: str) -> wire.Rows:
     """The vector of ``text``."""
     import torch

@@ -20,7 +20,7 @@ FILES_ARTIFACT = "package_files.json"
 def register_package(tracker: Tracker, *, run_id: str, folder: Path, tags: Mapping[str, Any] | None = None) -> ModelVersion:
     """Register the package in ``folder`` as a version of its model, alias `candidate`; a run is registered once.
 
-    The version carries the tags family, identity, dataset, data_version, data_sha256, package_sha256 and
+    The version carries the tags family, abilities, identity, dataset, data_version, data_sha256, package_sha256 and
     package_code_sha256, plus ``tags``; its description is the card.
     """
     spec = read_spec(folder / "artifacts")
@@ -38,6 +38,7 @@ def register_package(tracker: Tracker, *, run_id: str, folder: Path, tags: Mappi
         "data_sha256": spec.data_sha256,
         "package_sha256": files_digest(files),
         "package_code_sha256": spec.code_sha256,
+        "abilities": " ".join(spec.abilities),
     }
     version = tracker.register(spec.model, source, run_id, {**own, **(tags or {})}, (folder / CARD_FILE).read_text(encoding="utf-8"))
     tracker.set_alias(spec.model, CANDIDATE, version.version)

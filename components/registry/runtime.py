@@ -62,8 +62,12 @@ class Runtime:
         load_model(model, artifacts / WEIGHTS_FILE)
         return cls(model.eval(), spec)
 
-    def predict(self, rows: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None, on_text: OnText | None = None) -> wire.Rows:
+    def predict(
+        self, rows: Sequence[Mapping[str, Any]], params: Mapping[str, Any] | None = None, on_text: OnText | None = None, steer: Any = None
+    ) -> wire.Rows:
         """Answer one request in the wire format; ``on_text`` gets the pieces of the first text while it grows.
+
+        ``steer`` moves what is drawn from text, see `capabilities.DrawsFromText`.
 
         Raises:
             BadRequestError: see `wire.parse_request`.
@@ -77,13 +81,15 @@ class Runtime:
             for index, row in enumerate(parsed):
                 # No two draws of a request share a seed, also where a model counts on from the one it is given.
                 told = on_text if not answers else None
-                answers += [{"row": index, **answer} for answer in self._answer(row, parameters, parameters.seed + len(answers), told)]
+                answers += [{"row": index, **answer} for answer in self._answer(row, parameters, parameters.seed + len(answers), told, steer)]
         return answers
 
-    def _answer(self, row: wire.Row, parameters: wire.Parameters, seed: int, on_text: OnText | None) -> wire.Rows:
+    def _answer(self, row: wire.Row, parameters: wire.Parameters, seed: int, on_text: OnText | None, steer: Any) -> wire.Rows:
         if {wire.MATCHES_IMAGES_AND_TEXT, wire.JUDGES_PAIRS} & set(self.spec.abilities):
             image = None if row.image is None else self._tensor(row.image)
             return images_and_text.answer(self.model, self.spec.abilities, row, image)
+        if wire.DRAWS_FROM_TEXT in self.spec.abilities:
+            return self._draw_from_text(row, parameters, seed, steer)
         if row.image is not None and wire.CAPTIONS_IMAGES in self.spec.abilities:
             return self._caption(row, parameters, seed)
         if row.image is not None:
@@ -112,6 +118,17 @@ class Runtime:
         guides = self._tensor(row.image).expand(row.n, -1, -1, -1)
         settings = self._settings(parameters)
         return self._drawn(self.model.edit_images(guides, strength=parameters.strength, seed=seed, labels=_labels(row), settings=settings), row, seed)
+
+    def _draw_from_text(self, row: wire.Row, parameters: wire.Parameters, seed: int, steer: Any) -> wire.Rows:
+        """Images as the prompt says, from noise or from the image that is given."""
+        tokens = prompts.caption_tokens(self.model.data, row.prompt, self.model.caption_length).expand(row.n, -1)
+        settings = self._settings(parameters)
+        if row.image is None:
+            images = self.model.draw_from_text(tokens, seed=seed, settings=settings, steer=steer)
+        else:
+            guides = self._tensor(row.image).expand(row.n, -1, -1, -1)
+            images = self.model.edit_from_text(guides, tokens, strength=parameters.strength, seed=seed, settings=settings, steer=steer)
+        return [{"seed": seed, "prompt": row.prompt, "image": wire.encode_png(_picture(image))} for image in images]
 
     def _drawn(self, images: Any, row: wire.Row, seed: int) -> wire.Rows:
         name = None if row.label is None else self.model.data.class_names[row.label]
@@ -225,6 +242,7 @@ def abilities_of(model: Any) -> tuple[str, ...]:
         wire.JUDGES_PAIRS: capabilities.JudgesPairs,
         wire.ANSWERS_QUESTIONS: capabilities.AnswersQuestions,
         wire.FILLS_CAPTIONS: capabilities.FillsCaptions,
+        wire.DRAWS_FROM_TEXT: capabilities.DrawsFromText,
     }
     return tuple(name for name, capability in known.items() if isinstance(model, capability))
 

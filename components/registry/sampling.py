@@ -1,5 +1,6 @@
 """Pictures or text from a registered model, for a person to look at."""
 
+import contextlib
 import io
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,21 @@ from components.models.family import find_family
 from components.models.prompting import answers as answers_prompts
 from components.params import Strict
 from components.project import Project
-from components.registry import wire
+from components.registry import prompts, wire
 from components.registry.continuing import OnText
 from components.registry.loading import LoadedModel, load_package, package_folder
 from components.registry.prompts import MASK
 from components.registry.references import resolve
+from components.registry.registration import CHAMPION
 from components.tracking import Tracker
 
 PICTURES, TEXTS, WORDS, CLASSES = 16, 1, 5, 5
 """How many are drawn, or named, where nobody says."""
 TEMPERATURE = 0.8
 """Of text, where nobody says."""
-TAKE_PICTURES = {wire.EDITS_IMAGES, wire.RECONSTRUCTS, wire.MATCHES_IMAGES_AND_TEXT, wire.JUDGES_PAIRS, wire.CAPTIONS_IMAGES}
+TAKE_PICTURES = {
+    wire.EDITS_IMAGES, wire.RECONSTRUCTS, wire.MATCHES_IMAGES_AND_TEXT, wire.JUDGES_PAIRS, wire.CAPTIONS_IMAGES, wire.DRAWS_FROM_TEXT,
+}  # fmt: skip
 """Abilities of a model that is given a picture."""
 MOST_PIXELS = 50_000_000
 """Of a picture that is given."""
@@ -34,6 +38,8 @@ class Drawn(Strict):
     gif: bytes | None = None
     text: str | None = None
     description: str
+    captions: tuple[str, ...] = ()
+    """What a captioner says of each picture."""
     notes: tuple[str, ...] = ()
     """What the person who asked should know."""
 
@@ -60,6 +66,12 @@ class SampleRequest(Strict):
     steps: int | None = None
     sampler: str | None = None
     guidance: float | None = None
+    clip: str | None = None
+    """A registered model that compares images with texts; it steers what is drawn from text."""
+    clip_guidance: float | None = None
+    """How strongly it steers; None is 1."""
+    captioner: str | None = None
+    """Who says what came out; None takes one that was trained on the same dataset, if there is any."""
     animated: bool = False
     """Of a scene: a GIF instead of a grid."""
 
@@ -83,6 +95,8 @@ def sample_registered(project: Project, tracker: Tracker, ref: str, request: Sam
     with load_package(package_folder(project, tracker, version)) as model:
         if wire.RENDERS_VIEWS in model.spec.abilities:
             return _orbit(model, version.ref, request)
+        if wire.DRAWS_FROM_TEXT in model.spec.abilities and not request.animated:
+            return draw_from_text(project, tracker, model, version.ref, request)
         if request.animated:
             raise UserError(f"{version.ref} renders no views, so there is nothing to animate: give --out a name that ends in .png or .txt.")
         return _draw(model, version.ref, request, on_text)
@@ -193,12 +207,12 @@ def _draw_anew(model: LoadedModel, name: str, row: dict[str, Any], request: Samp
     return Drawn(png=_grid([source, *(answer["image"] for answer in answers)]), description=f"the picture given and {made} by {name}, seed {request.seed}")
 
 
-def _ask(model: LoadedModel, row: dict[str, Any], request: SampleRequest, num: int, on_text: OnText | None = None) -> wire.Rows:
+def _ask(model: LoadedModel, row: dict[str, Any], request: SampleRequest, num: int, on_text: OnText | None = None, steer: Any = None) -> wire.Rows:
     """As many answers as are wanted; more than a request may ask for take several."""
     answers: wire.Rows = []
     while len(answers) < num:
         count = min(num - len(answers), wire.MAX_DRAWS)
-        answers += model.predict([{**row, "n": count}], {**request.parameters(), "seed": request.seed + len(answers)}, on_text)
+        answers += model.predict([{**row, "n": count}], {**request.parameters(), "seed": request.seed + len(answers)}, on_text, steer)
     return answers
 
 
@@ -281,6 +295,70 @@ def _all_answers(model: LoadedModel, name: str, row: dict[str, Any], questions: 
     answers = model.predict([{**row, "question": question} for question in questions])
     lines = [f"{100 * answer['probability']:5.1f} %  {answer['question']} {answer['answer']}" for answer in answers]
     return Drawn(text="\n".join(lines), description=f"the likeliest answer to each question by {name}")
+
+
+def draw_from_text(project: Project, tracker: Tracker, model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
+    """Pictures as the prompt says, from noise or from a picture, and what a captioner says of them."""
+    _refuse_all_but({"prompt", "image", "strength", "steps", "sampler", "guidance", "clip", "clip_guidance", "captioner"}, request, f"{name} draws from text")
+    row: dict[str, Any] = {"prompt": request.prompt or ""}
+    if request.image is not None:
+        row["image"] = _given_image(request.image, model, name)
+    with contextlib.ExitStack() as opened:
+        steer = _steer(project, tracker, model, request, opened)
+        answers = _ask(model, row, request, request.wanted(PICTURES), steer=steer)
+    images = [answer["image"] for answer in answers]
+    shown = [*([row["image"]] if "image" in row else []), *images]
+    given = "the picture given and " if "image" in row else ""
+    steered = f", steered by {request.clip}" if request.clip else ""
+    captions, notes = _captions_of(project, tracker, model, request, images)
+    described = f"{given}{len(images)} pictures of {request.prompt!r} by {name}{steered}, seed {request.seed}"
+    return Drawn(png=_grid(shown), description=described, captions=captions, notes=notes)
+
+
+def _steer(project: Project, tracker: Tracker, model: LoadedModel, request: SampleRequest, opened: contextlib.ExitStack) -> Any:
+    """What moves the pictures towards the prompt while they are drawn; None where nobody asked."""
+    if request.clip is None:
+        if request.clip_guidance is not None:
+            raise UserError("--clip-guidance says how strongly a model steers: name it with --clip.")
+        return None
+    judge = opened.enter_context(load_package(package_folder(project, tracker, resolve(tracker, request.clip))))
+    if wire.MATCHES_IMAGES_AND_TEXT not in judge.spec.abilities:
+        raise UserError(f"{request.clip} does not compare pictures with texts: give --clip a model of the family clip.")
+    if judge.model is None:
+        raise UserError(f"{request.clip} was packaged by another version of Genmill, and such a model cannot steer: train it again.")
+    ours, theirs = model.data_spec, judge.data_spec
+    if (ours.channels, ours.image_size) != (theirs.channels, theirs.image_size):
+        raise UserError(
+            f"{request.clip} looks at pictures of {theirs.image_size} pixels and {theirs.channels} channels, and {model.spec.model} draws "
+            f"{ours.image_size} and {ours.channels}: train both at one image_size."
+        )
+    from components.models.layers.steering import steer_towards
+
+    tokens = prompts.caption_tokens(theirs, request.prompt or "", judge.model.caption_length)
+    return steer_towards(judge.model, tokens, 1.0 if request.clip_guidance is None else request.clip_guidance)
+
+
+def _captions_of(project: Project, tracker: Tracker, model: LoadedModel, request: SampleRequest, images: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a captioner says of ``images``, and what is to be said where there is none."""
+    ref = request.captioner or _captioner_of(tracker, model.spec.dataset)
+    if ref is None:
+        return (), (f"No captioner of {model.spec.dataset} is registered, so nobody says what came out: `genmill run captioner-{model.spec.dataset}`.",)
+    with load_package(package_folder(project, tracker, resolve(tracker, ref))) as captioner:
+        if wire.CAPTIONS_IMAGES not in captioner.spec.abilities:
+            raise UserError(f"{ref} says of no picture what it shows: give --captioner a model of the family captioner.")
+        ours, theirs = model.data_spec, captioner.data_spec
+        if (ours.channels, ours.image_size) != (theirs.channels, theirs.image_size):
+            return (), (f"{ref} looks at pictures of another form, so it says nothing of what came out.",)
+        rows = [{"image": image} for image in images]
+        answers = [answer for start in range(0, len(rows), wire.MAX_ROWS) for answer in captioner.predict(rows[start : start + wire.MAX_ROWS])]
+    return tuple(answer["text"] for answer in answers), ()
+
+
+def _captioner_of(tracker: Tracker, dataset: str) -> str | None:
+    """A registered model that captions what ``dataset`` holds; a champion before others."""
+    known = [resolve(tracker, name) for name in tracker.model_names()]
+    fitting = [version for version in known if version.tag("dataset") == dataset and wire.CAPTIONS_IMAGES in version.tag("abilities").split()]
+    return min(fitting, key=lambda version: (CHAMPION not in version.aliases, version.name)).ref if fitting else None
 
 
 def _orbit(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:

@@ -10,6 +10,7 @@ What a model takes follows from its abilities, never from its family:
 | `continues-text` | `prompt`, `label` (a topic that the model knows), `n` | `row`, `seed`, `prompt`, `text` |
 | `maps-text` | `prompt`, `n` | `row`, `seed`, `prompt`, `text` |
 | `matches-images-and-text` | `image`, `prompt`, `n` | `row`, `label`, `probability`, `similarity`, `vector` |
+| `draws-from-text` | `prompt`, `image`, `n` | `row`, `seed`, `prompt`, `image` |
 | `captions-images` | `image`, `n` | `row`, `seed`, `text` |
 | `judges-pairs` | `image`, `prompt` | `row`, `probability`, `similarity` |
 | `answers-questions` | `image`, `question`, `n` | `row`, `question`, `answer`, `probability` |
@@ -58,6 +59,7 @@ CAPTIONS_IMAGES = "captions-images"
 JUDGES_PAIRS = "judges-pairs"
 ANSWERS_QUESTIONS = "answers-questions"
 FILLS_CAPTIONS = "fills-captions"
+DRAWS_FROM_TEXT = "draws-from-text"
 
 MAX_ROWS = 256
 MAX_DRAWS = 1024
@@ -143,6 +145,7 @@ _COLUMNS = {
     JUDGES_PAIRS: (Column("image", "string"), Column("prompt", "string")),
     ANSWERS_QUESTIONS: (Column("image", "string"), Column("question", "string"), Column("n", "any")),
     FILLS_CAPTIONS: (Column("image", "string"), Column("prompt", "string"), Column("n", "any")),
+    DRAWS_FROM_TEXT: (Column("prompt", "string"), Column("image", "string"), Column("n", "any")),
 }
 _ANSWERS = {
     SAMPLES_IMAGES: (Column("row", "long"), Column("seed", "long"), Column("label", "string"), Column("image", "string")),
@@ -162,6 +165,7 @@ _ANSWERS = {
     JUDGES_PAIRS: (Column("row", "long"), Column("probability", "any"), Column("similarity", "any")),
     ANSWERS_QUESTIONS: (Column("row", "long"), Column("question", "string"), Column("answer", "string"), Column("probability", "any")),
     FILLS_CAPTIONS: (Column("row", "long"), Column("prompt", "string"), Column("mask", "long"), Column("word", "string"), Column("probability", "any")),
+    DRAWS_FROM_TEXT: (Column("row", "long"), Column("seed", "long"), Column("prompt", "string"), Column("image", "string")),
 }  # fmt: skip
 
 
@@ -173,22 +177,24 @@ def response_columns(abilities: Sequence[str]) -> list[Column]:
     return _union(_ANSWERS, abilities)
 
 
-def example(abilities: Sequence[str], class_names: Sequence[str], *, word: str = "the", picture: str = "") -> dict[str, Any]:
-    """A small request (`rows`, `params`) that a model of these abilities answers; ``word`` is one that it knows, ``picture`` a PNG in base64 of its form."""
+def example(abilities: Sequence[str], class_names: Sequence[str], *, word: str = "the", picture: str = "", caption: str = "a picture") -> dict[str, Any]:
+    """A small request (`rows`, `params`) that a model of these abilities answers.
+
+    ``word`` is one that it knows, ``picture`` a PNG in base64 of its form, ``caption`` one of its data.
+    """
     asked: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         CONTINUES_TEXT: ({"prompt": "The", "n": 1}, {"max_new_tokens": 16}),
         MAPS_TEXT: ({"prompt": "a [MASK] object", "n": 1}, {"max_new_tokens": 16, "temperature": 0.0}),
-        JUDGES_PAIRS: ({"image": picture, "prompt": "a picture"}, {}),
-        MATCHES_IMAGES_AND_TEXT: ({"prompt": "a picture"}, {}),
+        JUDGES_PAIRS: ({"image": picture, "prompt": caption}, {}),
+        MATCHES_IMAGES_AND_TEXT: ({"prompt": caption}, {}),
         FILLS_MASKS: ({"prompt": "a [MASK] object", "n": 5}, {}),
         RELATES_WORDS: ({"prompt": word, "n": 5}, {}),
         CAPTIONS_IMAGES: ({"image": picture, "n": 1}, {}),
+        DRAWS_FROM_TEXT: ({"prompt": caption, "n": 1}, {}),
     }
-    for ability, (request, parameters) in asked.items():
-        if ability in abilities:
-            return {"rows": [request], "params": {"seed": 0, **parameters}}
-    row = {"label": class_names[0], "n": 1} if class_names else {"n": 1}
-    return {"rows": [row], "params": {"seed": 0}}
+    by_class = ({"label": class_names[0], "n": 1} if class_names else {"n": 1}, {})
+    row, parameters = next((request for ability, request in asked.items() if ability in abilities), by_class)
+    return {"rows": [row], "params": {"seed": 0, **parameters}}
 
 
 def parse_request(

@@ -48,7 +48,9 @@ class TextToImage(GaussianDiffusion):
         error = (sketch - codes).square().mean()
         if self.training:
             self.log("train/sketch_error", error)
-        return super()._loss(codes, (*said, sketch.detach())) + self.config.sketch_weight * error
+        some = slice(self.config.drawn_rows or len(codes))
+        drawn = super()._loss(codes[some], tuple(part[some] for part in (*said, sketch.detach())))
+        return drawn + self.config.sketch_weight * error
 
     def _silence(self, num: int) -> Tensor:
         """The empty caption, [num, T]."""

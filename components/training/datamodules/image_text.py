@@ -43,11 +43,13 @@ def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
     images = image.describe(dataset, config, cache)
     questions = _questions(dataset, config) if isinstance(config, QuestionConfig) else ()
     recipe = _recipe(config.vocab_size, tuple(question.text for question in questions))
-    tokenizer = kept_tokenizer(dataset, lambda: captions(dataset, "train", augmented=False), recipe, cache)
+    texts = captions(dataset, "train", augmented=False)
+    tokenizer = kept_tokenizer(dataset, lambda: texts, recipe, cache)
     _require_room(tokenizer, questions, config.caption_length)
     return replace(
         images, modality="image-text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), questions=questions,
-        example_captions=_examples(dataset),
+        example_captions=_examples(dataset), characters="".join(sorted(set().union(*texts))),
+    )  # fmt: skip
     )  # fmt: skip
 
 
