@@ -135,22 +135,32 @@ def write_words_package(folder: Path, *, family: str, modality: str = "text") ->
     )  # fmt: skip
 
 
-def write_captions_package(folder: Path) -> Package:
-    """An untrained captioner of grey pictures of 8 pixels, packaged."""
+SMALL_CAPTIONED = {
+    "captioner": {"image_width": 8, "max_image_width": 8, "text_width": 8, "text_layers": 1, "text_heads": 2},
+    "clip": {"image_width": 8, "max_image_width": 8, "text_width": 8, "text_layers": 1, "text_heads": 2, "embedding_dim": 8},
+    "text-to-image": {"widths": (8, 8), "head_width": 8, "text_width": 8, "text_heads": 2, "sampling_steps": 2},
+}
+
+
+def write_captions_package(folder: Path, family: str = "captioner") -> Package:
+    """An untrained model of ``family`` of grey pictures of 8 pixels with captions, packaged."""
     import torch
 
     from components.models.token_rows import ROW
     from components.training.datamodules.text import train_tokenizer
 
-    family, tokenizer = find_family("captioner"), train_tokenizer(TEXTS, 320, ROW)
-    config = family.config.model_validate({"image_width": 8, "max_image_width": 8, "text_width": 8, "text_layers": 1, "text_heads": 2, "caption_length": 8})
-    data_spec = DataSpec("image-text", channels=1, image_size=8, vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
+    found, tokenizer = find_family(family), train_tokenizer(TEXTS, 320, ROW)
+    config = found.config.model_validate({**SMALL_CAPTIONED[family], "caption_length": 8})
+    data_spec = DataSpec(
+        "image-text", channels=1, image_size=8, vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), characters="".join(sorted(set(TEXTS[0]))),
+        example_captions=("a new object",),
+    )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = family.load_class()(config, data_spec).eval()
+        model = found.load_class()(config, data_spec).eval()
     return write_package(
-        model, family="captioner", config=config.model_dump(), data_spec=data_spec, model_name="captioner-captions", identity="4" * 64, dataset="captions",
-        data_version="v1", data_sha256="a" * 64, folder=folder, card="# captioner-captions\n",
+        model, family=family, config=config.model_dump(), data_spec=data_spec, model_name=f"{family}-captions", identity="4" * 64, dataset="captions",
+        data_version="v1", data_sha256="a" * 64, folder=folder, card=f"# {family}-captions\n",
     )  # fmt: skip
 
 

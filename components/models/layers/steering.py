@@ -14,11 +14,11 @@ REACH = 0.1
 
 def steer_towards(judge: MatchesImagesAndText, tokens: Tensor, scale: float) -> Steer:
     """Moves images so that ``judge`` finds them more like the text ``tokens`` [1, T], a row of its own vocabulary."""
-    with torch.no_grad():
-        text = judge.embed_captions(tokens)[0]
+    # Sampling may run in inference mode, whose tensors know no gradients.
+    with torch.inference_mode(False), torch.no_grad():
+        text = judge.embed_captions(tokens.clone())[0]
 
     def steer(images: Tensor, time: Tensor, rows: slice) -> Tensor:
-        # Sampling may run in inference mode, whose tensors know no gradients.
         with torch.inference_mode(False), torch.enable_grad():
             seen = images.clone().requires_grad_()
             (slope,) = torch.autograd.grad((judge.embed_images(seen.clamp(0, 1)) @ text).sum(), seen)
