@@ -131,7 +131,8 @@ def sample(
     where = open_project(project)
     if strength is not None and from_file is None:
         raise UserError("--strength says how far to go from a picture: give one with --from.")
-    from components.registry.sampling import SampleRequest, sample_registered
+    from components.registry.asking import SampleRequest
+    from components.registry.sampling import sample_registered
     from components.tracking import Tracker
     from genmill.console import out
 

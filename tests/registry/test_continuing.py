@@ -7,11 +7,12 @@ from tokenizers import Tokenizer
 
 from components.errors import UserError
 from components.project import Project
+from components.registry.asking import Drawn, SampleRequest
 from components.registry.continuing import GrowingText, before_stop, settled
 from components.registry.loading import Child, LoadedModel, load_package
 from components.registry.package import Package
 from components.registry.runtime import read_spec
-from components.registry.sampling import Drawn, SampleRequest, sample_registered
+from components.registry.sampling import sample_registered
 from components.tracking import Tracker
 from tests.stores import register, write_text_package
 

@@ -9,9 +9,10 @@ from components.errors import UserError
 from components.models.capabilities import Question
 from components.project import Project
 from components.registry import wire
+from components.registry.asking import Drawn, SampleRequest
 from components.registry.package import Package
 from components.registry.runtime import Runtime
-from components.registry.sampling import Drawn, SampleRequest, sample_registered
+from components.registry.sampling import sample_registered
 from components.tracking import Tracker
 from tests.stores import register, write_fusion_package
 

@@ -9,8 +9,9 @@ from PIL import Image
 
 from components.errors import UserError
 from components.project import Project
+from components.registry.asking import Drawn, SampleRequest
 from components.registry.package import Package
-from components.registry.sampling import Drawn, SampleRequest, sample_registered
+from components.registry.sampling import sample_registered
 from components.tracking import Tracker
 from tests.stores import register, write_digits_package
 

@@ -19,10 +19,11 @@ from components.evaluation.evidence import Evidence
 from components.models.family import find_family
 from components.project import Project
 from components.registry import wire
+from components.registry.asking import SampleRequest
 from components.registry.card import CardCost, CardData, model_card
 from components.registry.loading import load_package
 from components.registry.package import Package
-from components.registry.sampling import SampleRequest, sample_registered
+from components.registry.sampling import sample_registered
 from components.registry.stored import store_evidence, stored_evidence
 from components.tracking import Tracker
 from tests.stores import figure, register, tracker_in

@@ -15,10 +15,11 @@ from components.evaluation.evidence import Evidence
 from components.models.capabilities import DataSpec
 from components.project import Project
 from components.registry import wire
+from components.registry.asking import Drawn, SampleRequest
 from components.registry.loading import LoadedModel, load_package
 from components.registry.package import Package
 from components.registry.runtime import Runtime
-from components.registry.sampling import Drawn, SampleRequest, sample_registered
+from components.registry.sampling import sample_registered
 from components.registry.stored import store_evidence, stored_evidence
 from components.tracking import Tracker
 from tests.models.scenes import LENS, SCENE, VIEWS

@@ -9,15 +9,15 @@ from components.models.family import Family, ImageTextTrainingConfig
 class TextToImageConfig(ImageTextTrainingConfig, GaussianDiffusionConfig):
     """Defaults are size `tiny`: 32x32 glyphs by their names within a minute on two CPU cores."""
 
-    max_steps: int = 400
+    max_steps: int = 450
     batch_size: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
     warmup_steps: int = 50
     ema_decay: float = 0.99
-    sample_every: int = 200
-    validate_every: int = 200
-    checkpoint_every: int = 200
+    sample_every: int = 225
+    validate_every: int = 225
+    checkpoint_every: int = 225
 
     time_mean: float = 0.4
     widths: tuple[int, ...] = (64, 96)
@@ -56,7 +56,55 @@ FAMILY = Family(
     primary="fid_own",
     goal="min",
     guards=("caption_recall_own", "neighbour_ratio"),
-    sizes={"small": {}, "base": {}},
+    sizes={
+        "small": {
+            "max_steps": 10_000,
+            "learning_rate": 2e-3,
+            "warmup_steps": 200,
+            "ema_decay": 0.999,
+            "widths": (96, 128),
+            "drawn_rows": 48,
+            "caption_length": 48,
+            "vocab_size": 4096,
+            "text_width": 192,
+            "text_layers": 2,
+            "sampling_steps": 12,
+            "sample_every": 1000,
+            "validate_every": 500,
+            "checkpoint_every": 500,
+        },
+        "base": {
+            "max_steps": 200_000,
+            "batch_size": 256,
+            "learning_rate": 2e-4,
+            "warmup_steps": 2000,
+            "ema_decay": 0.9999,
+            "vocab_size": 32_768,
+            "caption_length": 77,
+            "working_side": 64,
+            "widths": (128, 256, 512, 512),
+            "blocks": 2,
+            "attention_side": 32,
+            "head_width": 64,
+            "drawn_rows": None,
+            "text_width": 512,
+            "text_layers": 8,
+            "text_heads": 8,
+            "sampling_steps": 25,
+            "latent_factor": 4,
+            "autoencoder_steps": 50_000,
+            "autoencoder_width": 128,
+            "sample_every": 10_000,
+            "validate_every": 5000,
+            "checkpoint_every": 5000,
+        },
+    },
+    search_space={
+        "learning_rate": {"low": 5e-4, "high": 5e-3, "log": True},
+        "guidance": {"low": 1.0, "high": 6.0},
+        "sketch_weight": {"low": 1.0, "high": 30.0, "log": True},
+        "text_layers": {"choices": [1, 2, 4]},
+    },
     summary="draws images from captions, and draws given images anew as a caption says",
     intended_use="Drawing images like those of the training data from words, or turning a given image into what words say.",
     limits="Knows only the words of its training captions. Sampling takes many passes of the network.",

@@ -33,6 +33,7 @@ class QuestionConfig(Protocol):
     most_answers: int
     """Of a question, at most."""
 
+
 EXAMPLES = 12
 """Captions that pictures of training are drawn for."""
 
@@ -49,7 +50,6 @@ def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
     return replace(
         images, modality="image-text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), questions=questions,
         example_captions=_examples(dataset), characters="".join(sorted(set().union(*texts))),
-    )  # fmt: skip
     )  # fmt: skip
 
 
