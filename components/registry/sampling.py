@@ -17,7 +17,6 @@ from components.registry.text_drawing import draw_from_text
 from components.tracking import Tracker
 
 
-
 def sample_registered(project: Project, tracker: Tracker, ref: str, request: SampleRequest, on_text: OnText | None = None) -> Drawn:
     """Draw pictures or texts from the version that ``ref`` means; the same request draws the same.
 

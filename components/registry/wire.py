@@ -192,7 +192,7 @@ def example(abilities: Sequence[str], class_names: Sequence[str], *, word: str =
         CAPTIONS_IMAGES: ({"image": picture, "n": 1}, {}),
         DRAWS_FROM_TEXT: ({"prompt": caption, "n": 1}, {}),
     }
-    by_class = ({"label": class_names[0], "n": 1} if class_names else {"n": 1}, {})
+    by_class: tuple[dict[str, Any], dict[str, Any]] = ({"label": class_names[0], "n": 1} if class_names else {"n": 1}, {})
     row, parameters = next((request for ability, request in asked.items() if ability in abilities), by_class)
     return {"rows": [row], "params": {"seed": 0, **parameters}}
 

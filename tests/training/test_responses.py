@@ -20,9 +20,10 @@ from components.models.gpt.config import GptConfig
 from components.models.gpt.model import Gpt
 from components.models.prompting import RESPONSES, prompt_tokens
 from components.registry import wire
+from components.registry.asking import SampleRequest
 from components.registry.package import Package, write_package
 from components.registry.runtime import Runtime
-from components.registry.sampling import SampleRequest, sample_registered
+from components.registry.sampling import sample_registered
 from components.tracking import Tracker
 from components.training import datamodules
 from components.training.begin import load_start, started_data_spec
