@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from components.models.capabilities import DataSpec
 from components.models.captioner.config import CaptionerConfig
 from components.models.captioner.networks import Decoder, Placed, encoder_of
+from components.models.layers.drawing import draw_tokens
 from components.models.layers.muon import Muon
 from components.models.layers.optimisation import warm_linear
 from components.models.token_rows import BEGIN, END, PADDING
@@ -82,7 +83,7 @@ class Captioner(pl.LightningModule):
         past, ended = None, torch.zeros(len(images), dtype=torch.bool)
         for _ in range(min(max_new_tokens or self.caption_length, self.caption_length - 1)):
             logits, past = self.decoder.next_logits(tokens, places, past)
-            chosen = _draw(logits.cpu(), generators, temperature)
+            chosen = torch.tensor(draw_tokens(_of_text(logits.cpu()), generators, temperature, None, None))
             ended |= chosen == END
             if ended.all():
                 break
@@ -100,10 +101,7 @@ def _is_hidden_matrix(name: str, parameter: Tensor) -> bool:
     return parameter.ndim >= 2 and not any(part in name for part in ("wte", "wpe", "positions", "embedding"))
 
 
-def _draw(logits: Tensor, generators: list[torch.Generator], temperature: float) -> Tensor:
-    """One token per row of ``logits`` [N, V], never padding or the begin mark, [N]."""
+def _of_text(logits: Tensor) -> Tensor:
+    """``logits`` [N, V] without padding and the begin mark, which no caption holds."""
     logits[:, [PADDING, BEGIN]] = -torch.inf
-    if temperature <= 0:
-        return logits.argmax(dim=-1)
-    shares = (logits / temperature).softmax(dim=-1)
-    return torch.cat([torch.multinomial(row, 1, generator=generator) for row, generator in zip(shares, generators, strict=True)])
+    return logits
