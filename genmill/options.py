@@ -33,6 +33,12 @@ def complete_schedule(incomplete: str) -> list[str]:
     return _complete("schedules", incomplete)
 
 
+def complete_family(incomplete: str) -> list[str]:
+    from components.models.family import family_names
+
+    return [name for name in family_names() if name.startswith(incomplete)]
+
+
 def _complete(key: str, incomplete: str) -> list[str]:
     from components import params
 

@@ -6,17 +6,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genmill.options import JsonOption, ProjectOption, complete_dataset, complete_model, open_project
+from genmill.options import JsonOption, ProjectOption, complete_dataset, complete_family, complete_model, open_project
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from components.data.publish import DataVersion
     from components.project import Project
-    from pipelines.catalog import Catalog
+    from components.tracking import Tracker
+    from pipelines.catalog import Catalog, ModelEntry
     from pipelines.outcomes import ModelOutcome
 
 ModelsArgument = Annotated[list[str] | None, typer.Argument(help="Models of params.yaml (default: its `run:` list).", autocompletion=complete_model)]
 SizeOption = Annotated[str | None, typer.Option("--size", help="tiny, small or base, in place of what params.yaml says.")]
 AllOption = Annotated[bool, typer.Option("--all", help="Every model of params.yaml.")]
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="The models on this dataset.", autocompletion=complete_dataset)]
+FamilyOption = Annotated[
+    list[str] | None,
+    typer.Option("--family", help="With --dataset: a family that fits it, with a block or without; may be repeated.", autocompletion=complete_family),
+]
 RefreshOption = Annotated[bool, typer.Option("--refresh", help="Train again even where nothing changed.")]
 
 
@@ -29,6 +37,7 @@ def run(
     models: ModelsArgument = None,
     everything: AllOption = False,
     dataset: DatasetOption = None,
+    family: FamilyOption = None,
     size: SizeOption = None,
     refresh: RefreshOption = False,
     project: ProjectOption = None,
@@ -37,10 +46,14 @@ def run(
     """The whole chain: data, training, evaluation, registration. What is up to date is reused.
 
     Example: [bold]genmill run vae-digits[/]
+
+    What fits a dataset, and some of it: [bold]genmill run --dataset glyphs --family gan --family clip[/]
     """
     where = open_project(project)
     catalog = _catalog(where, size)
-    catalog.choose(models or [], everything=everything, dataset=dataset)
+    catalog.choose(models or [], everything=everything, dataset=dataset, families=family or ())
+    if dataset is not None and not as_json:
+        _show_fitting(catalog, dataset, family or ())
     from genmill.console import LiveListener
     from genmill.services import ensure_servers, require_repository
 
@@ -53,7 +66,7 @@ def run(
 
         try:
             with listening(listener):
-                outcomes = build(str(where.root), models or None, size, refresh, everything, dataset)
+                outcomes = build(str(where.root), models or None, size, refresh, everything, dataset, family)
         except KeyboardInterrupt:
             again = shlex.join(["genmill", *sys.argv[1:]])
             raise RunInterrupted("Interrupted; what was finished, and the last checkpoint, are kept.", resume=again) from None
@@ -66,6 +79,7 @@ def plan(
     models: ModelsArgument = None,
     everything: AllOption = False,
     dataset: DatasetOption = None,
+    family: FamilyOption = None,
     size: SizeOption = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -76,13 +90,12 @@ def plan(
     """
     where = open_project(project)
     catalog = _catalog(where, size)
-    chosen = catalog.choose(models or [], everything=everything, dataset=dataset)
+    chosen = catalog.choose(models or [], everything=everything, dataset=dataset, families=family or ())
     from components.data import stages
     from components.data.pending import pending
     from components.data.publish import prepared_version
     from components.tracking import Tracker
     from genmill.console import print_json, print_table
-    from pipelines.plan import plan_model
 
     tracker = Tracker.of(where)
     rows: list[tuple[str, str, str]] = []
@@ -98,18 +111,45 @@ def plan(
         if version is None or entry.block.dataset in stale:
             rows.append((entry.name, "train", "once its data is prepared, unless that changes nothing" if version else "never trained"))
         else:
-            found = plan_model(where, tracker, entry, version)
-            rows.append((entry.name, found.action, found.why))
+            rows.append((entry.name, *_action(where, tracker, entry, version, chosen)))
+    if dataset is not None and not as_json:
+        _show_fitting(catalog, dataset, family or ())
     if as_json:
         print_json([{"what": what, "action": action, "why": why} for what, action, why in rows])
     else:
         print_table("What would run", ("what", "action", "why"), rows)
 
 
+def _action(where: "Project", tracker: "Tracker", entry: "ModelEntry", version: "DataVersion", chosen: "list[ModelEntry]") -> tuple[str, str]:
+    """What would be done with a model, and why."""
+    from components.errors import UserError
+    from pipelines.plan import plan_model
+
+    try:
+        found = plan_model(where, tracker, entry, version)
+    except UserError:
+        if entry.begins_with not in [other.name for other in chosen]:
+            raise
+        return "train", f"once {entry.begins_with} is there to begin with"
+    return found.action, found.why
+
+
 def _catalog(where: "Project", size: str | None) -> "Catalog":
     from pipelines.catalog import load_catalog
 
     return load_catalog(where, size=size)
+
+
+def _show_fitting(catalog: "Catalog", dataset: str, families: "Sequence[str]") -> None:
+    """The families that can train on ``dataset``, what they do, and which of them were chosen."""
+    from genmill.console import print_table
+
+    rows = []
+    for found in catalog.fitting(dataset):
+        chosen = found.name in families or (not families and bool(found.models))
+        uses = catalog.dataset(dataset).modality if found.whole else f"{found.family.batches} alone"
+        rows.append(("[green]✓[/]" if chosen else "", found.name, uses, found.family.summary, ", ".join(found.models) or f"--family {found.name}"))
+    print_table(f"Families that fit {dataset}", ("", "family", "uses", "does", "model"), rows)
 
 
 def _show(where: "Project", outcomes: "list[ModelOutcome]", as_json: bool) -> None:

@@ -33,25 +33,44 @@ def plan_models(project: str, models: list[str], versions: dict[str, DataVersion
 
 @flow(name="build", flow_run_name="build")
 def build(
-    project: str, models: list[str] | None = None, size: str | None = None, refresh: bool = False, everything: bool = False, dataset: str | None = None
+    project: str,
+    models: list[str] | None = None,
+    size: str | None = None,
+    refresh: bool = False,
+    everything: bool = False,
+    dataset: str | None = None,
+    families: list[str] | None = None,
 ) -> list[ModelOutcome]:
-    """The whole chain for the default set, the models named, everything, or those on one dataset; cheapest first.
+    """The whole chain for the default set, the models named, everything, or those on one dataset (of ``families``); cheapest first.
 
-    One model that fails does not keep the others from being built.
+    One model that fails does not keep the others from being built. What begins with a model of the same build is planned when that one is there.
     """
     where = Project(Path(project))
     catalog = load_catalog(where, size=size)
-    chosen = catalog.choose(models or [], everything=everything, dataset=dataset)
+    chosen = catalog.choose(models or [], everything=everything, dataset=dataset, families=families or ())
     names = [entry.name for entry in chosen]
     report = RunReport(where.reports / "run.html", project=str(where.root), plan=[*dict.fromkeys(entry.block.dataset for entry in chosen), *names])
     with where.lock("build", "genmill run", console.say), brisk_subflows():
         Tracker.of(where).sweep_running()
         versions = _prepare_all(where, chosen, report)
-        plans = {plan.model: plan for plan in plan_models(project, names, versions, size, refresh)}
-        outcomes = [_build_one(where, entry, plans[entry.name], refresh, report) for entry in chosen]
+        later = {entry.name for entry in chosen if entry.begins_with in names}
+        plans = {plan.model: plan for plan in plan_models(project, [name for name in names if name not in later], versions, size, refresh)}
+        outcomes = []
+        for entry in chosen:
+            plan = plans.get(entry.name) or _planned_late(project, entry, versions, size, refresh)
+            outcomes.append(_build_one(where, entry, plan, refresh, report))
     create_table_artifact(key="models", table=[outcome_row(outcome) for outcome in outcomes], description="What this build did with each model")
     report.finish(links=links(where))
     return outcomes
+
+
+def _planned_late(project: str, entry: ModelEntry, versions: dict[str, DataVersion], size: str | None, refresh: bool) -> ModelPlan:
+    """The plan of a model that begins with one of this build; where that cannot be used, training says why."""
+    try:
+        (plan,) = plan_models(project, [entry.name], versions, size, refresh)
+    except UserError as error:
+        return ModelPlan(model=entry.name, action="train", why=str(error), identity="", data_version=versions[entry.block.dataset].version)
+    return plan
 
 
 def _prepare_all(project: Project, chosen: list[ModelEntry], report: RunReport) -> dict[str, DataVersion]:

@@ -1,8 +1,10 @@
 """The whole of params.yaml, resolved and checked before anything runs."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from zoneinfo import available_timezones
 
 from pydantic import Field
@@ -11,7 +13,7 @@ from components import params
 from components.data.config import DatasetConfig, load_datasets
 from components.errors import UserError, nearest
 from components.evaluation.config import EvaluationConfig
-from components.models.family import Family, Size, TrainingConfig, find_family
+from components.models.family import Family, Size, TrainingConfig, family_names, find_family
 from components.params import Block, Strict
 from components.project import Project
 from components.registry.gates import load_gates
@@ -67,9 +69,25 @@ class ModelEntry:
     batches: str
     """Kind of the batches it is trained on."""
 
+    @property
+    def begins_with(self) -> str | None:
+        """The name of the model that `init_from` means, whatever its version; a folder's name otherwise."""
+        return None if self.block.init_from is None else re.split("[@/]", self.block.init_from)[0]
+
     def cost(self) -> float:
         """A rough order of cost, to run the cheapest first."""
         return self.config.max_steps * self.family.cost_per_step * (1, 10, 100)[SIZES.index(self.block.size)]
+
+
+class FittingFamily(NamedTuple):
+    """A family that can train on a dataset."""
+
+    name: str
+    family: Family
+    whole: bool
+    """Whether it uses all that the rows have: an image family leaves the captions of captioned images aside."""
+    models: tuple[str, ...]
+    """Those of params.yaml."""
 
 
 @dataclass(frozen=True)
@@ -82,24 +100,65 @@ class Catalog:
     run: tuple[str, ...]
     schedules: dict[str, Schedule]
     ports: Ports
+    source: Block
+    """The whole of params.yaml."""
+    size: str | None
+    """In place of every model's own."""
 
-    def choose(self, names: tuple[str, ...] | list[str], *, everything: bool = False, dataset: str | None = None) -> list[ModelEntry]:
-        """The models named, or all, or those on ``dataset``, or the default set; cheapest first."""
+    def choose(self, names: Sequence[str], *, everything: bool = False, dataset: str | None = None, families: Sequence[str] = ()) -> list[ModelEntry]:
+        """The models named, or all, or those on ``dataset`` (of ``families``, with a block or without), or the default set.
+
+        The cheapest comes first, and a model behind the one that it begins with.
+        """
+        if families and dataset is None:
+            raise UserError("--family chooses among the families that fit a dataset: name that with --dataset.")
         if dataset is not None:
-            self.dataset(dataset)
-            chosen = [model for model in self.models.values() if model.block.dataset == dataset]
-            if not chosen:
-                raise UserError(f"No model in params.yaml uses the dataset {dataset!r}: add a block under models.")
+            chosen = self._on(dataset, families)
         elif everything:
             chosen = list(self.models.values())
         else:
             chosen = [self.model(name) for name in (names or self.run or tuple(self.models))]
-        return sorted(chosen, key=lambda entry: (entry.cost(), entry.name))
+        return _starts_first(sorted(chosen, key=lambda entry: (entry.cost(), entry.name)))
 
     def model(self, name: str) -> ModelEntry:
-        if name not in self.models:
+        """The model ``name`` of params.yaml; FAMILY-DATASET needs no block there and has the family's own settings."""
+        found = self.models.get(name) or self._without_block(name)
+        if found is None:
             raise UserError(f"There is no model {name!r} in params.yaml; {nearest(name, self.models)}")
-        return self.models[name]
+        return found
+
+    def fitting(self, dataset: str) -> list[FittingFamily]:
+        """The families that can train on ``dataset``, by name."""
+        modality = self.dataset(dataset).modality
+        families = {name: find_family(name) for name in family_names()}
+        return [
+            FittingFamily(name, family, family.batches_of(modality) == modality, tuple(self._models_of(name, dataset)))
+            for name, family in families.items()
+            if modality in family.modality
+        ]
+
+    def _models_of(self, family: str, dataset: str) -> list[str]:
+        return [name for name, entry in self.models.items() if (entry.block.family, entry.block.dataset) == (family, dataset)]
+
+    def _on(self, dataset: str, families: Sequence[str]) -> list[ModelEntry]:
+        fitting = {found.name: found for found in self.fitting(dataset)}
+        if not families:
+            chosen = [entry for entry in self.models.values() if entry.block.dataset == dataset]
+            if not chosen:
+                raise UserError(f"No model in params.yaml uses the dataset {dataset!r}: choose with --family, of these: {', '.join(fitting)}.")
+            return chosen
+        for name in families:
+            if name not in fitting:
+                raise UserError(f"The family {name!r} does not fit {dataset!r} ({self.dataset(dataset).modality}); {nearest(name, fitting)}")
+        return [self.model(model) for name in dict.fromkeys(families) for model in fitting[name].models or (f"{name}-{dataset}",)]
+
+    def _without_block(self, name: str) -> ModelEntry | None:
+        for family in family_names():
+            dataset = name.removeprefix(f"{family}-")
+            if name != dataset and dataset in self.datasets and self.datasets[dataset].modality in find_family(family).modality:
+                value = {"family": family, "dataset": dataset}
+                return _model(name, Block(value, ("models", name), self.source.lines, self.source.file), self.datasets, self.size)
+        return None
 
     def dataset(self, name: str) -> DatasetConfig:
         if name not in self.datasets:
@@ -122,7 +181,22 @@ def load_catalog(project: Project, *, size: str | None = None, path: Path | None
     datasets = load_datasets(whole)
     models = {name: _model(name, block, datasets, size) for name, block in whole.child("models").children()}
     schedules = {name: _schedule(block, models) for name, block in whole.child("schedules").children()}
-    return Catalog(project, datasets, models, _default_set(whole, models), schedules, whole.child("servers").validate(Ports))
+    return Catalog(project, datasets, models, _default_set(whole, models), schedules, whole.child("servers").validate(Ports), whole, size)
+
+
+def _starts_first(entries: list[ModelEntry]) -> list[ModelEntry]:
+    """Each entry behind the one that it begins with, else in their order.
+
+    Raises:
+        UserError: models begin with each other.
+    """
+    left, ordered = {entry.name: entry for entry in entries}, []
+    while left:
+        ready = next((entry for entry in left.values() if entry.begins_with not in left), None)
+        if ready is None:
+            raise UserError(f"The models {', '.join(left)} begin with one another: one of them must begin without init_from.")
+        ordered.append(left.pop(ready.name))
+    return ordered
 
 
 def _model(name: str, block: Block, datasets: dict[str, DatasetConfig], size: str | None) -> ModelEntry:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,3 +123,49 @@ def test_a_family_that_needs_captions_says_how_a_dataset_of_images_gets_them(tmp
     message = r"line 13: vae needs image-text, but digits is image; no dataset here fits; or give each image its caption .*modality to image-text\.$"
     with pytest.raises(UserError, match=message):
         load_catalog(write(tmp_path, GOOD))
+
+
+def test_a_dataset_names_the_families_that_fit_it_and_how_much_of_it_they_use(tmp_path: Path) -> None:
+    fitting = {found.name: found for found in load_catalog(write(tmp_path, GOOD.replace("modality: image", "modality: image-text"))).fitting("digits")}
+    assert {"vae", "gan", "diffusion", "clip", "text-to-image", "captioner", "fusion"} == set(fitting)
+    assert fitting["clip"].whole
+    assert not fitting["vae"].whole
+    assert fitting["vae"].models == ("vae-digits",)
+    assert fitting["gan"].models == ()
+
+
+def test_chosen_families_are_trained_with_their_blocks_or_without(tmp_path: Path) -> None:
+    chosen = load_catalog(write(tmp_path, GOOD)).choose([], dataset="digits", families=["vae", "gan", "vae"])
+    assert {entry.name for entry in chosen} == {"vae-digits", "gan-digits"}
+    by_name = {entry.name: entry for entry in chosen}
+    assert by_name["vae-digits"].config.max_steps == 10
+    assert by_name["gan-digits"].config == find_family("gan").config()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"dataset": "digits", "families": ["gpt"]}, "The family 'gpt' does not fit 'digits'"),
+        ({"dataset": "digits", "families": ["vea"]}, "did you mean 'vae'"),
+        ({"families": ["vae"]}, "name that with --dataset"),
+        ({"dataset": "digit"}, "did you mean 'digits'"),
+    ],
+)
+def test_families_that_do_not_fit_get_one_sentence(tmp_path: Path, arguments: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        load_catalog(write(tmp_path, GOOD)).choose([], **arguments)
+
+
+def test_a_model_without_a_block_takes_the_size_that_is_asked_for(tmp_path: Path) -> None:
+    family = find_family("diffusion")
+    entry = load_catalog(write(tmp_path, GOOD), size="small").model("diffusion-digits")
+    assert entry.config.max_steps == family.sizes["small"]["max_steps"]
+
+
+def test_a_model_comes_behind_the_one_that_it_begins_with(tmp_path: Path) -> None:
+    dearer = "  gpt-base:\n    family: gpt\n    dataset: pydocs\n    config: {max_steps: 5000}\n  gpt-pydocs:\n    init_from: gpt-base@candidate\n"
+    catalog = load_catalog(write(tmp_path, GOOD.replace("  gpt-pydocs:\n", dearer)))
+    assert [entry.name for entry in catalog.choose(["gpt-pydocs", "gpt-base", "vae-digits"])] == ["vae-digits", "gpt-base", "gpt-pydocs"]
+    circle = dearer.replace("config: {max_steps: 5000}", "init_from: gpt-pydocs")
+    with pytest.raises(UserError, match="begin with one another"):
+        load_catalog(write(tmp_path, GOOD.replace("  gpt-pydocs:\n", circle))).choose(["gpt-pydocs", "gpt-base"])
