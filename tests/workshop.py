@@ -27,6 +27,9 @@ SMALL_FUSION = {
     "questions": {"which digit is it?": "label"},
 }  # fmt: skip
 SMALL_CAPTIONER = {**_SMALL_IMAGES, "caption_length": 12, "image_width": 8, "text_width": 16, "text_layers": 1, "text_heads": 2}
+SMALL_TEXT_TO_IMAGE = {
+    **_SMALL_IMAGES, "caption_length": 12, "widths": [16, 16], "head_width": 8, "sampling_steps": 2, "text_width": 16, "text_heads": 2, "drawn_rows": None,
+}  # fmt: skip
 SMALL_NERF = {**_SMALL_IMAGES, "batch_size": 256, "resolution": 16, "coarsest": 8, "levels": 2, "samples": 16, "occupancy": 16}
 
 
@@ -86,6 +89,7 @@ def make_workshop(folder: Path) -> Workshop:
         models__clip_DASH_captions={"family": "clip", "dataset": "captions", "config": SMALL_CLIP},
         models__fusion_DASH_captions={"family": "fusion", "dataset": "captions", "config": SMALL_FUSION},
         models__captioner_DASH_captions={"family": "captioner", "dataset": "captions", "config": SMALL_CAPTIONER},
+        models__text_DASH_to_DASH_image_DASH_captions={"family": "text-to-image", "dataset": "captions", "config": SMALL_TEXT_TO_IMAGE},
         run=["vae-digits", "gpt-pydocs"],
     )
     return workshop

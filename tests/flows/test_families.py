@@ -1,6 +1,9 @@
 """Each family goes the whole way by the real command line: trained, evaluated, registered, sampled, audited."""
 
 import io
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from components.evaluation.views import ORBIT_FRAMES
 from components.project import Project
 from components.registry.stored import stored_figures
 from components.tracking import Tracker
-from tests.workshop import Workshop
+from tests.workshop import Workshop, clean_environment
 
 pytestmark = pytest.mark.slow
 
@@ -19,8 +22,9 @@ pytestmark = pytest.mark.slow
 def trained(built: tuple[Workshop, object]) -> Workshop:
     """The small project after families of images, of a scene, of captioned images and of words have been trained in it."""
     shop = built[0]
-    of_captions = ("clip-captions", "fusion-captions", "captioner-captions")
-    done = shop.run("run", "gan-digits", "diffusion-digits", "nerf-scene", *of_captions, "bert-pydocs", "word2vec-pydocs", "t5-pydocs", "t5-docstrings")
+    of_captions = ("clip-captions", "fusion-captions", "captioner-captions", "text-to-image-captions")
+    of_words = ("bert-pydocs", "word2vec-pydocs", "t5-pydocs", "t5-docstrings")
+    done = shop.run("run", "gan-digits", "diffusion-digits", "nerf-scene", *of_captions, *of_words, timeout=900)
     assert "ALARM: mode collapse at step 15" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert "warning" not in (done.stderr + done.stdout).lower()
@@ -196,6 +200,40 @@ def test_image_and_text_are_looked_at_together_from_the_registry(trained: Worksh
     refused = trained.run("sample", "fusion-captions", "--from", str(picture), "--prompt", "who wrote it?", code=2)
     assert "ask one of 'which digit is it?'" in refused.stderr
     assert trained.json("audit", "fusion-captions")["ok"]
+
+
+def test_words_become_pictures_and_those_are_steered_and_captioned(trained: Workshop, tmp_path: Path) -> None:
+    found = {row["model"]: row for row in trained.json("models")}["text-to-image-captions"]
+    assert all(name in found["figures"] for name in ("fid_own", "class_agreement_own", "clip_score_own"))
+    assert "reverse diffusion of text-to-image-captions" in (trained.root / "reports" / "run.html").read_text()
+    drawn = trained.run("sample", "text-to-image-captions", "--prompt", "a handwritten digit seven", "-n", "3", "--out", str(tmp_path / "seven.png"))
+    assert "3 pictures of 'a handwritten digit seven'" in drawn.stdout
+    assert len(drawn.stdout.splitlines()) == 1 + 3, "one caption for each"
+    anew = ("sample", "text-to-image-captions", "--from", str(tmp_path / "seven.png"), "--prompt", "a handwritten digit one", "-n", "2")
+    steered = trained.run(*anew, "--clip", "clip-captions", "--clip-guidance", "2", "--out", str(tmp_path / "one.png"))
+    assert "steered by clip-captions" in steered.stdout
+    assert (tmp_path / "one.png").stat().st_size > 0
+    refused = trained.run("sample", "text-to-image-captions", code=2)
+    assert "The prompt is empty: say what the picture shows, like 'a handwritten digit" in refused.stderr
+    assert trained.json("audit", "text-to-image-captions")["ok"]
+
+
+def test_image_and_text_in_image_and_caption_out_is_one_flow(trained: Workshop, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    Image.new("L", (20, 20), 90).save(picture)
+    script = (
+        "from pipelines.draw import draw\n"
+        f"given = dict(project={str(trained.root)!r}, image={str(picture)!r}, out={str(tmp_path / 'out' / 'two.png')!r}, num=2)\n"
+        "done = draw(ref='text-to-image-captions', prompt='a handwritten digit two', **given)\n"
+        "assert len(done.captions) == 2, done\n"
+    )
+    exported = dict(line.removeprefix("export ").split("=", 1) for line in trained.run("env").stdout.splitlines() if "=" in line)
+    environment = {**clean_environment(), **{name: shlex.split(value)[0] for name, value in exported.items() if name != "PATH"}}
+    done = subprocess.run([sys.executable, "-c", script], cwd=trained.root, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "out" / "two.png") as drawn:
+        assert drawn.size[0] > 0
+    assert len((tmp_path / "out" / "two.txt").read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize(
