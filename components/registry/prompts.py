@@ -24,6 +24,9 @@ def fill(model: Any, tokenizer: "Tokenizer", prompt: str, num: int) -> wire.Rows
 
     if not prompt.strip():
         raise wire.BadRequestError(f'The prompt is empty: give a text with {MASK} where a word is missing, e.g. "a {MASK} object".')
+    marks = [mark for mark in _marks(tokenizer) if mark != MASK and mark in prompt]
+    if marks:
+        raise wire.BadRequestError(f"The prompt has {marks[0]}, which is a mark of the model's own: leave it out.")
     tokens = checked(gap_tokens(tokenizer, prompt), model.context_length)
     if model.mask_token not in tokens:
         raise wire.BadRequestError(f'The prompt has no {MASK}: write one where a word is missing, e.g. "a {MASK} object".')
@@ -80,6 +83,11 @@ def _gap_rows(model: Any, tokenizer: "Tokenizer", prompt: str) -> Any:
     if gaps > most:
         raise wire.BadRequestError(f"The prompt has {gaps} times {MASK}, and the model fills at most {most} gaps at once: give fewer.")
     return padded([checked(gap_row(tokenizer, prompt, model.sentinels), model.source_length)])
+
+
+def _marks(tokenizer: "Tokenizer") -> list[str]:
+    """Names of the tokens that stand for no text."""
+    return [added.content for added in tokenizer.get_added_tokens_decoder().values()]
 
 
 def relate(model: Any, tokenizer: "Tokenizer", prompt: str, num: int) -> wire.Rows:

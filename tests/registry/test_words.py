@@ -120,6 +120,7 @@ def test_gaps_of_any_length_are_filled_in_their_places(tracker: Tracker, gaps: P
     [
         ("bert", {}, "The prompt is empty: give a text with [MASK]"),
         ("bert", {"prompt": "  "}, "The prompt is empty: give a text with [MASK]"),
+        ("bert", {"prompt": "a [MASK] object [SEP]"}, "The prompt has [SEP], which is a mark of the model's own: leave it out."),
         ("bert", {"prompt": "no gap"}, 'The prompt has no [MASK]: write one where a word is missing, e.g. "a [MASK] object".'),
         ("bert", {"prompt": "[MASK] object" * 40}, "tokens with its marks, and the model reads 32 at once: shorten it."),
         ("bert", {"prompt": "\udcff [MASK]"}, "The column prompt holds what is no UTF-8"),
