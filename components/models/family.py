@@ -71,6 +71,25 @@ class ImageTextTrainingConfig(ImageTrainingConfig):
     """Tokens of a caption with the marks at its beginning and end; longer captions are cut."""
 
 
+class ImageTowerConfig(ImageTextTrainingConfig):
+    """What families have besides that see images by convolutional residual networks, or by patches, and understand words beside them."""
+
+    working_side: int = Field(16, ge=4)
+    """Tower `conv` folds larger images, blocks of pixels into channels, to at most this many pixels a side."""
+    image_width: int = Field(32, ge=8)
+    """Channels of tower `conv` at full resolution, doubled at each halving; of tower `vit`, the width of its layers."""
+    max_image_width: int = Field(128, ge=8)
+    """Channels of tower `conv` are never more than this."""
+    image_layers: int = Field(1, ge=1)
+    """Residual blocks per resolution of tower `conv`; layers of the other towers."""
+    image_heads: int = Field(4, ge=1)
+    """Attention heads of tower `vit`."""
+    patch: int = Field(4, ge=1)
+    """Pixels a side of the patches that the other towers see."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the values dropped inside the layers while training."""
+
+
 class ViewsTrainingConfig(TrainingConfig):
     """What every family that trains on posed photos has besides."""
 

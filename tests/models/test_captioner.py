@@ -17,7 +17,7 @@ SMALL = {
     "batch_size": 8, "max_steps": 100, "warmup_steps": 2, "learning_rate": 0.05, "embedding_learning_rate": 0.02,
 }  # fmt: skip
 VOCABULARY = 40
-ENCODERS = ("conv", "vit")
+TOWERS = ("conv", "vit")
 
 
 def make(channels: int = 1, size: int = 8, **settings: object) -> Captioner:
@@ -56,24 +56,24 @@ def trained() -> Captioner:
     return model.eval()
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("tower", TOWERS)
 @pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 12), (1, 32)])
-def test_images_of_any_size_get_captions(encoder: str, channels: int, size: int) -> None:
-    model, batch = make(channels, size, encoder=encoder).eval(), pairs(3, channels, size)
+def test_images_of_any_size_get_captions(tower: str, channels: int, size: int) -> None:
+    model, batch = make(channels, size, image_tower=tower).eval(), pairs(3, channels, size)
     assert isinstance(model, CaptionsImages)
     captions = model.caption_images(batch["image"], seed=0, temperature=1.0)
     assert len(captions) == 3
     assert all(len(tokens) <= 7 and not {PADDING, BEGIN, END} & set(tokens) for tokens in captions)
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_the_first_loss_is_that_of_a_uniform_guess(encoder: str) -> None:
-    assert make(encoder=encoder)._loss(pairs()).item() == pytest.approx(math.log(VOCABULARY), rel=0.05)
+@pytest.mark.parametrize("tower", TOWERS)
+def test_the_first_loss_is_that_of_a_uniform_guess(tower: str) -> None:
+    assert make(image_tower=tower)._loss(pairs()).item() == pytest.approx(math.log(VOCABULARY), rel=0.05)
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_it_overfits_one_batch_to_nearly_zero(encoder: str) -> None:
-    assert train(make(encoder=encoder), pairs(), 100) < 0.05
+@pytest.mark.parametrize("tower", TOWERS)
+def test_it_overfits_one_batch_to_nearly_zero(tower: str) -> None:
+    assert train(make(image_tower=tower), pairs(), 100) < 0.05
 
 
 def test_what_it_knows_by_heart_it_says(trained: Captioner) -> None:
@@ -122,7 +122,7 @@ def test_a_checkpoint_gives_the_same_model_bit_for_bit(trained: Captioner) -> No
     assert torch.equal(again.caption_nll(batch["image"], batch["tokens"]), trained.caption_nll(batch["image"], batch["tokens"]))
 
 
-@pytest.mark.parametrize("settings", [{"text_width": 18, "text_heads": 4}, {"encoder": "vit", "image_width": 10, "image_heads": 4}])
+@pytest.mark.parametrize("settings", [{"text_width": 18, "text_heads": 4}, {"image_tower": "vit", "image_width": 10, "image_heads": 4}])
 def test_a_width_that_its_heads_do_not_divide_is_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match="is no multiple of"):
         CaptionerConfig.model_validate({**SMALL, **settings})

@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from components.models.family import Family, ImageTextTrainingConfig
+from components.models.family import Family, ImageTowerConfig
 
 
-class CaptionerConfig(ImageTextTrainingConfig):
+class CaptionerConfig(ImageTowerConfig):
     """Defaults are size `tiny`: 32x32 glyphs and their names within a minute on two CPU cores."""
 
     max_steps: int = Field(620, ge=1)
@@ -28,33 +28,19 @@ class CaptionerConfig(ImageTextTrainingConfig):
     vocab_size: int = Field(1024, ge=259)
     caption_length: int = Field(32, ge=3)
 
-    encoder: Literal["conv", "vit"] = "conv"
+    image_tower: Literal["conv", "vit"] = "conv"
     """`conv`: the places of the smallest map of a convolutional residual network; `vit`: the patches of transformers' CLIP vision model."""
-    working_side: int = Field(16, ge=4)
-    """Encoder `conv` folds larger images, blocks of pixels into channels, to at most this many pixels a side."""
-    image_width: int = Field(32, ge=8)
-    """Channels of encoder `conv` at full resolution, doubled at each halving; of encoder `vit`, the width of its layers."""
-    max_image_width: int = Field(128, ge=8)
-    """Channels of encoder `conv` are never more than this."""
-    image_layers: int = Field(1, ge=1)
-    """Residual blocks per resolution of encoder `conv`; layers of encoder `vit`."""
-    image_heads: int = Field(4, ge=1)
-    """Attention heads of encoder `vit`."""
-    patch: int = Field(4, ge=1)
-    """Pixels a side of the patches that encoder `vit` sees."""
-
     text_width: int = Field(128, ge=8)
     """Width of the decoder, a causal transformer that looks at the image in every layer (transformers' GPT-2 with cross-attention)."""
     text_layers: int = Field(1, ge=1)
     text_heads: int = Field(4, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of the values dropped inside encoder and decoder while training."""
+    """Layers of the decoder, and attention heads in each."""
 
     @model_validator(mode="after")
     def _heads_divide_widths(self) -> "CaptionerConfig":
         if self.text_width % self.text_heads:
             raise ValueError(f"text_width {self.text_width} is no multiple of text_heads ({self.text_heads}): change one of them")
-        if self.encoder == "vit" and self.image_width % self.image_heads:
+        if self.image_tower == "vit" and self.image_width % self.image_heads:
             raise ValueError(f"image_width {self.image_width} is no multiple of image_heads ({self.image_heads}): change one of them")
         return self
 
@@ -98,7 +84,7 @@ FAMILY = Family(
             "ema_decay": 0.9995,
             "vocab_size": 32_768,
             "caption_length": 77,
-            "encoder": "vit",
+            "image_tower": "vit",
             "image_width": 512,
             "image_layers": 12,
             "image_heads": 8,

@@ -12,10 +12,11 @@ from torch.nn.functional import cross_entropy
 
 from components.models.capabilities import DataSpec
 from components.models.captioner.config import CaptionerConfig
-from components.models.captioner.networks import Decoder, Placed, encoder_of
+from components.models.captioner.networks import Decoder, Placed
 from components.models.layers.drawing import draw_tokens
 from components.models.layers.muon import Muon
 from components.models.layers.optimisation import warm_linear
+from components.models.layers.towers import tower_of
 from components.models.token_rows import BEGIN, END, PADDING
 
 Batch = dict[str, Tensor]
@@ -28,8 +29,8 @@ class Captioner(pl.LightningModule):
         super().__init__()
         self.config, self.data = config, data
         self.caption_length = config.caption_length
-        self.encoder = encoder_of(config, data)
-        self.placed = Placed(self.encoder.features, self.encoder.num_places, config.text_width)
+        self.tower = tower_of(config.image_tower, config, data)
+        self.placed = Placed(self.tower.place_features, self.tower.num_places, config.text_width)
         self.decoder = Decoder(config, data.vocab_size)
 
     # -- training ------------------------------------------------------------------------------------------------
@@ -58,7 +59,7 @@ class Captioner(pl.LightningModule):
 
     def _places(self, images: Tensor) -> Tensor:
         """[N, P, text_width]"""
-        places: Tensor = self.placed(self.encoder(images))
+        places: Tensor = self.placed(self.tower.places(images))
         return places
 
     def _nll(self, images: Tensor, tokens: Tensor) -> Tensor:

@@ -1,51 +1,14 @@
-"""What makes places to look at of an image, and the decoder that writes while it looks at them."""
+"""What marks the places of an image, and the decoder that writes while it looks at them."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModel, GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel
 
-from components.models.capabilities import DataSpec
 from components.models.captioner.config import CaptionerConfig
-from components.models.layers.conv import ConvEncoder, Pyramid
-from components.models.layers.folding import fold_factor, folded
+from components.models.layers.towers import MLP_RATIO
 from components.models.token_rows import BEGIN, END
-
-MLP_RATIO = 4
-
-
-class ConvPlaces(nn.Module):
-    """Images [N, C, S, S] in [0, 1] to [N, P, features]: the smallest map of a convolutional network, place by place."""
-
-    def __init__(self, config: CaptionerConfig, data: DataSpec) -> None:
-        super().__init__()
-        self.factor = fold_factor(data.image_size, config.working_side)
-        pyramid = Pyramid(-(-data.image_size // self.factor), config.image_width, config.max_image_width, config.image_layers, config.dropout)
-        self.network = ConvEncoder(data.channels * self.factor**2, pyramid)
-        self.num_places, self.features = pyramid.sizes[-1] ** 2, pyramid.widths[-1]
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.network.places(folded(images, self.factor))
-
-
-class VitPlaces(nn.Module):
-    """Images [N, C, S, S] in [0, 1] to [N, P, image_width]: patches, and the whole image before them."""
-
-    def __init__(self, config: CaptionerConfig, data: DataSpec) -> None:
-        super().__init__()
-        self.network = CLIPVisionModel(
-            CLIPVisionConfig(
-                hidden_size=config.image_width, intermediate_size=MLP_RATIO * config.image_width, num_hidden_layers=config.image_layers,
-                num_attention_heads=config.image_heads, num_channels=data.channels, image_size=data.image_size, patch_size=config.patch,
-                attention_dropout=config.dropout,
-            )
-        )  # fmt: skip
-        self.num_places, self.features = (data.image_size // config.patch) ** 2 + 1, config.image_width
-
-    def forward(self, images: Tensor) -> Tensor:
-        out: Tensor = self.network(pixel_values=images * 2 - 1).last_hidden_state
-        return out
 
 
 class Decoder(nn.Module):
@@ -82,7 +45,3 @@ class Placed(nn.Module):
     def forward(self, places: Tensor) -> Tensor:
         out: Tensor = self.norm(self.linear(places) + self.positions)
         return out
-
-
-def encoder_of(config: CaptionerConfig, data: DataSpec) -> ConvPlaces | VitPlaces:
-    return ConvPlaces(config, data) if config.encoder == "conv" else VitPlaces(config, data)

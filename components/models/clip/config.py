@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from components.models.family import Family, ImageTextTrainingConfig
+from components.models.family import Family, ImageTowerConfig
 
 
-class ClipConfig(ImageTextTrainingConfig):
+class ClipConfig(ImageTowerConfig):
     """Defaults are size `tiny`: 32x32 glyphs and their names within a minute on two CPU cores."""
 
     max_steps: int = 300
@@ -29,25 +29,11 @@ class ClipConfig(ImageTextTrainingConfig):
 
     image_tower: Literal["conv", "vit"] = "conv"
     """`conv`: convolutional residual networks; `vit`: the vision transformer of transformers' CLIP."""
-    working_side: int = Field(16, ge=4)
-    """Tower `conv` folds larger images, blocks of pixels into channels, to at most this many pixels a side."""
-    image_width: int = Field(32, ge=8)
-    """Channels of tower `conv` at full resolution, doubled at each halving; of tower `vit`, the width of its layers."""
-    max_image_width: int = Field(128, ge=8)
-    """Channels of tower `conv` are never more than this."""
-    image_layers: int = Field(1, ge=1)
-    """Residual blocks per resolution of tower `conv`; layers of tower `vit`."""
-    image_heads: int = Field(4, ge=1)
-    """Attention heads of tower `vit`."""
-    patch: int = Field(4, ge=1)
-    """Pixels a side of the patches that tower `vit` sees."""
-
     text_width: int = Field(128, ge=8)
     """Width of the text tower, a causal transformer (that of transformers' CLIP)."""
     text_layers: int = Field(2, ge=1)
     text_heads: int = Field(4, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of the attention weights dropped while training."""
+    """Layers of the text tower, and attention heads in each."""
 
     @model_validator(mode="after")
     def _heads_divide_widths(self) -> "ClipConfig":

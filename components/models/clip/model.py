@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from components.models.capabilities import DataSpec
 from components.models.clip.config import ClipConfig
-from components.models.clip.towers import ConvTower, TextTower, VitTower
+from components.models.clip.towers import TextTower
 from components.models.layers.contrastive import clamped_scale, contrastive_loss, partners_alike, same_rows
 from components.models.layers.optimisation import adamw, warm_cosine
+from components.models.layers.towers import tower_of
 
 CLASS_CAPTIONS = 5_000
 """Training captions from which the vectors of the classes are taken, about."""
@@ -34,7 +35,7 @@ class Clip(pl.LightningModule):
         super().__init__()
         self.config, self.data = config, data
         self.caption_length = config.caption_length
-        self.image_tower = ConvTower(config, data) if config.image_tower == "conv" else VitTower(config, data)
+        self.image_tower = tower_of(config.image_tower, config, data)
         self.text_tower = TextTower(config, data)
         self.from_image = nn.Linear(self.image_tower.features, config.embedding_dim, bias=False)
         self.from_text = nn.Linear(self.text_tower.features, config.embedding_dim, bias=False)

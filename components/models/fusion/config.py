@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from components.models.family import Family, ImageTextTrainingConfig
+from components.models.family import Family, ImageTowerConfig
 
 
 def _answering(source: str) -> str:
@@ -22,7 +22,7 @@ def _answering(source: str) -> str:
 AnswerSource = Annotated[str, AfterValidator(_answering)]
 
 
-class FusionConfig(ImageTextTrainingConfig):
+class FusionConfig(ImageTowerConfig):
     """Defaults are size `tiny`: 32x32 glyphs and their names within a minute on two CPU cores."""
 
     max_steps: int = 250
@@ -45,22 +45,13 @@ class FusionConfig(ImageTextTrainingConfig):
     """Layers in which words read each other before they see the image; a single stream has none."""
     fusion_layers: int = Field(2, ge=1)
     """Layers in which words see the image."""
-    dropout: float = Field(0.0, ge=0, lt=1)
     embedding_dim: int = Field(64, ge=2)
     """Length of the vectors that images and captions are compared by."""
 
     image_tower: Literal["conv", "patches"] = "conv"
     """`conv`: convolutional residual networks, of whose last map each place is a state; `patches`: linear patches, and a transformer."""
-    working_side: int = Field(16, ge=4)
-    """Tower `conv` folds larger images, blocks of pixels into channels, to at most this many pixels a side."""
-    image_width: int = Field(32, ge=8)
-    """Channels of tower `conv` at full resolution, doubled at each halving."""
-    max_image_width: int = Field(128, ge=8)
-    """Channels of tower `conv` are never more than this."""
-    image_layers: int = Field(1, ge=1)
-    """Residual blocks per resolution of tower `conv`; layers of tower `patches`, which a single stream leaves to its own."""
     patch: int = Field(8, ge=1)
-    """Pixels a side of the patches of tower `patches`."""
+    """Of tower `patches`, whose layers a single stream leaves to its own."""
 
     temperature: float = Field(0.07, gt=0, le=1)
     """What similarities are divided by when training begins; it is learnt, and never below 0.01."""

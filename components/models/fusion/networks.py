@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from components.models.capabilities import DataSpec
 from components.models.fusion.config import FusionConfig
 from components.models.layers.attention import Block, Words
-from components.models.layers.conv import ConvEncoder, Pyramid
-from components.models.layers.folding import fold_factor, folded
+from components.models.layers.folding import folded
+from components.models.layers.towers import FoldedConv
 
 
 class Fused(NamedTuple):
@@ -26,17 +26,14 @@ class ConvTower(nn.Module):
 
     def __init__(self, config: FusionConfig, data: DataSpec) -> None:
         super().__init__()
-        self.factor = fold_factor(data.image_size, config.working_side)
-        side = -(-data.image_size // self.factor)
-        pyramid = Pyramid(side, config.image_width, config.max_image_width, config.image_layers, config.dropout)
-        self.network = ConvEncoder(data.channels * self.factor**2, pyramid)
+        self.network = FoldedConv(config, data)
         # Of the whole every place by itself counts, for where a stroke is says what it means.
-        self.whole, self.entry = nn.Linear(self.network.features, config.width), nn.Linear(pyramid.widths[-1], config.width)
-        self.places = nn.Parameter(torch.empty(1 + pyramid.sizes[-1] ** 2, config.width).normal_(std=0.2))
+        self.whole, self.entry = nn.Linear(self.network.features, config.width), nn.Linear(self.network.place_features, config.width)
+        self.places = nn.Parameter(torch.empty(1 + self.network.num_places, config.width).normal_(std=0.2))
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, images: Tensor) -> Tensor:
-        places = self.network.places(folded(images, self.factor))
+        places = self.network.places(images)
         states = torch.cat([self.whole(places.flatten(1)).unsqueeze(1), self.entry(places)], dim=1)
         out: Tensor = self.norm(states + self.places)
         return out

@@ -40,6 +40,7 @@ class TextToImageConfig(ImageTextTrainingConfig, GaussianDiffusionConfig):
     """Width of the text encoder, a transformer that sees the whole caption at once."""
     text_layers: int = Field(1, ge=1)
     text_heads: int = Field(4, ge=1)
+    """Layers of the text encoder, and attention heads in each."""
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> "TextToImageConfig":
