@@ -112,7 +112,7 @@ def _example(abilities: tuple[str, ...], data_spec: DataSpec) -> dict[str, Any]:
         given["word"] = _known_word(data_spec)
     if data_spec.example_captions:
         given["caption"] = data_spec.example_captions[0]
-    if data_spec.channels:
+    if data_spec.image_size:  # posed photos have none of their own
         given["picture"] = wire.blank_png(data_spec.channels, data_spec.image_size)
     return wire.example(abilities, data_spec.class_names, **given)
 
