@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: run test test-fast lint format install dev lock up down clean
+.PHONY: run run-all test test-fast lint format install dev lock up down clean
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -12,6 +12,9 @@ help:            ## this list
 
 run: install     ## the whole chain on the embedded data
 	$(BIN)/genmill run
+
+run-all: install ## the same with every model of params.yaml
+	$(BIN)/genmill run --all
 
 test: dev lint   ## lint, types, layers and every test
 	$(BIN)/pytest

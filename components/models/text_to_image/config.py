@@ -59,7 +59,7 @@ FAMILY = Family(
     guards=("caption_recall_own", "neighbour_ratio"),
     sizes={
         "small": {
-            "max_steps": 10_000,
+            "max_steps": 4000,
             "learning_rate": 2e-3,
             "warmup_steps": 200,
             "ema_decay": 0.999,
