@@ -1,6 +1,6 @@
 """Wall time and peak memory of `genmill run` in a fresh project, then of a second run with nothing changed.
 
-    python -m benchmarks.run_cost [--keep]
+    python -m benchmarks.run_cost [--keep] [--all]
 
 Memory is the proportional set size (PSS) of the command's process tree, sampled twice a second; the servers are started before and not counted.
 """
@@ -21,21 +21,24 @@ GENMILL = Path(sys.executable).with_name("genmill")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true", help="keep the project and its servers")
-    keep = parser.parse_args().keep
+    parser.add_argument("--all", action="store_true", help="every model of params.yaml, once")
+    arguments = parser.parse_args()
+    chosen = ["--all"] if arguments.all else []
     folder = Path(tempfile.mkdtemp(prefix="genmill-cost-")) / "project"
     subprocess.run([GENMILL, "init", folder], check=True, stdout=subprocess.DEVNULL)
-    for title in ("first run", "second run, servers up", "third run, servers up"):
-        wall_s, peak_bytes = measure(folder)
+    titles = ("first run",) if arguments.all else ("first run", "second run, servers up", "third run, servers up")
+    for title in titles:
+        wall_s, peak_bytes = measure(folder, chosen)
         print(f"{title}: {wall_s:.1f} s, peak {peak_bytes / 2**20:.0f} MiB", flush=True)
-    if not keep:
+    if not arguments.keep:
         subprocess.run([GENMILL, "down", "--project", folder], check=True, stdout=subprocess.DEVNULL)
         shutil.rmtree(folder.parent)
 
 
-def measure(folder: Path) -> tuple[float, int]:
-    """Seconds and peak PSS in bytes of one `genmill run`."""
+def measure(folder: Path, chosen: list[str]) -> tuple[float, int]:
+    """Seconds and peak PSS in bytes of one `genmill run`, with the options ``chosen``."""
     started, peak = time.monotonic(), 0
-    process = subprocess.Popen([GENMILL, "run"], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([GENMILL, "run", *chosen], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     root = psutil.Process(process.pid)
     while process.poll() is None:
         peak = max(peak, pss_bytes(root))

@@ -98,6 +98,7 @@ FAMILY = Family(
     cost_per_step=3.5,
     primary="target_perplexity",
     goal="min",
+    guards=("exact_spans", "bleu", "rouge_l"),
     sizes={
         "small": {
             "max_steps": 8000,
