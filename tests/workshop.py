@@ -83,6 +83,7 @@ def make_workshop(folder: Path) -> Workshop:
         models__bert_DASH_pydocs__config=SMALL_BERT,
         models__t5_DASH_pydocs__config=SMALL_T5,
         models__t5_DASH_docstrings__config=SMALL_T5,
+        models__t5_DASH_docstrings__init_from="t5-pydocs",  # which is trained by the same command
         datasets__docstrings__source__rows=600,
         models__word2vec_DASH_pydocs__config=SMALL_WORD2VEC,
         models__nerf_DASH_scene__config=SMALL_NERF,

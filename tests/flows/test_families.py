@@ -103,6 +103,13 @@ def test_text_is_mapped_to_text_by_models_of_gaps_and_of_pairs(trained: Workshop
     assert trained.json("audit", model)["ok"]
 
 
+def test_a_model_begins_with_one_of_the_same_build(trained: Workshop) -> None:
+    run = Tracker.of(Project(trained.root)).latest_run("docstrings", "t5-docstrings")
+    assert run is not None
+    assert run.tag("init_from") == "t5-pydocs/1"
+    assert ("t5-docstrings", "reuse") in {(row["what"], row["action"]) for row in trained.json("plan", "t5-docstrings", "t5-pydocs")}
+
+
 def test_gaps_are_filled_and_neighbours_named(trained: Workshop) -> None:
     filled = trained.run("sample", "bert-pydocs", "--prompt", "a [MASK] object").stdout.splitlines()
     assert filled[0] == "a [MASK] object"
@@ -208,7 +215,7 @@ def test_image_and_text_are_looked_at_together_from_the_registry(trained: Worksh
 
 def test_words_become_pictures_and_those_are_steered_and_captioned(trained: Workshop, tmp_path: Path) -> None:
     assert {"fid_own", "class_agreement_own", "clip_score_own"} <= figures(trained, "text-to-image-captions")
-    assert "reverse diffusion of text-to-image-captions" in (trained.root / "reports" / "run.html").read_text()
+    assert "reverse_diffusion of text-to-image-captions" in (trained.root / "reports" / "run.html").read_text()
     drawn = trained.run("sample", "text-to-image-captions", "--prompt", "a handwritten digit seven", "-n", "3", "--out", str(tmp_path / "seven.png"))
     assert "3 pictures of 'a handwritten digit seven'" in drawn.stdout
     assert len(drawn.stdout.splitlines()) == 1 + 3, "one caption for each"

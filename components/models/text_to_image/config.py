@@ -9,15 +9,15 @@ from components.models.family import Family, ImageTextTrainingConfig
 class TextToImageConfig(ImageTextTrainingConfig, GaussianDiffusionConfig):
     """Defaults are size `tiny`: 32x32 glyphs by their names within a minute on two CPU cores."""
 
-    max_steps: int = 450
+    max_steps: int = 400
     batch_size: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
     warmup_steps: int = 50
     ema_decay: float = 0.99
-    sample_every: int = 225
-    validate_every: int = 225
-    checkpoint_every: int = 225
+    sample_every: int = 200
+    validate_every: int = 200
+    checkpoint_every: int = 200
 
     time_mean: float = 0.4
     widths: tuple[int, ...] = (64, 96)
