@@ -33,7 +33,7 @@ _DIM = 64
 _WIDTH = 24
 _WORKING_SIDE = 16
 _BATCH = 128
-_STEPS = 250
+_STEPS = 300
 _CHUNK = 512
 _WORD = re.compile(r"\w+|[^\w\s]")
 
