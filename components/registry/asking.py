@@ -77,8 +77,16 @@ class SampleRequest(Strict):
 
 def refuse_all_but(heeded: set[str], request: SampleRequest, does: str) -> None:
     """Name the first option that such a model does not heed; what always has a value is not asked for."""
-    given = request.model_dump(exclude={"num", "seed", "temperature", "animated", *heeded}, exclude_none=True)
-    for option in given:
+    refuse(set(SampleRequest.model_fields) - {"num", "seed", "temperature", "animated", *heeded}, request, does)
+
+
+def refuse(options: set[str], request: SampleRequest, does: str) -> None:
+    """Name the first of ``options`` that is given; ``does`` says what such a model does instead.
+
+    Raises:
+        UserError: one is given.
+    """
+    for option in request.model_dump(include=options, exclude_none=True):
         raise UserError(f"{does}: leave --{'from' if option == 'image' else option.replace('_', '-')} out.")
 
 

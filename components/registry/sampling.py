@@ -8,7 +8,7 @@ from components.models.family import find_family
 from components.models.prompting import answers as answers_prompts
 from components.project import Project
 from components.registry import wire
-from components.registry.asking import CLASSES, PICTURES, TEXTS, WORDS, Drawn, SampleRequest, ask, given_image, grid, pixels, refuse_all_but
+from components.registry.asking import CLASSES, PICTURES, TEXTS, WORDS, Drawn, SampleRequest, ask, given_image, grid, pixels, refuse, refuse_all_but
 from components.registry.continuing import OnText
 from components.registry.loading import LoadedModel, load_package, package_folder
 from components.registry.prompts import MASK
@@ -27,10 +27,11 @@ def sample_registered(project: Project, tracker: Tracker, ref: str, request: Sam
     """
     version = resolve(tracker, ref)
     with load_package(package_folder(project, tracker, version)) as model:
-        if wire.RENDERS_VIEWS in model.spec.abilities:
-            return _orbit(model, version.ref, request)
         if wire.DRAWS_FROM_TEXT in model.spec.abilities and not request.animated:
             return draw_from_text(project, tracker, model, version.ref, request)
+        refuse({"clip", "clip_guidance", "captioner"}, request, f"{version.ref} draws no pictures from text")
+        if wire.RENDERS_VIEWS in model.spec.abilities:
+            return _orbit(model, version.ref, request)
         if request.animated:
             raise UserError(f"{version.ref} renders no views, so there is nothing to animate: give --out a name that ends in .png or .txt.")
         return _draw(model, version.ref, request, on_text)

@@ -80,6 +80,7 @@ def test_settings_of_the_sampler_count(tracker: Tracker, packages: dict[str, Pac
         ("diffusion", {"image": Path("nowhere.png")}, "There is no picture nowhere.png: give --from a file that exists"),
         ("diffusion", {"image": Path(__file__)}, "is no picture that can be read"),
         ("gan", {"image": Path(__file__)}, "takes no picture: leave --from out"),
+        ("diffusion", {"clip": "clip-glyphs"}, "draws no pictures from text: leave --clip out"),
     ],
 )
 def test_what_a_model_cannot_do_is_refused_in_one_sentence(
