@@ -183,7 +183,7 @@ def _retrieved_png(images: Tensor, captions: Sequence[str], ranked: Tensor) -> b
     nearest = ranked[:rows].topk(min(SHOWN_NEAREST, len(captions)), dim=1).indices
     shown = torch.cat([torch.cat([images[row : row + 1], images[nearest[row]]]) for row in range(rows)])
     columns = ("own", *(str(place) for place in range(1, nearest.shape[1] + 1)))
-    return grid_png(shown, nearest.shape[1] + 1, row_captions=[_shortened(caption) for caption in captions[:rows]], column_captions=columns)
+    return grid_png(shown, nearest.shape[1] + 1, row_captions=[shortened(caption) for caption in captions[:rows]], column_captions=columns)
 
 
 def _captions_found(captions: Sequence[str], similarity: Tensor, partners: Tensor) -> str:
@@ -199,5 +199,5 @@ def _captions_found(captions: Sequence[str], similarity: Tensor, partners: Tenso
     return "\n".join(lines) + "\n"
 
 
-def _shortened(caption: str) -> str:
+def shortened(caption: str) -> str:
     return caption if len(caption) <= LONGEST_CAPTION else caption[: LONGEST_CAPTION - 1] + "…"

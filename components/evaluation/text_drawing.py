@@ -17,6 +17,7 @@ from components.evaluation.features import Extractor, own_extractor, read_images
 from components.evaluation.matcher import POOL, Matcher, own_caption_ranks, own_matcher
 from components.evaluation.pictures import grid_png
 from components.evaluation.protocol import Figure
+from components.evaluation.retrieval import shortened
 from components.evaluation.sample_figures import score_draws
 from components.evaluation.scoring import Scoring, shuffled
 from components.evaluation.telling import Teller
@@ -142,7 +143,7 @@ def drawn_beside(real: Tensor, draws: Sequence[Tensor], captions: Sequence[str])
     """A PNG with a row for each caption: the real image [C, S, S], and those that were drawn for it; ``draws`` are tensors [N, C, S, S]."""
     rows = torch.stack([real[: len(draws[0])], *draws], dim=1)
     names = ("real", *(["drawn"] * len(draws)))
-    return grid_png(rows.flatten(0, 1), rows.shape[1], row_captions=captions[: len(rows)], column_captions=names)
+    return grid_png(rows.flatten(0, 1), rows.shape[1], row_captions=[shortened(caption) for caption in captions[: len(rows)]], column_captions=names)
 
 
 def samples_of_captions(model: DrawsFromText, data_spec: DataSpec, *, seed: int) -> bytes:
@@ -150,9 +151,9 @@ def samples_of_captions(model: DrawsFromText, data_spec: DataSpec, *, seed: int)
     texts = data_spec.example_captions
     tokens = token_rows(data_spec.tokenizer, texts, model.caption_length).tokens
     drawn = model.draw_from_text(tokens.repeat_interleave(DRAWS_EACH, dim=0), seed=seed)
-    return grid_png(drawn, DRAWS_EACH, row_captions=texts)
+    return grid_png(drawn, DRAWS_EACH, row_captions=[shortened(text) for text in texts])
 
 
 def _strips(model: DrawsFromText, captions: TestCaptions, seed: int) -> bytes:
     strip = model.text_strip(captions.tokens[:STRIPS], frames=FRAMES, seed=seed)
-    return grid_png(strip.flatten(0, 1), strip.shape[1], row_captions=captions.texts[:STRIPS])
+    return grid_png(strip.flatten(0, 1), strip.shape[1], row_captions=[shortened(text) for text in captions.texts[:STRIPS]])
