@@ -136,7 +136,7 @@ def test_a_text_model_continues_prompts_from_the_packaged_tokenizer(tmp_path: Pa
     params = {"seed": 5, "max_new_tokens": 6, "temperature": 2}
     with load_package(package.folder) as loaded:
         first, again = loaded.predict(request, params), loaded.predict(request, params)
-        with pytest.raises(wire.BadRequestError, match="no request column 'label'"):
+        with pytest.raises(wire.BadRequestError, match="This model knows no labels: leave the column label out"):
             loaded.predict([{"label": 1}])
     assert first == again
     assert [(answer["row"], answer["prompt"]) for answer in first] == [(0, "the quick"), (0, "the quick"), (1, "")]
