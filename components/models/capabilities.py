@@ -128,9 +128,8 @@ class EditsImages(Protocol):
         ...
 
 
-Steer = Callable[[Tensor, Tensor, slice], Tensor]
-"""Takes images as they are predicted [N, C, S, S] in [0, 1], their time in [0, 1] (a scalar), and which of the draws they are; gives what is to be
-added to them."""
+Steer = Callable[[Tensor, Tensor], Tensor]
+"""Takes images as they are predicted [N, C, S, S] in [0, 1], and their time in [0, 1] (a scalar); gives what is to be added to them."""
 
 
 @runtime_checkable

@@ -146,7 +146,7 @@ class GaussianDiffusion(pl.LightningModule):
         for start in range(0, num, CHUNK):
             rows = slice(start, min(num, start + CHUNK))
             x = torch.randn(rows.stop - start, *self.code_shape, generator=generator).to(self.device)
-            denoise = self._denoiser(_rows(asked, rows, self.device), plan.guidance, steer, rows)
+            denoise = self._denoiser(len(x), _rows(asked, rows, self.device), plan.guidance, steer)
             drawn.append(self.space.decode(self._integrate(denoise, x, plan, start=self.path.latest, steps=plan.steps or 1, generator=generator, see=see)))
         return torch.cat(drawn)
 
@@ -162,7 +162,7 @@ class GaussianDiffusion(pl.LightningModule):
             noise = torch.randn(len(chunk), *self.code_shape, generator=generator).to(self.device)
             t = torch.tensor(start, device=self.device)
             x = self.path.alpha(t) * self.space.encode(chunk) + self.path.sigma(t) * noise
-            denoise = self._denoiser(_rows(asked, rows, self.device), plan.guidance, steer, rows)
+            denoise = self._denoiser(len(x), _rows(asked, rows, self.device), plan.guidance, steer)
             edited.append(self.space.decode(self._integrate(denoise, x, plan, start=start, steps=steps, generator=generator)))
         return torch.cat(edited)
 
@@ -180,12 +180,12 @@ class GaussianDiffusion(pl.LightningModule):
         assert plan.method in SAMPLERS, f"no sampler {plan.method}"
         return integrate(denoise, self.path, x, start=start, steps=steps, method=plan.method, generator=generator, see=see)
 
-    def _denoiser(self, asked: Asked, guidance: float | None, steer: Steer | None = None, rows: slice = slice(None)) -> Denoise:
-        """The network as the samplers ask for it, guided towards ``asked``, the rows ``rows`` of a draw."""
+    def _denoiser(self, num: int, asked: Asked, guidance: float | None, steer: Steer | None) -> Denoise:
+        """The network as the samplers ask for it, guided towards ``asked``, for ``num`` images."""
+        nothing = self._nothing(num)  # the same at every step
 
         def denoise(x: Tensor, t: Tensor) -> Parts:
             times = t.expand(len(x))
-            nothing = self._nothing(len(x))
             if not asked or guidance == 0:
                 said = self._say(x, times, nothing)
             elif guidance is None or guidance == 1:
@@ -195,17 +195,17 @@ class GaussianDiffusion(pl.LightningModule):
                 wanted, without = self._say(x.repeat(2, 1, 1, 1), times.repeat(2), both).chunk(2)
                 said = without + guidance * (wanted - without)
             parts = self._within_range(x, self.path.parts(x, said, t), t)
-            return parts if steer is None else self._steered(x, parts, t, steer, rows)
+            return parts if steer is None else self._steered(x, parts, t, steer)
 
         return denoise
 
-    def _steered(self, x: Tensor, parts: Parts, t: Tensor, steer: Steer, rows: slice) -> Parts:
+    def _steered(self, x: Tensor, parts: Parts, t: Tensor, steer: Steer) -> Parts:
         """The predicted image moved by ``steer``, and the noise that goes with it."""
         if t < 1e-3:
             return parts
         if not self.space.bounded:
             raise UserError("An image model steers diffusion on pixels only, and this model draws latents: leave the steering out.")
-        image = (parts.image + 2 * steer((parts.image + 1) / 2, t, rows)).clamp(-1, 1)
+        image = (parts.image + 2 * steer((parts.image + 1) / 2, t)).clamp(-1, 1)
         return Parts(image, (x - self.path.alpha(t) * image) / self.path.sigma(t))
 
     def _within_range(self, x: Tensor, parts: Parts, t: Tensor) -> Parts:

@@ -18,7 +18,7 @@ def steer_towards(judge: MatchesImagesAndText, tokens: Tensor, scale: float) -> 
     with torch.inference_mode(False), torch.no_grad():
         text = judge.embed_captions(tokens.clone())[0]
 
-    def steer(images: Tensor, time: Tensor, rows: slice) -> Tensor:
+    def steer(images: Tensor, time: Tensor) -> Tensor:
         with torch.inference_mode(False), torch.enable_grad():
             seen = images.clone().requires_grad_()
             (slope,) = torch.autograd.grad((judge.embed_images(seen.clamp(0, 1)) @ text).sum(), seen)
