@@ -13,7 +13,7 @@ from torch import Tensor
 from components.code import code_digest
 from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
-from components.evaluation.documents import BOOTSTRAPS, resampled_ratios, text_identity, token_frequencies, unigram_nats
+from components.evaluation.documents import BOOTSTRAPS, resampled_ratios, text_identity, token_frequencies, unigram_of_rows
 from components.evaluation.evidence import Evidence
 from components.evaluation.features import read_images
 from components.evaluation.ngrams import bleu, cider, words_of
@@ -84,7 +84,7 @@ def _likelihood_figures(
     chunks = counted(torch.arange(len(texts)).split(_CHUNK), f"scoring {len(texts):,} test captions", tell)
     nats = torch.cat([model.caption_nll(test.images[owners[chunk]], rows.tokens[chunk]).double().sum(dim=1).cpu() for chunk in chunks])
     tokens, num_bytes = (rows.tokens[:, 1:] != 0).sum(dim=1), [len(text.encode()) for text in texts]
-    unigram = _unigram(Tokenizer.from_str(data_spec.tokenizer), train, texts)
+    unigram = unigram_of_rows(Tokenizer.from_str(data_spec.tokenizer), train, texts, END)
     cut = f", {rows.num_cut} cut at {model.caption_length} tokens" if rows.num_cut else ""
     how = f"each token behind those before it, the end of the caption included{cut}"
     perplexity = Figure(
@@ -101,17 +101,6 @@ def _likelihood_figures(
         spread=float(resampled_ratios(bits, num_bytes).std()), spread_over=_draws(len(texts)),
     )  # fmt: skip
     return perplexity, per_byte
-
-
-def _unigram(tokenizer: Tokenizer, train: Sequence[str], texts: Sequence[str]) -> float:
-    """Nats of ``texts`` and their end marks by the frequencies of those in ``train``."""
-
-    def frequencies(captions: Sequence[str]) -> NDArray[np.int64]:
-        found = token_frequencies(tokenizer, captions)
-        found[END] = len(captions)
-        return found
-
-    return float(frequencies(texts) @ unigram_nats(frequencies(train)))
 
 
 def _num_tokens(data_spec: DataSpec, texts: Sequence[str]) -> int:

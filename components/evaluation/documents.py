@@ -57,6 +57,16 @@ def unigram_nats(frequencies: NDArray[np.int64]) -> NDArray[np.float64]:
     return nats
 
 
+def unigram_of_rows(tokenizer: Tokenizer, known: Sequence[str], texts: Sequence[str], end: int) -> float:
+    """Nats of ``texts``, each with its end mark ``end``, by how frequent each token is in ``known``."""
+    frequencies = []
+    for rows in (known, texts):
+        counts = token_frequencies(tokenizer, rows)
+        counts[end] = len(rows)
+        frequencies.append(counts)
+    return float(frequencies[1] @ unigram_nats(frequencies[0]))
+
+
 def resampled_ratios(numerators: Sequence[float], denominators: Sequence[float]) -> NDArray[np.float64]:
     """The ratio of the sums [BOOTSTRAPS] when the documents, one of each sequence per document, are drawn anew with replacement."""
     above, below = np.array(numerators, dtype=np.float64), np.array(denominators, dtype=np.float64)

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from components.data.dataset import Dataset
 from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
-from components.evaluation.documents import BOOTSTRAPS, resampled_ratios, text_identity, token_frequencies, unigram_nats
+from components.evaluation.documents import BOOTSTRAPS, resampled_ratios, text_identity, unigram_of_rows
 from components.evaluation.evidence import Evidence
 from components.evaluation.ngrams import bleu, rouge, words_of
 from components.evaluation.protocol import Figure, Recorded
@@ -81,7 +81,9 @@ def pairs_of(dataset: Dataset, split: Any) -> Pairs:
 def _likelihood_figures(model: MapsText, test: Pairs, train: Pairs, dataset: Dataset, data_spec: DataSpec, tell: Teller) -> tuple[Figure, ...]:
     scores = score_pairs(model, data_spec, test, tell)
     nats, tokens, num_bytes = (list(column) for column in zip(*scores, strict=True))
-    unigram = _unigram_nats(Tokenizer.from_str(data_spec.tokenizer), test.targets, train.targets)
+    tokenizer = Tokenizer.from_str(data_spec.tokenizer)
+    tokenizer.encode_special_tokens = True
+    unigram = unigram_of_rows(tokenizer, train.targets, test.targets, END)
     how = f"whole targets with their end, sources of at most {model.source_length} tokens"
     over = f"{BOOTSTRAPS} draws of the {len(scores)} pairs with replacement"
     floor_name = "token frequencies of the training targets"
@@ -116,14 +118,6 @@ def score_pairs(model: MapsText, data_spec: DataSpec, pairs: Pairs, tell: Teller
         for row, value in zip(chunk, found, strict=True):
             nats[row] = value
     return [PairScore(value, length + 1, len(text.encode())) for value, length, text in zip(nats, lengths, pairs.targets, strict=True)]
-
-
-def _unigram_nats(tokenizer: Tokenizer, test: Sequence[str], train: Sequence[str]) -> float:
-    """Of all test targets with their ends, by how frequent each token is in the training targets."""
-    tokenizer.encode_special_tokens = True
-    known, seen = token_frequencies(tokenizer, train), token_frequencies(tokenizer, test)
-    known[END], seen[END] = len(train), len(test)
-    return float(seen @ unigram_nats(known))
 
 
 # -- answers ---------------------------------------------------------------------------------------------------------

@@ -10,14 +10,17 @@ from components.code import code_digest
 from components.data.dataset import Dataset
 from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
-from components.evaluation.documents import over_documents, resampled_ratios, text_identity, token_frequencies, unigram_nats
+from components.evaluation.documents import over_documents, resampled_ratios, text_identity, unigram_of_rows
 from components.evaluation.evidence import Evidence
+from components.evaluation.mapping import pairs_of
 from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.telling import Teller
 from components.evaluation.text import Given, score_tokens, xz_bits_per_byte
 from components.models.capabilities import ContinuesText, DataSpec
 from components.models.prompting import prompt_tokens
 
+END_OF_TEXT = 0
+"""Token that stands behind every response, see `components.models.prompting`."""
 SHOWN = 6
 NEW_TOKENS = 96
 SHOWN_CHARS = 400
@@ -30,7 +33,7 @@ def score_responses(model: Any, dataset: Dataset, data_spec: DataSpec, *, config
     Raises:
         UserError: the dataset has no test pairs.
     """
-    sources, targets = _sides(dataset, "test")
+    sources, targets = pairs_of(dataset, "test")
     if not targets:
         raise UserError(f"Dataset {dataset.name!r} has no test pairs to score on: raise the split's test fraction or add pairs.")
     tokenizer = Tokenizer.from_str(data_spec.tokenizer)
@@ -41,17 +44,12 @@ def score_responses(model: Any, dataset: Dataset, data_spec: DataSpec, *, config
     return evidence
 
 
-def _sides(dataset: Dataset, split: Any) -> tuple[list[str], list[str]]:
-    table = dataset.table(split, columns=["source_text", "target_text"], augmented=False)
-    return table["source_text"].to_pylist(), table["target_text"].to_pylist()
-
-
 def _likelihood_figures(
     model: Any, tokenizer: Tokenizer, sources: Sequence[str], targets: Sequence[str], dataset: Dataset, data_spec: DataSpec, tell: Teller
 ) -> tuple[Figure, ...]:
-    stride, known = max(1, model.context_length // 4), _sides(dataset, "train")[1]
+    stride, known = max(1, model.context_length // 4), pairs_of(dataset, "train").targets
     nats, tokens = _scored(model, tokenizer, sources, targets, stride, tell)
-    num_bytes = [len(target.encode()) for target in targets]
+    num_bytes, unigram = [len(target.encode()) for target in targets], unigram_of_rows(tokenizer, known, targets, END_OF_TEXT)
     plain, primed = xz_bits_per_byte(known, targets)
     how = f"responses alone, their ends included; prompts of at most {model.prompt_length} tokens, context {model.context_length}, stride {stride}"
     spread = over_documents(len(targets)).replace("documents", "pairs")
@@ -68,7 +66,7 @@ def _likelihood_figures(
             spread=float(resampled_ratios(nats, num_bytes).std() / math.log(2)), spread_over=spread,
         ),
         figure(
-            "perplexity", math.exp(sum(nats) / sum(tokens)), "per token", data_spec, floor=math.exp(_unigram(tokenizer, known, targets) / sum(tokens)),
+            "perplexity", math.exp(sum(nats) / sum(tokens)), "per token", data_spec, floor=math.exp(unigram / sum(tokens)),
             floor_name="token frequencies of the training responses",
         ),
         figure("bits_per_byte_xz_primed", primed, "bits/byte", preprocessing="xz -9e: bytes that the test responses add behind the training responses"),
@@ -82,16 +80,6 @@ def _scored(model: Any, tokenizer: Tokenizer, sources: Sequence[str], targets: S
         prompt = prompt_tokens(model, tokenizer, source)
         rows.append(Given([*prompt, *tokenizer.encode(target, add_special_tokens=False).ids, prompt[-1]], len(prompt)))
     return score_tokens(model, rows, stride, tell, f"scoring {len(rows):,} responses"), [len(row.tokens) - row.given for row in rows]
-
-
-def _unigram(tokenizer: Tokenizer, known: Sequence[str], targets: Sequence[str]) -> float:
-    """Nats of ``targets`` and their end marks by the frequencies in ``known``."""
-    frequencies = []
-    for texts in (known, targets):
-        counts = token_frequencies(tokenizer, texts)
-        counts[0] = len(texts)
-        frequencies.append(counts)
-    return float(frequencies[1] @ unigram_nats(frequencies[0]))
 
 
 def _answered(model: Any, tokenizer: Tokenizer, sources: Sequence[str], targets: Sequence[str]) -> str:
