@@ -38,12 +38,15 @@ def main() -> None:
 def measure(folder: Path, chosen: list[str]) -> tuple[float, int]:
     """Seconds and peak PSS in bytes of one `genmill run`, with the options ``chosen``."""
     started, peak = time.monotonic(), 0
-    process = subprocess.Popen([GENMILL, "run", *chosen], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = folder.parent / "run.log"
+    with log.open("w") as output:
+        process = subprocess.Popen([GENMILL, "run", *chosen], cwd=folder, stdout=output, stderr=subprocess.STDOUT)
     root = psutil.Process(process.pid)
     while process.poll() is None:
         peak = max(peak, pss_bytes(root))
         time.sleep(0.5)
-    assert process.returncode == 0, f"genmill run exited with {process.returncode}"
+    if process.returncode != 0:
+        sys.exit(f"genmill run exited with {process.returncode}; what it printed is in {log}")
     return time.monotonic() - started, peak
 
 
