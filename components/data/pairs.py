@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from components.data.records import Record, read_records, shown, to_bytes
+from components.data.records import Record, named, read_records, to_bytes
 from components.errors import UserError
 
 SIDES = (("source", "target"), ("prompt", "response"))
@@ -21,7 +21,7 @@ def check_pairs(name: str, path: Path) -> None:
     """
     first = next(read_records(path), None)
     if first is not None and not first.problem and _sides(first) is None and MESSAGES not in first.fields:
-        raise UserError(f"{name} line {first.line} has {_shown(first)}: rows of text pairs need {_WANTED}; rename them.")
+        raise UserError(f"{name} line {first.line} has {named(first)}: rows of text pairs need {_WANTED}; rename them.")
 
 
 def pair_fields(record: Record) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def pair_fields(record: Record) -> dict[str, Any]:
         return {"messages": to_bytes(messages if isinstance(messages, str) else json.dumps(messages, ensure_ascii=False))}
     sides = _sides(record)
     if sides is None:
-        return {"problem": f"{_shown(record)} where {_WANTED} is needed"}
+        return {"problem": f"{named(record)} where {_WANTED} is needed"}
     values = [record.fields.get(side) for side in sides]
     wrong = [f"{side} is no text" for side, value in zip(sides, values, strict=True) if not isinstance(value, str | None)]
     if wrong:
@@ -43,8 +43,3 @@ def pair_fields(record: Record) -> dict[str, Any]:
 
 def _sides(record: Record) -> tuple[str, str] | None:
     return next((sides for sides in SIDES if any(side in record.fields for side in sides)), None)
-
-
-def _shown(record: Record) -> str:
-    names = list(record.fields)
-    return shown(", ".join(names[:5])) + (", …" if len(names) > 5 else "") if names else "nothing"

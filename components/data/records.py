@@ -44,6 +44,12 @@ def shown(text: str) -> str:
     return to_bytes(text).decode("utf-8", "backslashreplace")
 
 
+def named(record: Record) -> str:
+    """The names of its first values, for people."""
+    names = list(record.fields)
+    return shown(", ".join(names[:5])) + (", …" if len(names) > 5 else "") if names else "nothing"
+
+
 def _json_lines(file: TextIO) -> Iterator[Record]:
     for line, text in enumerate(file, 1):
         if text.strip():

@@ -31,6 +31,11 @@ def test_the_first_files_stay_the_first_and_mix_the_packages() -> None:
     assert len({row.id for row in read()}) == len(read())
 
 
+def test_a_file_is_labelled_with_its_package_and_a_lone_module_with_nothing() -> None:
+    labels = {row.fields["title"]: row.fields["label"] for row in read()}
+    assert (labels["json/decoder.py"], labels["tkinter/constants.py"], labels["chunk.py"]) == ("json", "tkinter", None)
+
+
 def test_another_number_of_files_is_another_fingerprint_and_no_path_of_this_machine_is_recorded() -> None:
     few, more = (Config(kind="stdlib", rows=count) for count in (5, 6))
     assert stdlib.fingerprint(few, "text", Path()) != stdlib.fingerprint(more, "text", Path())

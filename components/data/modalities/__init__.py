@@ -94,7 +94,7 @@ class Modality(Protocol):
         ...
 
     def blocks(self, row: Mapping[str, Any], size: int) -> Iterator[Mapping[str, Any]]:
-        """A raw row cut into contiguous blocks with ids of their own; called only where ``CAN_CUT``."""
+        """A raw row cut into contiguous blocks with ids of their own, or the row where it cannot be read; called only where ``CAN_CUT``."""
         ...
 
     def augment(self, rows: Sequence[Mapping[str, Any]], config: Any) -> Iterator[dict[str, Any]]:

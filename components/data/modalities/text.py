@@ -1,4 +1,4 @@
-"""Documents of plain text."""
+"""Documents of plain text, each with a title and a label where the source gives them: a topic, a genre, an author."""
 
 import hashlib
 import re
@@ -36,14 +36,14 @@ class AugmentConfig(Additions):
 def raw_fields() -> "Sequence[pa.Field]":
     import pyarrow as pa
 
-    # Bytes, because text that is not UTF-8 must reach cleaning to be reported there.
-    return [pa.field("text", pa.binary()), pa.field("title", pa.string())]
+    # Bytes, because text that is not UTF-8 must reach cleaning to be reported there; so must rows that the source could not make out (`problem`).
+    return [pa.field("text", pa.binary()), *(pa.field(name, pa.string()) for name in ("title", "label", "problem"))]
 
 
 def clean_fields() -> "Sequence[pa.Field]":
     import pyarrow as pa
 
-    return [pa.field("text", pa.string()), pa.field("title", pa.string()), pa.field("num_chars", pa.int64())]
+    return [*(pa.field(name, pa.string()) for name in ("text", "title", "label")), pa.field("num_chars", pa.int64())]
 
 
 def schema_metadata(fields: "Sequence[pa.Field]") -> dict[str, str]:
@@ -52,10 +52,13 @@ def schema_metadata(fields: "Sequence[pa.Field]") -> dict[str, str]:
 
 def content_key(row: Mapping[str, Any]) -> str:
     content = row.get("text")
-    return hashlib.sha256(f"{row.get('title')}\0{content is None}\0".encode() + (content or b"")).hexdigest()
+    said = "\0".join(str(row.get(name)) for name in ("title", "label", "problem"))
+    return hashlib.sha256(f"{said}\0{content is None}\0".encode() + (content or b"")).hexdigest()
 
 
 def examine(row: Mapping[str, Any], config: CleanConfig, labelled: bool) -> Examined | Rejection:
+    if row["problem"]:
+        return Rejection("corrupt", row["problem"])
     text = decode_text(row["text"])
     if isinstance(text, Rejection):
         return text
@@ -79,15 +82,18 @@ def convert(row: Mapping[str, Any], form: tuple[Any, ...], drop: Sequence[int], 
     text = decoded(row["text"])
     if drop:
         text = _without(text, set(drop))
-    return {"text": text, "title": row["title"], "num_chars": len(text)}
+    return {"text": text, "title": row["title"], "label": row["label"], "num_chars": len(text)}
 
 
 def blocks(row: Mapping[str, Any], size: int) -> Iterator[Mapping[str, Any]]:
     """The document in contiguous blocks of at most ``size`` characters, cut behind paragraphs or, where one is too long, behind lines.
 
-    A document that grows at its end keeps its earlier blocks and their ids.
+    A document that grows at its end keeps its earlier blocks and their ids; one that is no text stays whole, for `examine` to say so.
     """
-    text, start, index = decoded(row["text"]), 0, 0
+    text, start, index = decode_text(row["text"]), 0, 0
+    if isinstance(text, Rejection):
+        yield row
+        return
     while start < len(text):
         end = _cut_before(text, start, start + size)
         if text[start:end].strip():
@@ -117,7 +123,7 @@ def augment(rows: Sequence[Mapping[str, Any]], config: AugmentConfig) -> Iterato
 
 
 def metadata_columns() -> list[str]:
-    return ["id", "split", "parent_id", "source", "text", "title", "num_chars"]
+    return ["id", "split", "parent_id", "source", "text", "title", "label", "num_chars"]
 
 
 def metadata(table: "pa.Table", class_names: Sequence[str]) -> "pd.DataFrame":

@@ -1,18 +1,19 @@
-"""A folder of files: images (flat, or one folder per class) with or without captions, texts (.txt, .md), or text pairs (.jsonl, .csv, .tsv).
+"""A folder of files: images (flat, or one folder per class) with or without captions, texts (.txt, .md, or rows of .jsonl, .csv, .tsv), or text pairs.
 
 An image's caption is a .txt of the same name beside it, or stands in `metadata.jsonl` or `metadata.csv`, see `components.data.captions`.
-Where the folders (or the files of pairs) at the top are named train, validation and test, they are the source's own split.
+Where the folders (or the files of rows) at the top are named train, validation and test, they are the source's own split.
 """
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from components.data.captions import METADATA_NAMES, Caption, captions_in
+from components.data.documents import check_documents, document_fields
 from components.data.pairs import check_pairs, pair_fields
-from components.data.records import RECORD_SUFFIXES, read_records
+from components.data.records import RECORD_SUFFIXES, Record, read_records
 from components.data.sources import RawRow, SourceConfig
 from components.errors import UserError
 
@@ -20,7 +21,7 @@ MODALITIES = ("image", "image-text", "text", "text-pairs")
 LICENCE = ""
 _CAPTION = ".txt"
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-_SUFFIXES = {"image": _IMAGES, "image-text": _IMAGES, "text": (".txt", ".md"), "text-pairs": RECORD_SUFFIXES}
+_SUFFIXES = {"image": _IMAGES, "image-text": _IMAGES, "text": (".txt", ".md", *RECORD_SUFFIXES), "text-pairs": RECORD_SUFFIXES}
 _SPLIT_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 _Files = list[tuple[str, Path]]
 
@@ -30,7 +31,9 @@ class Config(SourceConfig):
     path: str
     """Relative to the project, or absolute."""
     labels: Literal["folders", "none"] = "folders"
-    """`folders`: the folder that an image lies in is its class; where images lie in no folder there are no labels."""
+    """`folders`: the folder that an image or a text lies in is its class; where they lie in no folder there are no labels."""
+    label_column: str = "label"
+    """Of rows of texts: the column that says their label, like a topic, a genre or an author."""
     licence: str = ""
 
 
@@ -48,6 +51,10 @@ def check(config: Config, modality: str, root: Path) -> None:
     if modality == "text-pairs":
         for name, path in _files(folder, modality):
             check_pairs(name, path)
+    if modality == "text":
+        for name, path in _files(folder, modality):
+            if path.suffix.lower() in RECORD_SUFFIXES:
+                check_documents(name, path)
 
 
 def fingerprint(config: Config, modality: str, root: Path) -> dict[str, Any]:
@@ -115,16 +122,25 @@ def _image_row(name: str, path: Path | None, has_splits: bool, config: Config, c
 def _read_texts(folder: Path, files: _Files, config: Config) -> Iterator[RawRow]:
     has_splits = _has_splits(folder, "text")
     for name, path in files:
-        split, _ = _place(name, has_splits)
-        yield RawRow(id=name, source=name, fields={"text": _content(path), "title": PurePosixPath(name).stem}, split=split)
+        if path.suffix.lower() in RECORD_SUFFIXES:
+            yield from _read_rows(name, path, has_splits, lambda record: document_fields(record, config.label_column))
+        else:
+            split, label = _place(name, has_splits)
+            fields = {"text": _content(path), "title": PurePosixPath(name).stem, "label": label if config.labels == "folders" else None}
+            yield RawRow(id=name, source=name, fields=fields, split=split)
 
 
 def _read_pairs(folder: Path, files: _Files, config: Config) -> Iterator[RawRow]:
     has_splits = _has_splits(folder, "text-pairs")
     for name, path in files:
-        split, _ = _place(f"{PurePosixPath(name).with_suffix('')}/row", has_splits)
-        for record in read_records(path):
-            yield RawRow(id=f"{name}:{record.line}", source=f"{name} line {record.line}", fields=pair_fields(record), split=split)
+        yield from _read_rows(name, path, has_splits, pair_fields)
+
+
+def _read_rows(name: str, path: Path, has_splits: bool, fields: Callable[[Record], dict[str, Any]]) -> Iterator[RawRow]:
+    """The rows of one file; its own name may be that of a split."""
+    split, _ = _place(f"{PurePosixPath(name).with_suffix('')}/row", has_splits)
+    for record in read_records(path):
+        yield RawRow(id=f"{name}:{record.line}", source=f"{name} line {record.line}", fields=fields(record), split=split)
 
 
 def _folder(config: Config, root: Path) -> Path:
@@ -165,7 +181,7 @@ def _text(name: str) -> str:
 
 def _has_splits(folder: Path, modality: str) -> bool:
     tops = {path.name.lower() for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    if modality == "text-pairs":
+    if modality in ("text", "text-pairs"):
         tops |= {path.stem.lower() for path in folder.iterdir() if path.suffix.lower() in RECORD_SUFFIXES and not path.name.startswith(".")}
     return "train" in tops and len(tops) > 1 and tops <= set(_SPLIT_NAMES)  # a lone folder `train` may hold pictures of trains
 

@@ -40,7 +40,8 @@ def class_names(config: Config, modality: str, root: Path) -> tuple[str, ...]:
 
 
 def read(config: Config, modality: str, root: Path) -> Iterator[RawRow]:
-    """One row per file, in an order mixed by the hash of its name."""
+    """One row per file, labelled with the package that it belongs to, in an order mixed by the hash of its name."""
     files = library_files()
     for name in sorted(files, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[: config.rows]:
-        yield RawRow(id=f"stdlib-{name}", source=f"lib/python/{name}", fields={"text": files[name].read_bytes(), "title": name})
+        package = name.split("/")[0] if "/" in name else None
+        yield RawRow(id=f"stdlib-{name}", source=f"lib/python/{name}", fields={"text": files[name].read_bytes(), "title": name, "label": package})
