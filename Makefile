@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
+# A file of tests stays with one worker, for its fixtures; in the order of the tree, as the slowest files hold the fewest tests.
+PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: run run-all test test-fast lint format install dev lock up down clean
 .DEFAULT_GOAL := help
@@ -17,10 +19,10 @@ run-all: install ## the same with every model of params.yaml
 	$(BIN)/genmill run --all
 
 test: dev lint   ## lint, types, layers and every test
-	$(BIN)/pytest
+	$(PYTEST)
 
 test-fast: dev   ## the quick tests
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: dev        ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -98,6 +98,7 @@ def test_grey_and_sixteen_bit_photos_become_colour(tmp_path: Path) -> None:
     assert {row["mode"] for row in rows(project)} == {"RGB"}
 
 
+@pytest.mark.slow
 def test_the_stages_and_the_gate_accept_a_scene(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project", "datasets:\n" + SCENE)
     prepare(project, "scene")

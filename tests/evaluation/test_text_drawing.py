@@ -22,6 +22,8 @@ from components.models.family import find_family
 from components.models.token_rows import token_rows
 from components.training import datamodules
 
+pytestmark = pytest.mark.slow
+
 
 class Recalls(nn.Module):
     """Draws a real test image of each caption; a wrong one where it ``shifts``."""

@@ -54,6 +54,7 @@ def test_what_is_shown_piece_by_piece_is_the_text(tokenizer: Tokenizer, stop: Se
     assert "\ufffd" not in "".join(pieces)
 
 
+@pytest.mark.slow
 def test_a_package_streams_the_text_that_it_answers_here_and_in_a_child(texts: Package) -> None:
     child = LoadedModel(read_spec(texts.folder / "artifacts"), Child(texts.folder))
     with load_package(texts.folder) as here, child:

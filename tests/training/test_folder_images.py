@@ -79,6 +79,7 @@ def score(model: Vae, dataset: Dataset, spec: DataSpec, tmp_path: Path) -> Evide
     return evaluate(model, dataset, spec, config=EvaluationConfig(), cache=tmp_path / "cache", tell=SILENT)
 
 
+@pytest.mark.slow
 def test_a_dataset_of_oblong_images_trains_and_is_scored_on_its_middle_squares(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, two_classes((24, 12)))
     assert dataset.class_names == ("a", "b")
@@ -101,6 +102,7 @@ def test_any_stored_size_trains_and_is_scored_at_the_size_that_is_asked_for(tmp_
     assert fid.floor is not None
 
 
+@pytest.mark.slow
 def test_one_class_alone_is_scored_by_the_encoder_without_labels_and_says_so(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, lambda folder: write(folder / "only", 160, (8, 8)))
     assert dataset.class_names == ("only",)

@@ -27,10 +27,11 @@ pytestmark = pytest.mark.slow
 ENDLESS = {"max_steps": 1000, "checkpoint_every": 1000, "validate_every": 1000, "sample_every": 1000, "width": 128, "batch_size": 64}
 """Enough work for many seconds."""
 PARENT = """
-import json, sys
+import json, signal, sys
 from pathlib import Path
 from components.training.launch import launch
 from components.training.spec import RunSpec
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, the tests perhaps among them, are deaf to it
 launch(RunSpec.model_validate_json(Path(sys.argv[1]).read_text()), lambda event: print(json.dumps(event), flush=True))
 """
 
