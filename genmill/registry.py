@@ -91,15 +91,19 @@ def sample(
     ref: RefArgument,
     num: Annotated[int | None, typer.Option("-n", help="How many: 16 pictures, one text, or the 5 best words, unless said.", min=1, max=10000)] = None,
     prompt: Annotated[
-        str | None, typer.Option("--prompt", help="Text to continue, answer or compare, text with a [MASK], or a word whose neighbours are wanted.")
+        str | None, typer.Option("--prompt", help="Text to continue, answer, draw or compare, text with a [MASK], or a word whose neighbours are wanted.")
     ] = None,
     label: Annotated[str | None, typer.Option("--label", help="A class, or a topic of texts, where the model is conditional.")] = None,
-    from_file: Annotated[Path | None, typer.Option("--from", help="A picture to draw anew (diffusion) or to reconstruct (vae).")] = None,
+    from_file: Annotated[
+        Path | None, typer.Option("--from", help="A picture to draw anew, to reconstruct, to describe or to ask about, as the family does.")
+    ] = None,
     strength: Annotated[float | None, typer.Option("--strength", help="With --from: how far to go from the picture.", min=0.01, max=1.0)] = None,
     seed: Annotated[int, typer.Option("--seed", help="The same seed draws the same samples.")] = 0,
     steps: Annotated[int | None, typer.Option("--steps", help="Steps of the sampler, where the model draws in steps.", min=1, max=10000)] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="euler, heun, ddim or ddpm, where the model draws in steps.")] = None,
-    guidance: Annotated[float | None, typer.Option("--guidance", help="How strongly the class is asked for; 1 is plain.", min=0.01, max=100.0)] = None,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", help="How strongly the class or the prompt is heeded; 1 is plain.", min=0.01, max=100.0)
+    ] = None,
     temperature: Annotated[
         float | None,
         typer.Option("--temperature", help="Of text: below 1 is more careful, above 1 bolder; 0.8, or 0 for a single answer.", min=0.0, max=10.0),
@@ -115,7 +119,7 @@ def sample(
     captioner: Annotated[
         str | None, typer.Option("--captioner", help="Who says what came out (default: one of the same dataset).", autocompletion=complete_model)
     ] = None,
-    out_file: Annotated[Path | None, typer.Option("--out", help="Where the picture or text goes.")] = None,
+    out_file: Annotated[Path | None, typer.Option("--out", dir_okay=False, help="Where the picture or text goes.")] = None,
     project: ProjectOption = None,
 ) -> None:
     """Pictures or text from a registered model; of a scene a walk round it, moving where --out ends in .gif.
@@ -150,6 +154,7 @@ def sample(
         print(drawn.text.removeprefix("".join(told)))
         return
     target = out_file or Path(f"{ref.replace('/', '-').replace('@', '-')}-seed{seed}.{'png' if drawn.png is not None else 'txt'}")
+    target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(drawn.png or drawn.gif or (drawn.text or "").encode())
     out.print(f"Wrote {target} ({drawn.description})", soft_wrap=True)
     for caption in drawn.captions:

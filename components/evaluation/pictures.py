@@ -2,11 +2,14 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from components.data.pixels import encode_image
 
 GAP = 4
 GAP_GREY = 112
@@ -33,7 +36,7 @@ def grid_png(images: Tensor, columns: int, scale: int | None = None, row_caption
     assert len(images), "nothing to show"
     num, channels, height, width = images.shape
     scale = scale or max(1, round(LEAST_SIDE / width))
-    pixels = (images.detach().float().cpu().clamp(0, 1) * 255).round().byte().numpy().transpose(0, 2, 3, 1)
+    pixels = _bytes(images)
     pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
     cell_h, cell_w, rows = height * scale + GAP, width * scale + GAP, -(-num // columns)
     margin, head = _caption_width(row_captions), _CAPTION_HEIGHT + GAP if column_captions else 0
@@ -42,14 +45,19 @@ def grid_png(images: Tensor, columns: int, scale: int | None = None, row_caption
     for index, image in enumerate(pixels):
         top, left = head + GAP + index // columns * cell_h, margin + GAP + index % columns * cell_w
         canvas[top : top + height * scale, left : left + width * scale] = image
-    picture = Image.fromarray(canvas.squeeze(2) if channels == 1 else canvas)
+    picture = _picture(canvas)
     draw = ImageDraw.Draw(picture)
     black = 0 if channels == 1 else (0, 0, 0)
     for row, caption in enumerate(row_captions[:rows]):
         draw.text((GAP, head + GAP + row * cell_h + (cell_h - _CAPTION_HEIGHT) // 2), caption, fill=black, font=_font())
     for column, caption in enumerate(column_captions[:columns]):
         draw.text((margin + GAP + column * cell_w + width * scale / 2, GAP // 2), caption, fill=black, font=_font(), anchor="ma")
-    return _png(picture)
+    return encode_image(picture)
+
+
+def images_png(images: Tensor) -> list[bytes]:
+    """Each of ``images`` [N, C, H, W] in [0, 1] for itself, as it is."""
+    return [encode_image(_picture(pixels)) for pixels in _bytes(images)]
 
 
 def pairs_png(upper: Tensor, lower: Tensor, columns: int, captions: tuple[str, str] = ("real", "model")) -> bytes:
@@ -72,14 +80,14 @@ def captions_png(images: Tensor, captions: Sequence[tuple[str, str, bool]], side
     longest = max(font.getlength(_shortened(text)) for lines in texts for text, _ in lines)
     sheet = Image.new("RGB", (side + 4 * GAP + int(longest), len(images) * (side + GAP) + GAP), "white")
     draw = ImageDraw.Draw(sheet)
-    pixels = (images.detach().float().cpu().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    pixels = _bytes(images)
     for row, (image, lines) in enumerate(zip(pixels, texts, strict=True)):
         top = GAP + row * (side + GAP)
-        picture = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
+        picture = _picture(image)
         sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST if side >= image.shape[0] else Image.Resampling.BOX), (GAP, top))
         for line, (text, colour) in enumerate(lines):
             draw.text((side + 3 * GAP, top + side // 2 - 9 * len(lines) + 18 * line), _shortened(text), fill=colour, font=font)
-    return _png(sheet)
+    return encode_image(sheet)
 
 
 def animation_gif(images: Tensor, least_side: int = 160) -> bytes:
@@ -88,7 +96,7 @@ def animation_gif(images: Tensor, least_side: int = 160) -> bytes:
     assert images.shape[1] == 3, f"{images.shape[1]} channels cannot be animated"
     assert len(images), "nothing to show"
     scale = max(1, round(least_side / images.shape[3]))
-    pixels = (images.detach().float().cpu().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy().repeat(scale, axis=1).repeat(scale, axis=2)
+    pixels = _bytes(images).repeat(scale, axis=1).repeat(scale, axis=2)
     # A palette of its own for each frame, as a turn round a scene shows other colours on every side.
     frames = [Image.fromarray(frame).quantize(255, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE) for frame in pixels]
     buffer = io.BytesIO()
@@ -119,7 +127,11 @@ def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     return ImageFont.load_default(size=12)
 
 
-def _png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
+def _bytes(images: Tensor) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """``images`` [N, C, H, W] in [0, 1] as bytes [N, H, W, C]."""
+    return (images.detach().float().cpu().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def _picture(pixels: "np.ndarray[Any, np.dtype[np.uint8]]") -> Image.Image:
+    """Bytes [H, W, C] as a picture: grey for one channel."""
+    return Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)

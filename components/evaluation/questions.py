@@ -1,9 +1,6 @@
 """How well a model answers questions about images, as classification over closed answers: Kim et al. 2021 (ViLT), section 4.3."""
 
-import io
-
 import torch
-from PIL import Image
 from torch import Tensor
 
 from components.code import code_digest
@@ -13,6 +10,7 @@ from components.evaluation.config import EvaluationConfig
 from components.evaluation.documents import text_identity
 from components.evaluation.evidence import Evidence
 from components.evaluation.features import read_images
+from components.evaluation.pictures import images_png
 from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.retrieval import POOL, device_of, standard_error
 from components.evaluation.scoring import shuffled
@@ -79,11 +77,4 @@ def _picture(images: Tensor, data_spec: DataSpec, truths: list[list[str | None]]
                 mended = "" if question.answers[best] == right else f" (no: {right})"
                 lines.append(f"{question.text} {question.answers[best]} {float(share[row, best]):.0%}{mended}")
         said.append("\n".join(lines))
-    return captioned_sheet([_png(image) for image in images[: len(said)]], said, COLUMNS, CELL)
-
-
-def _png(image: Tensor) -> bytes:
-    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+    return captioned_sheet(images_png(images[: len(said)]), said, COLUMNS, CELL)

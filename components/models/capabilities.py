@@ -74,6 +74,10 @@ class DataSpec:
     questions: tuple[Question, ...] = ()
     """Empty where the family asks none, or the data answers none."""
 
+    def has_images_like(self, other: "DataSpec") -> bool:
+        """Whether images of one are images for the other: as wide, and of as many channels."""
+        return (self.channels, self.image_size) == (other.channels, other.image_size)
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -43,7 +43,7 @@ def _steer(project: Project, tracker: Tracker, model: LoadedModel, request: Samp
     if judge.model is None:
         raise UserError(f"{request.clip} was packaged by another version of Genmill, and such a model cannot steer: train it again.")
     ours, theirs = model.data_spec, judge.data_spec
-    if (ours.channels, ours.image_size) != (theirs.channels, theirs.image_size):
+    if not ours.has_images_like(theirs):
         raise UserError(
             f"{request.clip} looks at pictures of {theirs.image_size} pixels and {theirs.channels} channels, and {model.spec.model} draws "
             f"{ours.image_size} and {ours.channels}: train both at one image_size."
@@ -62,8 +62,7 @@ def _captions_of(project: Project, tracker: Tracker, model: LoadedModel, request
     with load_package(package_folder(project, tracker, resolve(tracker, ref))) as captioner:
         if wire.CAPTIONS_IMAGES not in captioner.spec.abilities:
             raise UserError(f"{ref} says of no picture what it shows: give --captioner a model of the family captioner.")
-        ours, theirs = model.data_spec, captioner.data_spec
-        if (ours.channels, ours.image_size) != (theirs.channels, theirs.image_size):
+        if not model.data_spec.has_images_like(captioner.data_spec):
             return (), (f"{ref} looks at pictures of another form, so it says nothing of what came out.",)
         rows = [{"image": image} for image in images]
         answers = [answer for start in range(0, len(rows), wire.MAX_ROWS) for answer in captioner.predict(rows[start : start + wire.MAX_ROWS])]

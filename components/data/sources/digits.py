@@ -6,13 +6,13 @@ Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI
 import gzip
 import hashlib
 import importlib.util
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
+from components.data.pixels import encode_image
 from components.data.sources import RawRow, SourceConfig
 from components.errors import UserError
 
@@ -69,9 +69,7 @@ def _png(values: Any) -> bytes:
     from PIL import Image
 
     pixels = np.rint(values.reshape(_SIDE, _SIDE) * (255 / _LEVELS)).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encode_image(Image.fromarray(pixels))
 
 
 def _file() -> Path:

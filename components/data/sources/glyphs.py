@@ -8,7 +8,6 @@ zero, and a shifted or turned copy brings in nothing new at the border.
 import functools
 import hashlib
 import importlib.metadata
-import io
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from components.data.fonts import font_file
+from components.data.pixels import encode_image
 from components.data.sources import RawRow, SourceConfig
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def read(config: Config, modality: str, root: Path) -> Iterator[RawRow]:
             id=glyph.id,
             source=f"{glyph.face}.ttf U+{ord(glyph.char):04X}",
             fields={
-                "image": {"bytes": _png(draw_glyph(fonts[glyph.face], glyph.char, config.size)), "path": f"{glyph.id}.png"},
+                "image": {"bytes": encode_image(draw_glyph(fonts[glyph.face], glyph.char, config.size)), "path": f"{glyph.id}.png"},
                 "label": glyph.label,
                 "caption": glyph.caption,
             },
@@ -209,9 +209,3 @@ def draw_glyph(font: "FreeTypeFont", char: str, size: int) -> "PILImage":
     image = Image.new("L", (side, side))
     ImageDraw.Draw(image).text(((side - right - left) / 2, baseline), char, fill=255, font=font, anchor="ls")
     return image.resize((size, size), Image.Resampling.BOX)
-
-
-def _png(image: "PILImage") -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()

@@ -3,7 +3,6 @@
 Everything is known of it, it costs seconds, and there is nothing to download. `export` writes the same photos as a folder for the source `transforms`.
 """
 
-import io
 import json
 import math
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from components.cameras import Camera, Lens, Orbit
+from components.data.pixels import encode_image
 from components.data.sources import RawRow, SourceConfig
 
 MODALITIES = ("views",)
@@ -123,6 +123,4 @@ def _png(camera: Camera) -> bytes:
 
     from components.data.raytracer import photograph
 
-    buffer = io.BytesIO()
-    Image.fromarray(photograph(camera)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encode_image(Image.fromarray(photograph(camera)))

@@ -4,6 +4,7 @@ Flow matching: Lipman et al. 2023. DDPM: Ho et al. 2020. Classifier-free guidanc
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import pytorch_lightning as pl
@@ -29,7 +30,7 @@ Asked = tuple[Tensor, ...]
 """What the network is asked for, each [N, ...]: a class, or what a caption says. Empty where nothing can be asked for."""
 
 
-class GaussianDiffusion(pl.LightningModule):
+class GaussianDiffusion(pl.LightningModule, ABC):
     """Images [N, C, S, S] in [0, 1] from noise. What can be asked for is a subclass's: `_asked`, `_nothing` and `_say`."""
 
     samplers = SAMPLERS
@@ -54,17 +55,17 @@ class GaussianDiffusion(pl.LightningModule):
 
     # -- what can be asked for -----------------------------------------------------------------------------------
 
+    @abstractmethod
     def _asked(self, batch: Batch, *, training: bool) -> Asked:
         """What the images of ``batch`` are to be asked with; while training some of it is hidden, for guidance."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _nothing(self, num: int) -> Asked:
         """What is asked ``num`` times where nothing is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _say(self, x: Tensor, times: Tensor, asked: Asked) -> Tensor:
         """What the network says of ``x`` [N, C, S, S] at ``times`` [N] in [0, 1]."""
-        raise NotImplementedError
 
     # -- training ------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """How an image and words become one: three published shapes behind the same three steps, see, read and fuse."""
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -64,7 +65,7 @@ class PatchTower(nn.Module):
         return out
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """What the shapes share: an image tower, and words that read each other before they see the image."""
 
     def __init__(self, config: FusionConfig, data: DataSpec, text_layers: int) -> None:
@@ -88,9 +89,9 @@ class Network(nn.Module):
         out: Tensor = self.text_norm(states)
         return out
 
+    @abstractmethod
     def fuse(self, seen: Tensor, read: Tensor, mask: Tensor) -> Fused:
         """The states of images [N, 1 + P, D] and of words [N, T, D] together."""
-        raise NotImplementedError
 
 
 class SingleStream(Network):

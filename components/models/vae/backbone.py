@@ -1,6 +1,7 @@
 """The networks between images and latents. Whatever a latent looks like inside, outside it is a vector [N, latent_dim]."""
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,18 +14,18 @@ LARGEST_LATENT_SIDE = 8
 """`autoencoder-kl` halves an image until its latent is at most this wide: 8x8x4 is 256 numbers for any image from 12 to 64 pixels."""
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """New, its posterior is the standard normal and its decoder's output zero."""
 
     latent_dim: int
 
+    @abstractmethod
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation, each [N, latent_dim], of ``images`` [N, C, S, S] in [0, 1]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:
         """Maps [N, outputs, S, S] of ``latents`` [N, latent_dim]."""
-        raise NotImplementedError
 
 
 def build_backbone(config: VaeConfig, channels: int, image_size: int, outputs: int) -> Backbone:
