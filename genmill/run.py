@@ -96,8 +96,10 @@ def plan(
     from components.data.publish import prepared_version
     from components.tracking import Tracker
     from genmill.console import print_json, print_table
+    from pipelines.plan import check_starts
 
     tracker = Tracker.of(where)
+    check_starts(where, tracker, chosen)
     rows: list[tuple[str, str, str]] = []
     stale = set()
     for name in dict.fromkeys(entry.block.dataset for entry in chosen):

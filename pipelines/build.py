@@ -15,7 +15,7 @@ from components.tracking import Tracker
 from pipelines import console
 from pipelines.catalog import ModelEntry, load_catalog
 from pipelines.outcomes import DatasetOutcome, ModelOutcome, RunInterrupted
-from pipelines.plan import ModelPlan, plan_model
+from pipelines.plan import ModelPlan, check_starts, plan_model
 from pipelines.prepare import prepare
 from pipelines.reporting import dataset_entry, links, model_entry
 from pipelines.tasks import brisk_subflows
@@ -51,7 +51,9 @@ def build(
     names = [entry.name for entry in chosen]
     report = RunReport(where.reports / "run.html", project=str(where.root), plan=[*dict.fromkeys(entry.block.dataset for entry in chosen), *names])
     with where.lock("build", "genmill run", console.say), brisk_subflows():
-        Tracker.of(where).sweep_running()
+        tracker = Tracker.of(where)
+        tracker.sweep_running()
+        check_starts(where, tracker, chosen)
         versions = _prepare_all(where, chosen, report)
         later = {entry.name for entry in chosen if entry.begins_with in names}
         plans = {plan.model: plan for plan in plan_models(project, [name for name in names if name not in later], versions, size, refresh)}

@@ -1,5 +1,6 @@
 """What would run and why, before anything does."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from components.data.publish import DataVersion
@@ -37,6 +38,18 @@ def start_of(project: Project, tracker: Tracker, entry: ModelEntry) -> Start | N
     from components.training.starts import find_start  # with torch, which a plan does without as a rule
 
     return find_start(project, tracker, model=entry.name, family=block.family, config=entry.config, init_from=block.init_from, lora=block.lora)
+
+
+def check_starts(project: Project, tracker: Tracker, chosen: Sequence[ModelEntry]) -> None:
+    """Refuse weights that a model of ``chosen`` cannot begin with, before its data is prepared; those that are only to be trained here are not there yet.
+
+    Raises:
+        UserError: with the sentence of the first one.
+    """
+    names = {entry.name for entry in chosen}
+    for entry in chosen:
+        if entry.begins_with not in names:
+            start_of(project, tracker, entry)
 
 
 def identity_of(entry: ModelEntry, version: DataVersion, start: Start | None = None) -> str:
