@@ -12,8 +12,11 @@ def core_seconds() -> float:
 
 
 def peak_memory_bytes() -> int:
-    """Most memory that this process held at once, plus that of its largest worker."""
-    return _own_peak() + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * _unit()
+    """Most memory that this process or one of its workers held at once.
+
+    Not their sum: a child that was only started and ended counts with all that its parent held then, before it became another program.
+    """
+    return max(_own_peak(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * _unit())
 
 
 def _own_peak() -> int:
