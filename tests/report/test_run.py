@@ -109,6 +109,13 @@ def test_texts_and_messages_are_escaped(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in report.path.read_text()
 
 
+def test_what_a_model_says_comes_before_what_is_said_of_its_vocabulary(tmp_path: Path) -> None:
+    report = RunReport(tmp_path / "run.html")
+    report.add_model(model(texts={"analogies": "a", "tokens": "t", "samples": "s", "answers": "x"}))
+    headings = re.findall("<h4>([a-z]+)</h4>", report.path.read_text())
+    assert headings[:4] == ["answers", "samples", "analogies", "tokens"]
+
+
 def test_a_failed_model_is_shown_with_its_message(tmp_path: Path) -> None:
     report = RunReport(tmp_path / "run.html")
     report.add_model(model(status="failed", message="The loss stayed non-finite.", figures=()))
