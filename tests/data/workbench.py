@@ -1,6 +1,8 @@
 """Small datasets of the tests' own, and the stages run in this process (without DVC)."""
 
 import io
+import struct
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,12 @@ def png(seed: int, size: tuple[int, int] = (16, 16), mode: str = "RGB", kind: st
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind)
     return buffer.getvalue()
+
+
+def announced(png: bytes, side: int) -> bytes:
+    """``png`` with ``side`` pixels of width and height in its header."""
+    header = b"IHDR" + struct.pack(">II", side, side) + png[24:29]
+    return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
 
 
 def write_images(project: Project, num: int, classes: tuple[str, ...] = ("a", "b"), start: int = 0) -> list[Path]:

@@ -23,11 +23,12 @@ from components.models.gpt.config import GptConfig
 from components.models.nerf.config import NerfConfig
 from components.models.word2vec.config import Word2VecConfig
 from components.project import Project
+from components.registry import prompts
 from components.training import datamodules
 from components.training.datamodules import EpochOrder, StepLoader
 from components.training.datamodules.text import documents, train_tokenizer
 from components.training.datamodules.text_pairs import pairs
-from tests.data.workbench import one_dataset, run
+from tests.data.workbench import files, folder_project, one_dataset, png, run
 
 
 class PairsConfig(TrainingConfig):
@@ -307,6 +308,27 @@ def test_captioned_images_come_with_the_tokens_of_their_captions_and_labels(capt
     assert (batch["tokens"].dtype, batch["mask"].dtype) == (torch.int64, torch.bool)
     texts = Tokenizer.from_str(spec.tokenizer).decode_batch(batch["tokens"].tolist())
     assert texts == [f"a handwritten digit {NAMES[label]}" for label in batch["label"]]
+
+
+def test_the_example_captions_are_held_out_ones_that_may_be_asked_for(tmp_path: Path) -> None:
+    project = folder_project(tmp_path, "image-text", split={"method": "given"})
+    told = {
+        "train": [f"a red square number {number}" for number in range(20)],
+        "validation": ["a red square " * 9, "a 漢 square", "a red square number 99"],
+        "test": ["a red square of the test"] * 2,
+    }
+    for split, texts in told.items():
+        for number, text in enumerate(texts):
+            path = files(project) / split / f"{number:02d}.png"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(png(100 * len(split) + number))
+            path.with_suffix(".txt").write_text(text)
+    run(project)
+    dataset = Dataset.open(project, "mine")
+    assert datamodules.describe(dataset, CAPTIONED.model_copy(update={"caption_length": 16}), tmp_path / "a").example_captions == ("a red square number 99",)
+    spec = datamodules.describe(dataset, CAPTIONED.model_copy(update={"caption_length": 4}), tmp_path / "b")
+    assert "a red square number".startswith(spec.example_captions[0])
+    assert prompts.caption_tokens(spec, spec.example_captions[0], 4).shape == (1, 4)
 
 
 def test_augmented_images_have_captions_and_originals_leave_them_out(captioned: Dataset, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
@@ -47,9 +48,10 @@ def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
     texts = captions(dataset, "train", augmented=False)
     tokenizer = kept_tokenizer(dataset, lambda: texts, recipe, cache)
     _require_room(tokenizer, questions, config.caption_length)
+    characters = "".join(sorted(set().union(*texts)))
     return replace(
         images, modality="image-text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), questions=questions,
-        example_captions=_examples(dataset), characters="".join(sorted(set().union(*texts))),
+        example_captions=_examples(dataset, tokenizer, config.caption_length, characters), characters=characters,
     )  # fmt: skip
 
 
@@ -60,10 +62,25 @@ def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed:
     return RowBatches(dataset, batch_size=config.batch_size, seed=seed, load=load, finish=_finished)
 
 
-def _examples(dataset: Dataset) -> tuple[str, ...]:
-    """The first different captions that nothing is trained on; of the training split where there are no others."""
-    held_out = captions(dataset, "validation", augmented=False) or captions(dataset, "train", augmented=False)
-    return tuple(dict.fromkeys(held_out))[:EXAMPLES]
+def _examples(dataset: Dataset, tokenizer: Tokenizer, length: int, characters: str) -> tuple[str, ...]:
+    """The first different captions that nothing is trained on and that a user may ask for too: short enough, in ``characters`` alone.
+
+    Of the training split where there are no such; where all are too long, the beginning of one.
+    """
+    reader, known = Tokenizer.from_str(tokenizer.to_str()), set(characters)
+    reader.encode_special_tokens = True
+
+    def fits(text: str) -> bool:
+        return set(text) <= known and len(reader.encode(text).ids) <= length
+
+    for split in ("validation", "train"):
+        found = tuple(islice(filter(fits, dict.fromkeys(captions(dataset, split, augmented=False))), EXAMPLES))
+        if found:
+            return found
+    beginning = captions(dataset, "train", augmented=False)[0]
+    while not fits(beginning):
+        beginning = beginning[: 3 * len(beginning) // 4].rstrip()
+    return (beginning,)
 
 
 def captions(dataset: Dataset, split: Split, augmented: bool) -> list[str]:
