@@ -151,12 +151,12 @@ def caption_tokens(data: Any, prompt: str, most: int) -> Any:
 
 
 def in_known_characters(data: Any, prompt: str) -> str:
-    """``prompt``, in lower case where no training caption has another.
+    """``prompt`` with single blanks, as captions have them, and in lower case where no training caption has another.
 
     Raises:
         BadRequestError: it has a character that stands in none of them.
     """
-    known = set(data.characters) | set(" \n\t")
+    prompt, known = " ".join(prompt.split()), {*data.characters, " "}
     for written in (prompt, prompt.lower()):
         if not data.characters or set(written) <= known:
             return written

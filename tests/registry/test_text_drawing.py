@@ -89,6 +89,13 @@ def test_a_prompt_in_capitals_is_read_where_no_caption_has_capitals(packages: di
     assert small == large
 
 
+@pytest.mark.parametrize("blank", ["\u00a0", "\u3000", "\n \t"])
+def test_blanks_of_any_kind_are_read_as_one(packages: dict[str, Package], blank: str) -> None:
+    runtime = Runtime.open(packages["text-to-image"].folder / "artifacts")
+    plain, pasted = (runtime.predict([{"prompt": prompt}])[0]["image"] for prompt in ("a new object", f"a new{blank}object"))
+    assert plain == pasted
+
+
 def test_a_captioner_of_the_same_dataset_says_what_came_out(all_registered: Tracker, tmp_path: Path, picture: Path) -> None:
     drawn = draw(all_registered, tmp_path, prompt="a new object", num=3, image=picture, strength=0.5)
     assert len(drawn.captions) == 3
