@@ -101,21 +101,20 @@ def ask(model: LoadedModel, row: dict[str, Any], request: SampleRequest, num: in
 
 def given_image(path: Path, model: LoadedModel, name: str) -> str:
     """The picture in ``path`` in the model's size and mode, as base64 PNG."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import ImageOps
 
-    from components.data.pixels import squared
+    from components.data.modalities import Rejection
+    from components.data.pixels import open_image, squared
 
     if not TAKE_PICTURES & set(model.spec.abilities):
         raise UserError(f"{name} takes no picture: leave --from out, or choose a model that draws pictures anew (diffusion) or reconstructs them (vae).")
     if not path.is_file():
         raise UserError(f"There is no picture {path}: give --from a file that exists.")
-    try:
-        with Image.open(path) as opened:
-            if opened.width * opened.height > MOST_PIXELS:
-                raise UserError(f"{path} has {opened.width}x{opened.height} pixels, allowed are {MOST_PIXELS:,}: scale it down first.")
-            picture = ImageOps.exif_transpose(opened).convert("L" if model.data_spec.channels == 1 else "RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path} is no picture that can be read ({type(error).__name__}): give --from a PNG or JPEG.") from None
+    mode = "L" if model.data_spec.channels == 1 else "RGB"
+    picture = open_image(path.read_bytes(), MOST_PIXELS, lambda opened: ImageOps.exif_transpose(opened).convert(mode))
+    if isinstance(picture, Rejection):
+        fix = "scale it down first" if picture.reason == "out-of-range" else "give --from a PNG or JPEG"
+        raise UserError(f"{path} is no picture that can be taken ({picture.detail}): {fix}.")
     return wire.encode_png(squared(picture, model.data_spec.image_size))
 
 

@@ -254,7 +254,7 @@ def open_png(data: bytes, mode: str, size: int) -> Any:
         picture = Image.open(io.BytesIO(data), formats=["PNG"])
         if max(picture.size) <= MAX_IMAGE_SIDE:
             picture.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise BadRequestError(f"The column image holds a PNG that cannot be read ({error}).") from None
     if picture.size != (size, size):
         raise BadRequestError(f"The image is {picture.width}x{picture.height} pixels: send {size}x{size}.")

@@ -13,6 +13,7 @@ from components.registry.asking import Drawn, SampleRequest
 from components.registry.package import Package
 from components.registry.sampling import sample_registered
 from components.tracking import Tracker
+from tests.data.workbench import announced
 from tests.stores import register, write_digits_package
 
 CELL = 52
@@ -78,7 +79,7 @@ def test_settings_of_the_sampler_count(tracker: Tracker, packages: dict[str, Pac
         ("vae", {"guidance": 2.0}, "leave the parameter guidance out"),
         ("diffusion", {"sampler": "hein"}, "There is no sampler 'hein'; did you mean 'heun'"),
         ("diffusion", {"image": Path("nowhere.png")}, "There is no picture nowhere.png: give --from a file that exists"),
-        ("diffusion", {"image": Path(__file__)}, "is no picture that can be read"),
+        ("diffusion", {"image": Path(__file__)}, "is no picture that can be taken .* give --from a PNG or JPEG"),
         ("gan", {"image": Path(__file__)}, "takes no picture: leave --from out"),
         ("diffusion", {"clip": "clip-glyphs"}, "draws no pictures from text: leave --clip out"),
     ],
@@ -88,3 +89,12 @@ def test_what_a_model_cannot_do_is_refused_in_one_sentence(
 ) -> None:
     with pytest.raises(UserError, match=sentence):
         draw(tracker, packages[family], **request_)
+
+
+@pytest.mark.parametrize("side", [8_000, 12_000, 60_000])
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tracker: Tracker, packages: dict[str, Package], tmp_path: Path, side: int) -> None:
+    small = io.BytesIO()
+    Image.new("L", (8, 8)).save(small, "PNG")
+    (tmp_path / "large.png").write_bytes(announced(small.getvalue(), side))
+    with pytest.raises(UserError, match="scale it down first"):
+        draw(tracker, packages["diffusion"], image=tmp_path / "large.png")

@@ -9,6 +9,7 @@ from PIL import Image
 
 from components.errors import UserError
 from components.registry import wire
+from tests.data.workbench import announced
 
 IMAGES = (wire.SAMPLES_IMAGES, wire.RECONSTRUCTS)
 VIEWS = (wire.RENDERS_VIEWS,)
@@ -152,6 +153,8 @@ def test_a_picture_that_would_fill_the_memory_is_refused_before_it_is_decoded() 
     Image.new("1", (9000, 9000)).save(bomb, "PNG")
     with pytest.raises(wire.BadRequestError, match="9000x9000 pixels: send 8x8"):
         wire.open_png(bomb.getvalue(), "L", 8)
+    with pytest.raises(wire.BadRequestError, match="cannot be read"):
+        wire.open_png(announced(bomb.getvalue(), 60_000), "L", 8)
 
 
 @pytest.mark.parametrize(
