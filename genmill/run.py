@@ -149,7 +149,7 @@ def _show_fitting(catalog: "Catalog", dataset: str, families: "Sequence[str]") -
     rows = []
     for found in catalog.fitting(dataset):
         chosen = found.name in families or (not families and bool(found.models))
-        uses = catalog.dataset(dataset).modality if found.whole else f"{found.family.batches} alone"
+        uses = found.uses if found.uses == catalog.dataset(dataset).modality else f"{found.uses} alone"
         rows.append(("[green]✓[/]" if chosen else "", found.name, uses, found.family.summary, ", ".join(found.models) or f"--family {found.name}"))
     print_table(f"Families that fit {dataset}", ("", "family", "uses", "does", "model"), rows)
 

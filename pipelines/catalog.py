@@ -11,6 +11,7 @@ from pydantic import Field
 
 from components import params
 from components.data.config import DatasetConfig, load_datasets
+from components.data.modalities import modality_names
 from components.errors import UserError, nearest
 from components.evaluation.config import EvaluationConfig
 from components.models.family import Family, Size, TrainingConfig, family_names, find_family
@@ -84,8 +85,8 @@ class FittingFamily(NamedTuple):
 
     name: str
     family: Family
-    whole: bool
-    """Whether it uses all that the rows have: an image family leaves the captions of captioned images aside."""
+    uses: str
+    """The modality whose batches it trains on: an image family leaves the captions of captioned images aside."""
     models: tuple[str, ...]
     """Those of params.yaml."""
 
@@ -110,6 +111,8 @@ class Catalog:
 
         The cheapest comes first, and a model behind the one that it begins with.
         """
+        if names and (everything or dataset is not None):
+            raise UserError("Models are chosen by their names, with --dataset, or with --all: leave all but one of them out.")
         if families and dataset is None:
             raise UserError("--family chooses among the families that fit a dataset: name that with --dataset.")
         if dataset is not None:
@@ -132,7 +135,7 @@ class Catalog:
         modality = self.dataset(dataset).modality
         families = {name: find_family(name) for name in family_names()}
         return [
-            FittingFamily(name, family, family.batches_of(modality) == modality, tuple(self._models_of(name, dataset)))
+            FittingFamily(name, family, _uses(family, modality), tuple(self._models_of(name, dataset)))
             for name, family in families.items()
             if modality in family.modality
         ]
@@ -251,11 +254,17 @@ def _is_cron(expression: str) -> bool:
         return False
 
 
+def _uses(family: Family, modality: str) -> str:
+    """What of a dataset of ``modality`` the family trains on: the modality itself, or the one whose batches it asks for."""
+    batches = family.batches_of(modality)
+    return batches if batches in modality_names() else modality
+
+
 def _default_set(whole: Block, models: dict[str, ModelEntry]) -> tuple[str, ...]:
     names = whole.value.get("run") or []
     if not isinstance(names, list):
         raise whole.error("run must be a list of models.", "run")
     for name in names:
-        if name not in models:
+        if not isinstance(name, str) or name not in models:
             raise whole.error(f"run names {name!r}, which is no model; {nearest(str(name), models)}", "run")
     return tuple(names)

@@ -128,8 +128,7 @@ def test_a_family_that_needs_captions_says_how_a_dataset_of_images_gets_them(tmp
 def test_a_dataset_names_the_families_that_fit_it_and_how_much_of_it_they_use(tmp_path: Path) -> None:
     fitting = {found.name: found for found in load_catalog(write(tmp_path, GOOD.replace("modality: image", "modality: image-text"))).fitting("digits")}
     assert {"vae", "gan", "diffusion", "clip", "text-to-image", "captioner", "fusion"} == set(fitting)
-    assert fitting["clip"].whole
-    assert not fitting["vae"].whole
+    assert (fitting["clip"].uses, fitting["vae"].uses) == ("image-text", "image")
     assert fitting["vae"].models == ("vae-digits",)
     assert fitting["gan"].models == ()
 
@@ -154,6 +153,23 @@ def test_chosen_families_are_trained_with_their_blocks_or_without(tmp_path: Path
 def test_families_that_do_not_fit_get_one_sentence(tmp_path: Path, arguments: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         load_catalog(write(tmp_path, GOOD)).choose([], **arguments)
+
+
+def test_a_family_of_pairs_uses_both_sides_of_them(tmp_path: Path) -> None:
+    pairs = "  answers:\n    modality: text-pairs\n    source: {kind: docstrings}\nmodels:\n"
+    fitting = {found.name: found.uses for found in load_catalog(write(tmp_path, GOOD.replace("models:\n", pairs))).fitting("answers")}
+    assert (fitting["gpt"], fitting["t5"]) == ("text-pairs", "text-pairs")
+
+
+@pytest.mark.parametrize("also", [{"dataset": "digits"}, {"everything": True}])
+def test_names_beside_another_choice_are_refused_and_not_forgotten(tmp_path: Path, also: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="by their names, with --dataset, or with --all"):
+        load_catalog(write(tmp_path, GOOD)).choose(["vae-digits"], **also)
+
+
+def test_a_default_set_that_holds_more_than_names_is_a_sentence_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"line \d+: run names \{'vae-digits': None\}, which is no model"):
+        load_catalog(write(tmp_path, GOOD.replace("run: [vae-digits]", "run: [{vae-digits: }]")))
 
 
 def test_a_model_without_a_block_takes_the_size_that_is_asked_for(tmp_path: Path) -> None:
