@@ -1,7 +1,12 @@
 """The one exception for what the user can mend."""
 
 import difflib
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class UserError(Exception):
@@ -15,6 +20,17 @@ class UserError(Exception):
     def __init__(self, message: str, *, resume: str | None = None) -> None:
         super().__init__(message)
         self.resume = resume
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what keeps ``path`` from being written, but for a full disk, into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise
+        raise UserError(f"{path} cannot be written ({error.strerror}): name a place where you may write.") from None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

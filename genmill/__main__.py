@@ -1,11 +1,10 @@
 """`genmill`: assemble the verbs, and turn every error into the right sentence and exit code."""
 
-import errno
 import sys
 
 import typer
 
-from components.errors import UserError
+from components.errors import DISK_FULL, UserError
 from genmill import data, promotion, registry, run, services, setup
 
 app = typer.Typer(
@@ -30,7 +29,7 @@ def main() -> None:
         _tell(str(error), error.resume)
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in DISK_FULL:
             raise
         _tell(f"The disk is full ({error.filename or 'no space left'}): free some space and run the same command again; nothing is lost.", None)
         sys.exit(UserError.exit_code)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from components.errors import UserError
+from components.errors import UserError, writing
 from genmill.options import JsonOption, ProjectOption, complete_model, open_project
 
 RefArgument = Annotated[str, typer.Argument(help="MODEL, MODEL@champion, MODEL/3 or a run id.", autocompletion=complete_model)]
@@ -145,6 +145,9 @@ def sample(
         max_new_tokens=max_new_tokens, stop=tuple(map(_with_line_ends, stop)) if stop else None, steps=steps, sampler=sampler, guidance=guidance,
         clip=clip, clip_guidance=clip_guidance, captioner=captioner, animated=out_file is not None and out_file.suffix.lower() == ".gif",
     )  # fmt: skip
+    if out_file is not None:
+        with writing(out_file):  # before the work, not after it
+            out_file.parent.mkdir(parents=True, exist_ok=True)
     streams = out_file is None and sys.stdout.isatty()
     told: list[str] = []
     drawn = sample_registered(where, Tracker.of(where), ref, request, on_text=lambda piece: _put(piece, told) if streams else None)
@@ -154,8 +157,8 @@ def sample(
         print(drawn.text.removeprefix("".join(told)))
         return
     target = out_file or Path(f"{ref.replace('/', '-').replace('@', '-')}-seed{seed}.{'png' if drawn.png is not None else 'txt'}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(drawn.png or drawn.gif or (drawn.text or "").encode())
+    with writing(target):
+        target.write_bytes(drawn.png or drawn.gif or (drawn.text or "").encode())
     out.print(f"Wrote {target} ({drawn.description})", soft_wrap=True)
     for caption in drawn.captions:
         print(caption)

@@ -1,10 +1,9 @@
 """What goes wrong in the data stages, and how a stage's process hands its message to the flow that started it through DVC."""
 
-import errno
 import shutil
 from pathlib import Path
 
-from components.errors import UserError
+from components.errors import DISK_FULL, UserError
 from components.params import Strict
 from components.project import Project
 
@@ -16,7 +15,7 @@ class ValidationFailed(UserError):
 def disk_full(project: Project, error: BaseException | None) -> UserError | None:
     """The sentence for the user where ``error`` or one of its causes is a full disk."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
             free = shutil.disk_usage(project.root).free
             return UserError(f"The disk of {project.root} is full ({free / 2**20:,.0f} MiB free): make room and run again; published versions are safe.")
         error = error.__cause__ or error.__context__

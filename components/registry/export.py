@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from components.errors import UserError
+from components.errors import UserError, writing
 from components.models.capabilities import IsPretrained
 from components.project import Project
 from components.registry.loading import load_package, package_folder
@@ -24,5 +24,6 @@ def export_registered(project: Project, tracker: Tracker, ref: str, folder: Path
             raise UserError(f"{version.ref} was packaged with other code than stands here: train it anew, or export it with the code of its commit.")
         if not isinstance(loaded.model, IsPretrained):
             raise UserError(f"{version.ref} has no form that transformers reads: choose a model of a family that has one (gpt with backbone llama).")
-        loaded.model.export_pretrained(folder)
+        with writing(folder):
+            loaded.model.export_pretrained(folder)
     return version.ref

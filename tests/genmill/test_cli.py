@@ -101,3 +101,11 @@ def test_a_full_disk_is_one_sentence() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "disk is full" in done.stderr
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere/digits.png", "params.yaml/digits.png"])
+def test_a_place_that_cannot_be_written_is_one_sentence_before_the_work(project: Path, place: str) -> None:
+    done = genmill("sample", "vae-digits", "--out", place, cwd=project)
+    assert done.returncode == 2
+    assert f"{place} cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
