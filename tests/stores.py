@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,7 +136,7 @@ def write_words_package(folder: Path, *, family: str, modality: str = "text") ->
     )  # fmt: skip
 
 
-SMALL_CAPTIONED = {
+SMALL_CAPTIONED: dict[str, dict[str, Any]] = {
     "captioner": {"image_width": 8, "max_image_width": 8, "text_width": 8, "text_layers": 1, "text_heads": 2},
     "clip": {"image_width": 8, "max_image_width": 8, "text_width": 8, "text_layers": 1, "text_heads": 2, "embedding_dim": 8},
     "text-to-image": {"widths": (8, 8), "head_width": 8, "text_width": 8, "text_heads": 2, "sampling_steps": 2},

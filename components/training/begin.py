@@ -3,6 +3,7 @@
 Low-rank adapters: Hu et al. 2022, "LoRA". They are merged into the weights when training is done, so that a package needs no peft.
 """
 
+from collections import Counter
 from dataclasses import replace
 
 import pytorch_lightning as pl
@@ -54,18 +55,31 @@ def load_start(model: pl.LightningModule, start: Start) -> None:
 def add_adapters(model: pl.LightningModule, lora: Lora) -> None:
     """Put adapters beside the linear layers of ``model``; from then on they alone are trained.
 
+    A layer whose weights stand in another place too gets none: merged into the weights, an adapter would change both places, and it was trained in one.
+
     Raises:
-        UserError: a target names no linear layer.
+        UserError: a target names no linear layer, or one that shares its weights; or there is none to adapt.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    places = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
+    free = [name for name, module in linear.items() if places[id(module.weight)] == 1]
+    if not free:
+        raise UserError("This model has no linear layer that could be adapted: leave lora out.")
+    known = ", ".join(sorted({name.rpartition(".")[2] for name in free}))
     for target in lora.targets:
-        if not any(name == target or name.endswith(f".{target}") for name in linear):
-            known = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
+        meant = [name for name in linear if _ends(name, target)]
+        if not meant:
             raise UserError(f"lora.targets names {target!r}, which is no linear layer of this model: choose from {known}.")
-    targets = list(lora.targets) or sorted({name.rpartition(".")[2] for name in linear})
+        if not set(meant) <= set(free):
+            raise UserError(f"lora.targets names {target!r}, which shares its weights with another layer and cannot be adapted alone: choose from {known}.")
+    targets = [name for name in free if not lora.targets or any(_ends(name, target) for target in lora.targets)]
     inject_adapter_in_model(LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets), model)
+
+
+def _ends(name: str, target: str) -> bool:
+    return name == target or name.endswith(f".{target}")
 
 
 def merge_adapters(model: pl.LightningModule) -> None:

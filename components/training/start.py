@@ -24,7 +24,7 @@ class Lora(Strict):
     """The adapters' update is scaled by ``alpha / rank``."""
     dropout: float = Field(0.0, ge=0, lt=1)
     targets: tuple[str, ...] = ()
-    """Ends of the names of the linear layers that get one, e.g. `inputs`; none given: all of them."""
+    """Ends of the names of the linear layers that get one, e.g. `inputs`; none given: all but those that share their weights, as with the token vectors."""
 
 
 class Start(Strict):

@@ -4,17 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
 
 from components.errors import UserError
 from components.models.capabilities import DataSpec
+from components.models.captioner.model import Captioner
 from components.models.family import find_family
 from components.models.gpt.config import GptConfig
 from components.models.gpt.model import Gpt
 from components.models.t5.config import T5Config
+from components.models.t5.model import T5
 from components.models.token_rows import token_rows
 from components.models.vae.config import VaeConfig
+from components.models.word2vec.config import Word2VecConfig
 from components.project import Project
 from components.registry.loading import load_package
 from components.registry.package import Package, write_package
@@ -25,11 +29,12 @@ from components.training.fit import build_model, fit
 from components.training.start import Lora, Start
 from components.training.starts import find_start
 from components.training.stopping import Interrupted, StopRequest
-from tests.stores import register, write_words_package
+from tests.stores import SMALL_CAPTIONED, register, write_words_package
 from tests.training.conftest import SMALL_GPT, MakeSpec
 from tests.training.test_fit import Record, equal, opened, train
 
 LORA = Lora(rank=2, targets=("inputs",))
+LLAMA: dict[str, Any] = {"backbone": "llama", "logit_softcap": 0.0}
 
 
 @pytest.fixture
@@ -107,6 +112,61 @@ def test_a_merged_network_computes_what_the_adapted_one_did(package: Package, ma
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+TIED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "modernbert": ("bert", {"num_heads": 2}, "decoder"),
+    "bert": ("bert", {"num_heads": 2, "backbone": "bert"}, "decoder"),
+    "t5": ("t5", {"head": "shared"}, "lm_head"),
+    "captioner": ("captioner", {}, "lm_head"),
+}
+
+
+def tied(family: str, settings: dict[str, Any]) -> pl.LightningModule:
+    """A small model whose output layer shares the token vectors."""
+    found = find_family(family)
+    small: dict[str, Any] = SMALL_CAPTIONED["captioner"] if family == "captioner" else {"width": 16, "num_layers": 1, "context_length": 32}
+    data_spec = DataSpec("image-text" if family == "captioner" else "text", channels=1, image_size=8, vocab_size=320)
+    torch.manual_seed(0)
+    model = found.load_class()(found.config.model_validate({**small, **settings}), data_spec).eval()
+    assert isinstance(model, pl.LightningModule)
+    return model
+
+
+def logits_of(model: pl.LightningModule) -> torch.Tensor:
+    tokens = torch.arange(5, 17)[None]
+    if isinstance(model, Captioner):
+        return model.caption_nll(torch.full((1, 1, 8, 8), 0.5), tokens)
+    logits: torch.Tensor = model(tokens, tokens) if isinstance(model, T5) else model(tokens)
+    return logits
+
+
+@pytest.mark.parametrize("case", TIED)
+def test_merging_leaves_a_model_whose_output_layer_shares_the_token_vectors_as_it_was_trained(case: str) -> None:
+    family, settings, _ = TIED[case]
+    model = tied(family, settings)
+    before = logits_of(model)
+    add_adapters(model, Lora(rank=3))
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.1)
+    adapted = logits_of(model)
+    merge_adapters(model)
+    assert not torch.allclose(adapted, before, rtol=0, atol=3e-4)
+    assert torch.allclose(logits_of(model), adapted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", TIED)
+def test_a_target_that_shares_its_weights_is_a_mistake_with_a_sentence(case: str) -> None:
+    family, settings, target = TIED[case]
+    with pytest.raises(UserError, match=f"names '{target}', which shares its weights with another layer .*: choose from (?!.*{target})"):
+        add_adapters(tied(family, settings), Lora(targets=(target,)))
+
+
+def test_a_model_without_linear_layers_is_a_mistake_with_a_sentence() -> None:
+    model = find_family("word2vec").load_class()(Word2VecConfig(width=8), DataSpec("text", vocab_size=8, token_counts=(1,) * 8))
+    with pytest.raises(UserError, match="has no linear layer that could be adapted: leave lora out"):
+        add_adapters(model, Lora())
+
+
 def test_a_target_that_is_no_layer_is_a_mistake_with_a_sentence(package: Package, make_spec: MakeSpec) -> None:
     spec = make_spec()
     with pytest.raises(UserError, match="names 'query', which is no linear layer of this model: choose from down, head, inputs, output, up"):
@@ -137,9 +197,6 @@ def test_what_differs_is_named(home_project: Project, tracker: Tracker, package:
     register(tracker, package)
     with pytest.raises(UserError, match=sentence):
         find(home_project, tracker, "gpt-pydocs", family, **changes)
-
-
-LLAMA = {"backbone": "llama", "logit_softcap": 0.0}
 
 
 @pytest.fixture
