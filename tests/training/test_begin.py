@@ -167,6 +167,23 @@ def test_a_model_without_linear_layers_is_a_mistake_with_a_sentence() -> None:
         add_adapters(model, Lora())
 
 
+@pytest.mark.parametrize("backbone", [{}, LLAMA])
+def test_the_adapter_of_an_output_layer_is_trained(make_spec: MakeSpec, backbone: dict[str, Any]) -> None:
+    spec = make_spec(**backbone)
+    model = build_model(spec, find_family("gpt"), opened(spec)[2])
+    add_adapters(model, Lora(rank=2, targets=("lm_head" if backbone else "head",)))
+    assert isinstance(model, Gpt)
+    optimizer = model.configure_optimizers()["optimizer"]
+    taken = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    assert {id(parameter) for parameter in model.parameters() if parameter.requires_grad} <= taken
+
+
+def test_training_moves_a_layer_that_was_named_even_if_it_is_the_output_layer(make_spec: MakeSpec, package: Package) -> None:
+    spec = make_spec().model_copy(update={"start": start_of(package, Lora(rank=2, targets=("head",)))})
+    after, before = dict(train(spec)[0].state_dict()), weights_of(package)
+    assert {name for name in after if not torch.equal(after[name], before[name])} == {"network.head.weight"}
+
+
 def test_a_target_that_is_no_layer_is_a_mistake_with_a_sentence(package: Package, make_spec: MakeSpec) -> None:
     spec = make_spec()
     with pytest.raises(UserError, match="names 'query', which is no linear layer of this model: choose from down, head, inputs, output, up"):

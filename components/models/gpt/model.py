@@ -161,7 +161,8 @@ class Gpt(pl.LightningModule):
         within = list(self.network.blocks.parameters())
         rest = [
             {"params": [self.network.embedding.weight], "lr": config.embedding_learning_rate},
-            {"params": [self.network.head.weight], "lr": config.head_learning_rate},
+            # With the adapter, where one stands beside it.
+            {"params": list(self.network.head.parameters()), "lr": config.head_learning_rate},
             # Scales, which only the backbone llama has.
             {"params": [parameter for parameter in within if parameter.ndim < 2], "lr": config.head_learning_rate},
         ]
