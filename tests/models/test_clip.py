@@ -1,6 +1,7 @@
 """The contrastive model keeps what its capabilities promise."""
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from components.models.capabilities import DataSpec, Finishes, MatchesImagesAndText, NamesClasses
 from components.models.clip.config import FAMILY, ClipConfig
-from components.models.clip.model import Clip
+from components.models.clip.model import CLASS_CAPTIONS, Clip
 from components.models.layers.contrastive import LARGEST_SCALE
 from components.models.token_rows import BEGIN, END, PADDING
 
@@ -106,6 +107,40 @@ def test_the_scale_of_similarities_is_held_in_bounds() -> None:
     assert model.scale.item() == pytest.approx(1 / 0.07, rel=1e-3)
     model.log_scale.data.fill_(20.0)
     assert model.scale.item() == LARGEST_SCALE
+
+
+def of_classes(*names: str) -> Clip:
+    torch.manual_seed(0)
+    data = DataSpec("image-text", channels=1, image_size=8, vocab_size=VOCABULARY, class_names=names)
+    return Clip(ClipConfig.model_validate(SMALL), data).eval()
+
+
+def test_a_class_whose_captions_come_last_is_known_as_well() -> None:
+    model, rows = of_classes("a", "b", "c"), pairs(CLASS_CAPTIONS)["tokens"]
+    labels = torch.tensor([0] * CLASS_CAPTIONS + [1] * CLASS_CAPTIONS + [2] * 8)
+    tokens = torch.cat([rows, rows, rows[:8]])
+    model.finish({"label": label, "tokens": some} for label, some in zip(labels.split(1000), tokens.split(1000), strict=True))
+    assert torch.allclose(model.class_vectors.norm(dim=1), torch.ones(3), atol=1e-5)
+    expected = torch.nn.functional.normalize(model.embed_captions(rows[:8]).sum(0), dim=0)
+    assert torch.allclose(model.class_vectors[2], expected, atol=1e-5)
+
+
+def test_the_classes_are_read_where_the_model_lies() -> None:
+    """Batches lie on the CPU; the device `meta` refuses them as a GPU does."""
+    of_classes("a", "b").to("meta").finish([{"label": torch.arange(8) % 2, "tokens": pairs()["tokens"]}])
+
+
+def test_no_more_captions_are_read_than_the_classes_need() -> None:
+    model, num = of_classes("a", "b"), 0
+    batch = {"label": torch.arange(CLASS_CAPTIONS) % 2, "tokens": pairs(CLASS_CAPTIONS)["tokens"]}
+
+    def batches() -> Iterator[dict[str, Tensor]]:
+        nonlocal num
+        for num in range(1, 4):  # noqa: B007 - how far it was asked
+            yield batch
+
+    model.finish(batches())
+    assert num == 1
 
 
 def test_classes_are_known_by_what_captions_say_of_them() -> None:

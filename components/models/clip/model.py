@@ -21,7 +21,7 @@ from components.models.layers.optimisation import adamw, warm_cosine
 from components.models.layers.towers import tower_of
 
 CLASS_CAPTIONS = 5_000
-"""Training captions from which the vectors of the classes are taken, about."""
+"""Training captions from which the vectors of all classes are taken, at most about; each class gives as many."""
 Batch = dict[str, Tensor]
 
 
@@ -91,14 +91,22 @@ class Clip(pl.LightningModule):
 
     @torch.no_grad()
     def finish(self, batches: Iterable[Batch]) -> None:
-        """Take the vector of each class from captions of the training split (section 3.1.4, prompt ensembles); no image has a part in it."""
-        if not self.data.class_names:
+        """Take the vector of each class from captions of the training split (section 3.1.4, prompt ensembles); no image has a part in it.
+
+        Every class gives as many, wherever in the split its rows stand: those of a folder of classes are one class behind another.
+        """
+        num_classes = len(self.data.class_names)
+        if not num_classes:
             return
-        sums, seen = torch.zeros_like(self.class_vectors), 0
+        share = math.ceil(CLASS_CAPTIONS / num_classes)
+        sums, seen = torch.zeros_like(self.class_vectors), torch.zeros(num_classes, dtype=torch.int64)
         for batch in batches:
-            sums.index_add_(0, batch["label"], self.embed_captions(batch["tokens"]))
-            seen += len(batch["tokens"])
-            if seen >= CLASS_CAPTIONS:
+            label = batch["label"].cpu()
+            wanted = _place_in_class(label, seen) < share
+            seen += label.bincount(minlength=num_classes)
+            if wanted.any():
+                sums.index_add_(0, label[wanted].to(self.device), self.embed_captions(batch["tokens"][wanted].to(self.device)))
+            if (seen >= share).all():
                 break
         self.class_vectors.copy_(F.normalize(sums, dim=1))
 
@@ -112,3 +120,9 @@ class Clip(pl.LightningModule):
 
     def class_probabilities(self, images: Tensor) -> Tensor:
         return (self.scale * self.embed_images(images) @ self.class_vectors.T).softmax(dim=1)
+
+
+def _place_in_class(label: Tensor, seen: Tensor) -> Tensor:
+    """How many rows of its class stand before each row [N], where ``seen`` [K] of each class stood before them all."""
+    own = F.one_hot(label, len(seen))
+    return (seen + own.cumsum(0) - own).gather(1, label[:, None]).squeeze(1)
