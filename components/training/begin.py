@@ -11,45 +11,62 @@ import torch
 from safetensors.torch import load_file, load_model
 
 from components.errors import UserError
-from components.models.capabilities import DataSpec, IsPretrained
+from components.models.capabilities import DataSpec, HeedsControl, HeedsLabels, IsPretrained, NamesClasses
 from components.training.start import Lora, Start
 
 
 def started_data_spec(start: Start, described: DataSpec) -> DataSpec:
-    """The data spec of a run that begins with ``start``: the tokenizer comes from there, all else must be as ``described`` of the dataset.
+    """The data spec of a run that begins with ``start``: its words and the order of its answers come from there, all else is as ``described`` of the dataset.
 
     Raises:
-        UserError: naming what differs, e.g. the classes.
+        UserError: the data has images of another form, other answers, or words that are not as frequent.
     """
     theirs = start.data_spec()
-    expected = replace(described, vocab_size=theirs.vocab_size, tokenizer=theirs.tokenizer)
-    known, here = theirs.to_dict(), expected.to_dict()
-    differing = [name for name in here if known[name] != here[name] and name not in ("modality", "scene")]
-    if differing:
-        what = ", ".join(f"{name} {known[name]} (here {here[name]})" for name in differing)
-        raise UserError(f"{start.ref} was trained on other data than this: {what}; begin with a model of the like, or leave init_from out.")
-    return expected
+    if not theirs.has_images_like(described):
+        form, here = (f"{spec.image_size} pixels and {spec.channels} channels" for spec in (theirs, described))
+        raise UserError(f"{start.ref} was trained on images of {form}, here they have {here}: set the model's image_size, or clean.image.mode.")
+    if _asked(theirs) != _asked(described):
+        raise UserError(f"{start.ref} was trained on other questions or answers than this data has: begin with a model of the same, or leave init_from out.")
+    if theirs.token_counts != described.token_counts:
+        raise UserError(f"{start.ref} has learnt how frequent words are in other texts than these: leave init_from out, word vectors are soon learnt anew.")
+    return replace(described, vocab_size=theirs.vocab_size, tokenizer=theirs.tokenizer, questions=theirs.questions)
+
+
+def _asked(data: DataSpec) -> list[tuple[str, str, frozenset[str]]]:
+    """The questions without the order of their answers, which follows from how often each stands in the data."""
+    return [(question.text, question.source, frozenset(question.answers)) for question in data.questions]
 
 
 def load_start(model: pl.LightningModule, start: Start) -> None:
     """Give ``model`` the weights of ``start``.
 
     Raises:
-        UserError: a tensor is missing, is one too many, or has another shape.
+        UserError: the model heeds classes and those of its data are others; a tensor is missing, is one too many, or has another shape.
     """
     target: torch.nn.Module = model
     if start.kind == "transformers":
         assert isinstance(model, IsPretrained), "only a family that describes its architecture begins with a folder"
         target = model.pretrained()
     weights, own = load_file(start.weights), target.state_dict()
-    for name in weights.keys() & own.keys():
+    misshapen = [name for name in weights.keys() & own.keys() if weights[name].shape != own[name].shape]
+    _require_its_classes(model, start, fits=not misshapen)
+    for name in misshapen:
         theirs, ours = list(weights[name].shape), list(own[name].shape)
-        if theirs != ours:
-            raise UserError(f"{start.ref} does not fit this model: its tensor {name} is {theirs}, here it is {ours}; make both configs alike.")
+        raise UserError(f"{start.ref} does not fit this model: its tensor {name} is {theirs}, here it is {ours}; make both configs alike.")
     missing, unexpected = load_model(target, start.weights, strict=False)
     if missing or unexpected:
         odd = sorted({*missing, *unexpected})[0]
         raise UserError(f"{start.ref} does not fit this model: only one of the two has the tensor {odd}; make both configs alike.")
+
+
+def _require_its_classes(model: pl.LightningModule, start: Start, *, fits: bool) -> None:
+    """``fits`` says whether the weights have the shapes of the model's, which those of classes have where there are as many."""
+    data = model.data
+    assert isinstance(data, DataSpec), "every model has the data spec that it was built for"
+    theirs, ours = start.data_spec().class_names, data.class_names
+    heeded = (isinstance(model, HeedsLabels) and model.conditional) or isinstance(model, NamesClasses) or (isinstance(model, HeedsControl) and model.control)
+    if theirs != ours and (heeded or (not fits and len(theirs) != len(ours))):
+        raise UserError(f"{start.ref} knows other classes than this data has: begin with a model of the same classes, or leave init_from out.")
 
 
 def add_adapters(model: pl.LightningModule, lora: Lora) -> None:

@@ -1,5 +1,6 @@
 """Runs that begin with the weights of a registered model: resolved to a version, alike in architecture, adapted and merged again."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from components.errors import UserError
-from components.models.capabilities import DataSpec
+from components.models.capabilities import DataSpec, Question
 from components.models.captioner.model import Captioner
 from components.models.family import find_family
 from components.models.gpt.config import GptConfig
@@ -29,7 +30,7 @@ from components.training.fit import build_model, fit
 from components.training.start import Lora, Start
 from components.training.starts import find_start
 from components.training.stopping import Interrupted, StopRequest
-from tests.stores import SMALL_CAPTIONED, register, write_words_package
+from tests.stores import SMALL_CAPTIONED, register, write_captions_package, write_fusion_package, write_words_package
 from tests.training.conftest import SMALL_GPT, MakeSpec
 from tests.training.test_fit import Record, equal, opened, train
 
@@ -255,6 +256,61 @@ def test_a_folder_that_does_not_fit_is_a_mistake_with_a_sentence(
         (folder / name).unlink() if text is None else (folder / name).write_text(text)
     with pytest.raises(UserError, match=sentence):
         find(home_project, tracker, str(folder), **config)
+
+
+# -- on other data ---------------------------------------------------------------------------------------------------
+
+
+def written(package: Package) -> DataSpec:
+    return start_of(package).data_spec()
+
+
+@pytest.mark.parametrize("family", ["captioner", "clip", "text-to-image"])
+def test_a_model_of_captions_goes_on_with_other_captions(tmp_path: Path, family: str) -> None:
+    package = write_captions_package(tmp_path / "package", family)
+    described = replace(written(package), example_captions=("another",), characters="another", vocab_size=400, tokenizer="another one")
+    found = started_data_spec(start_of(package), described)
+    assert found == replace(written(package), example_captions=("another",), characters="another")
+
+
+def test_a_captioner_heeds_no_classes_and_a_model_that_does_begins_with_those_it_knows(tmp_path: Path) -> None:
+    for family in ("captioner", "clip"):
+        package = write_captions_package(tmp_path / family, family)
+        found, start = find_family(family), start_of(package)
+        data_spec = started_data_spec(start, replace(written(package), class_names=("a", "b")))
+        model = found.load_class()(found.config.model_validate({**SMALL_CAPTIONED[family], "caption_length": 8}), data_spec)
+        if family == "captioner":
+            load_start(model, start)
+            continue
+        with pytest.raises(UserError, match="knows other classes than this data has: begin with a model of the same classes, or leave init_from out"):
+            load_start(model, start)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"image_size": 16, "channels": 3}, "of 8 pixels and 1 channels, here they have 16 pixels and 3 channels: set the model's image_size"),
+        ({"questions": (Question("which?", "label", ("a", "c")),)}, "on other questions or answers than this data has"),
+    ],
+)
+def test_what_shapes_the_network_must_be_alike(tmp_path: Path, changes: dict[str, Any], sentence: str) -> None:
+    package = write_fusion_package(tmp_path / "package", questions=(Question("which?", "label", ("a", "b")),))
+    with pytest.raises(UserError, match=sentence):
+        started_data_spec(start_of(package), replace(written(package), **changes))
+
+
+def test_answers_stand_in_the_order_in_which_they_were_learnt(tmp_path: Path) -> None:
+    package = write_fusion_package(tmp_path / "package", questions=(Question("which?", "label", ("a", "b")),))
+    described = replace(written(package), questions=(Question("which?", "label", ("b", "a")),))
+    assert started_data_spec(start_of(package), described) == written(package)
+
+
+def test_word_vectors_of_other_texts_are_refused_without_a_list_of_counts(tmp_path: Path) -> None:
+    package = write_words_package(tmp_path / "package", family="word2vec")
+    assert started_data_spec(start_of(package), written(package)) == written(package)
+    with pytest.raises(UserError, match="has learnt how frequent words are in other texts than these: leave init_from out") as error:
+        started_data_spec(start_of(package), replace(written(package), token_counts=(1, 2)))
+    assert "(1, 2" not in str(error.value)
 
 
 # -- from gaps in texts to pairs -------------------------------------------------------------------------------------
