@@ -33,7 +33,10 @@ class ModelBlock(Strict):
     seed: int = 0
     config: dict[str, Any] = {}
     init_from: str | None = None
-    """Whose weights training begins with: MODEL, MODEL@champion, MODEL/3, or a folder in the format of transformers, relative to the project."""
+    """Whose weights training begins with: MODEL, MODEL@champion, MODEL/3, or a folder in the format of transformers, relative to the project.
+
+    A model may name itself, to go on from a version that is registered.
+    """
     lora: Lora | None = None
     """Train adapters beside those weights instead of the weights themselves."""
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -72,8 +75,14 @@ class ModelEntry:
 
     @property
     def begins_with(self) -> str | None:
-        """The name of the model that `init_from` means, whatever its version; a folder's name otherwise."""
-        return None if self.block.init_from is None else re.split("[@/]", self.block.init_from)[0]
+        """The name of the other model that `init_from` means, whatever its version; a folder's name otherwise.
+
+        None where the model goes on from a version of its own: that one is there already.
+        """
+        if self.block.init_from is None:
+            return None
+        name = re.split("[@/]", self.block.init_from)[0]
+        return None if name == self.name else name
 
     def cost(self) -> float:
         """A rough order of cost, to run the cheapest first."""

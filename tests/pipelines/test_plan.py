@@ -9,7 +9,7 @@ from components.project import Project
 from components.registry.package import Package
 from components.tracking import Tracker
 from pipelines.catalog import ModelEntry, load_catalog
-from pipelines.plan import check_starts
+from pipelines.plan import check_starts, start_of
 from tests.stores import register
 
 PARAMS = """\
@@ -47,3 +47,17 @@ def test_weights_that_the_same_build_makes_are_waited_for_and_others_are_not(tmp
     check_starts(project, tracker, chosen)
     with pytest.raises(UserError, match="first"):
         check_starts(project, tracker, chosen[1:])
+
+
+def test_a_model_goes_on_from_a_version_of_its_own_that_must_be_there(tmp_path: Path, tracker: Tracker, package: Package) -> None:
+    project, chosen = entries(tmp_path, "second@champion")
+    assert [entry.name for entry in chosen] == ["first", "second"]
+    with pytest.raises(UserError, match="second"):
+        check_starts(project, tracker, chosen)
+    project.params.write_text(PARAMS.replace("BEGINNING", "vae-digits/1").replace("second", "vae-digits").replace("family: gan", "family: vae"))
+    register(tracker, package)
+    (entry,) = load_catalog(project).choose(["vae-digits"])
+    check_starts(project, tracker, [entry])
+    start = start_of(project, tracker, entry)
+    assert start is not None
+    assert start.ref == "vae-digits/1"
