@@ -9,6 +9,8 @@ from typing import Any, TextIO
 
 RECORD_SUFFIXES = (".jsonl", ".csv", ".tsv")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_MOST_CHARACTERS = 100 * 2**20
+"""Of a field; the csv module's own limit of 131,072 is that of a short text. A quote that is never closed would else read the whole file."""
 
 
 @dataclass(frozen=True)
@@ -59,24 +61,23 @@ def _json_lines(file: TextIO) -> Iterator[Record]:
 def _json_record(line: int, text: str) -> Record:
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
         return Record(line, problem=f"no JSON ({error})")
     return Record(line, value) if isinstance(value, dict) else Record(line, problem="no JSON object")
 
 
 def _delimited(file: TextIO, delimiter: str) -> Iterator[Record]:
-    reader = csv.reader(file, delimiter=delimiter)
-    header = [name.strip() for name in next(reader, [])]
-    while True:
+    csv.field_size_limit(_MOST_CHARACTERS)  # of the whole process, so it is set where reading begins
+    reader, header, line = csv.reader(file, delimiter=delimiter), list[str](), 1
+    try:
+        header = [name.strip() for name in next(reader, [])]
         line = reader.line_num + 1
-        try:
-            values = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield Record(line, problem=str(error))
-            continue
-        if len(values) == len(header):
-            yield Record(line, dict(zip(header, values, strict=True)))
-        elif values:
-            yield Record(line, problem=f"{len(values)} fields where the header has {len(header)}")
+        for values in reader:
+            if len(values) == len(header):
+                yield Record(line, dict(zip(header, values, strict=True)))
+            elif values:
+                yield Record(line, problem=f"{len(values)} fields where the header has {len(header)}")
+            line = reader.line_num + 1
+    except csv.Error as error:
+        # The reader would go on inside the field, and take its lines for rows.
+        yield Record(line, problem=f"a row that cannot be read ({error}), so the rest of the file was not read")

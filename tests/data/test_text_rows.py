@@ -1,10 +1,13 @@
 """Texts in files of rows and in folders: each with the title and the label that it was given, so that a model can be asked for them."""
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
 
+from components.data import records
+from components.data.records import read_records
 from components.errors import UserError
 from tests.data.workbench import files, folder_project, quarantine, rows, run
 
@@ -96,3 +99,30 @@ def test_blocks_of_a_row_keep_its_label_and_what_is_no_text_goes_to_quarantine_w
         "texts.jsonl:2": ("incomplete", "no text"),
         "texts.jsonl:3": ("incomplete", "the text is blank"),
     }
+
+
+def write_csv(path: Path, *texts: str) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["text"], *([text] for text in texts)])
+    return path
+
+
+def test_a_long_text_of_many_lines_is_one_row_of_a_csv_file(tmp_path: Path) -> None:
+    long = "a line, and a comma\n" * 20_000
+    found = list(read_records(write_csv(tmp_path / "texts.csv", long, "short")))
+    assert [(record.line, record.fields, record.problem) for record in found] == [(2, {"text": long}, ""), (20_003, {"text": "short"}, "")]
+
+
+def test_nothing_behind_a_field_that_is_too_long_is_taken_for_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "_MOST_CHARACTERS", 1000)
+    found = list(read_records(write_csv(tmp_path / "texts.csv", "first", "a line, and a comma\n" * 2000, "last")))
+    assert [(record.line, record.fields) for record in found] == [(2, {"text": "first"}), (3, {})]
+    assert found[1].problem == "a row that cannot be read (field larger than field limit (1000)), so the rest of the file was not read"
+    assert [record.line for record in read_records(write_csv(tmp_path / "header.csv", "x" * 2000))] == [2]
+
+
+def test_a_number_of_too_many_digits_is_a_problem_of_its_line(tmp_path: Path) -> None:
+    (tmp_path / "texts.jsonl").write_text('{"text": ' + "1" * 5000 + '}\n{"text": "next"}\n')
+    first, second = read_records(tmp_path / "texts.jsonl")
+    assert first.problem.startswith("no JSON (Exceeds the limit")
+    assert second.fields == {"text": "next"}
