@@ -23,6 +23,7 @@ from components.models.capabilities import DataSpec, PredictsContext
 WINDOW = 5
 """Words on either side, whatever a model was trained with."""
 BEST = 10
+CENTRES_AT_ONCE = 1024
 HOW = f"pairs of known words at most {WINDOW} places apart, each document by itself"
 
 
@@ -54,26 +55,35 @@ def score_contexts(model: PredictsContext, dataset: Dataset, data_spec: DataSpec
 
 
 def score_document(model: PredictsContext, words: Tensor, unigram: Tensor) -> ContextScore:
-    """The score of the document of ``words`` [T], at least two; ``unigram`` [V] are log probabilities by frequency."""
-    device = getattr(model, "device", torch.device("cpu"))
-    found = model.context_log_probabilities(words.to(device)).double().cpu()
-    best, commonest = found.topk(min(BEST, len(unigram))).indices, unigram.topk(min(BEST, len(unigram))).indices
-    centres, contexts = _pairs(len(words))
-    truth = words[contexts]
+    """The score of the document of ``words`` [T], at least two; ``unigram`` [V] are log probabilities by frequency.
+
+    What a word tells of all others is as long as the vocabulary, so the document's words are asked for some at a time.
+    """
+    device, num_best = getattr(model, "device", torch.device("cpu")), min(BEST, len(unigram))
+    truths, logs, hits = [], [], 0
+    for centres in torch.arange(len(words)).split(CENTRES_AT_ONCE):
+        found = model.context_log_probabilities(words[centres].to(device)).double().cpu()
+        rows, contexts = _pairs(centres, len(words))
+        truth = words[contexts]
+        truths.append(truth)
+        logs.append(found[rows, truth])
+        hits += int((found.topk(num_best).indices[rows] == truth[:, None]).sum())
+    truth = torch.cat(truths)
     return ContextScore(
-        nats=-float(found[centres, truth].sum()),
-        hits=int((best[centres] == truth[:, None]).sum()),
+        nats=-float(torch.cat(logs).sum()),
+        hits=hits,
         unigram_nats=-float(unigram[truth].sum()),
-        unigram_hits=int(torch.isin(truth, commonest).sum()),
+        unigram_hits=int(torch.isin(truth, unigram.topk(num_best).indices).sum()),
         pairs=len(truth),
     )
 
 
-def _pairs(length: int) -> tuple[Tensor, Tensor]:
-    """The places [P] of centres and of their neighbours in a document of ``length`` words."""
-    distance = torch.arange(length)[:, None] - torch.arange(length)
-    centres, contexts = ((distance != 0) & (distance.abs() <= WINDOW)).nonzero(as_tuple=True)
-    return centres, contexts
+def _pairs(centres: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """The pairs [P] of the places ``centres`` in a document of ``length`` words: which of the centres, and the place of its neighbour."""
+    offsets = torch.cat([torch.arange(-WINDOW, 0), torch.arange(1, WINDOW + 1)])
+    neighbours = centres[:, None] + offsets
+    inside = (neighbours >= 0) & (neighbours < length)
+    return inside.nonzero()[:, 0], neighbours[inside]
 
 
 def _known_words(tokens: Sequence[int], marks: Sequence[int]) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from components.data.dataset import Dataset
 from components.errors import UserError
-from components.evaluation.contexts import WINDOW, _pairs, score_contexts
+from components.evaluation.contexts import BEST, CENTRES_AT_ONCE, WINDOW, _pairs, score_contexts, score_document
 from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure
 from components.evaluation.telling import SILENT
@@ -61,8 +61,33 @@ def test_the_baseline_is_what_word_frequencies_reach() -> None:
 
 
 def test_a_pair_is_two_places_at_most_a_window_apart_and_counts_both_ways() -> None:
-    found = set(zip(*(side.tolist() for side in _pairs(9)), strict=True))
+    found = set(zip(*(side.tolist() for side in _pairs(torch.arange(9), 9)), strict=True))
     assert found == {(a, b) for a in range(9) for b in range(9) if 0 < abs(a - b) <= WINDOW}
+
+
+class Table:
+    """Tells of each word what stands in a table, and remembers of how many it was asked at once."""
+
+    def __init__(self) -> None:
+        self.logs = torch.randn(SPEC.vocab_size, SPEC.vocab_size, generator=torch.Generator().manual_seed(5)).log_softmax(dim=-1)
+        self.most = 0
+
+    def context_log_probabilities(self, words: Tensor) -> Tensor:
+        self.most = max(self.most, len(words))
+        return self.logs[words]
+
+
+def test_a_long_document_is_scored_some_words_at_a_time_as_if_it_were_at_once() -> None:
+    words = torch.randint(2, SPEC.vocab_size, (2 * CENTRES_AT_ONCE + 7,), generator=torch.Generator().manual_seed(1))
+    unigram = torch.randn(SPEC.vocab_size, generator=torch.Generator().manual_seed(2)).double().log_softmax(dim=-1)
+    model, distance = Table(), torch.arange(len(words))[:, None] - torch.arange(len(words))
+    centres, contexts = ((distance != 0) & (distance.abs() <= WINDOW)).nonzero(as_tuple=True)
+    logs, truth = model.logs[words].double(), words[contexts]
+    score = score_document(model, words, unigram)
+    assert (score.nats, score.unigram_nats, score.pairs) == (-float(logs[centres, truth].sum()), -float(unigram[truth].sum()), len(truth))
+    assert score.hits == int((logs.topk(BEST).indices[centres] == truth[:, None]).sum())
+    assert score.unigram_hits == int(torch.isin(truth, unigram.topk(BEST).indices).sum())
+    assert model.most == CENTRES_AT_ONCE
 
 
 def test_figures_carry_their_protocol() -> None:
