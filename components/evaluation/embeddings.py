@@ -5,6 +5,7 @@ They are for the eye, not figures: which words are shown hangs on the training t
 
 import io
 import itertools
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -61,13 +62,20 @@ def neighbours_text(vectors: Tensor, data_spec: DataSpec) -> str:
 
 def common_words(tokenizer: Tokenizer, frequencies: NDArray[np.int64]) -> list[Word]:
     """The words of at least four letters among the tokens, the most frequent first; of a byte-pair vocabulary those that begin with a blank."""
-    begins = BLANK if tokenizer.token_to_id(BLANK) is not None else ""
+    begins = " " if tokenizer.token_to_id(BLANK) is not None else ""
     found: dict[str, Word] = {}
     for token in np.argsort(-frequencies, kind="stable").tolist():
-        text = str(tokenizer.id_to_token(token)).removeprefix(begins)
-        if frequencies[token] and tokenizer.id_to_token(token) == begins + text and text.isascii() and text.isalpha() and len(text) >= LEAST_LETTERS:
+        # A byte-level token is written in stand-ins for its bytes, so only what it decodes to has letters.
+        decoded = tokenizer.decode([token]) if frequencies[token] else ""
+        text = decoded.removeprefix(begins)
+        if decoded == begins + text and len(text) >= LEAST_LETTERS and _is_word(text):
             found.setdefault(text.lower(), Word(token, text))
     return list(found.values())
+
+
+def _is_word(text: str) -> bool:
+    """Whether ``text`` is of letters alone, whatever the script; many have signs that belong to a letter."""
+    return all(unicodedata.category(letter)[0] in "LM" for letter in text)
 
 
 def tokens_text(tokenizer: Tokenizer) -> str:

@@ -62,15 +62,15 @@ def question_number(known: Sequence[str], question: str) -> int:
 def fill(model: Any, tokenizer: "Tokenizer", image: "Tensor", prompt: str, num: int) -> wire.Rows:
     """The ``num`` likeliest words for each [MASK] of ``prompt`` by itself, ``image`` in view; masks are counted from 1.
 
-    A gap behind a blank takes the beginning of a word; any other gap takes whatever token fits.
+    A gap behind a blank takes the beginning of a word (see `word_beginnings`); any other gap takes whatever token fits.
     """
     import torch
 
-    from components.models.layers.masking import BLANK, readable
+    from components.models.layers.masking import readable, word_beginnings
 
     tokens = checked(_gap_tokens(tokenizer, prompt, model.mask_token), model.caption_length)
     logs = model.fill_captions(image, torch.tensor([tokens]))
-    words = torch.tensor([str(tokenizer.id_to_token(token)).startswith(BLANK) and tokenizer.id_to_token(token) != BLANK for token in range(logs.shape[1])])
+    words = word_beginnings(tokenizer, logs.shape[1])
     for gap, before in enumerate(prompt.split(MASK)[:-1]):
         logs[gap, ~words] = -torch.inf if before[-1:].isspace() else logs[gap, ~words]
     best = logs.exp().topk(min(num, logs.shape[1]), dim=1)

@@ -61,11 +61,17 @@ def _fill(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
     """The likeliest words for each gap of the prompt."""
     refuse_all_but({"prompt"}, request, f"{name} fills the gaps of a prompt")
     answers = model.predict([{"prompt": request.prompt or "", "n": request.wanted(WORDS)}])
-    return Drawn(text=_gaps_filled(str(request.prompt), answers), description=f"the best {request.wanted(WORDS)} words for each gap by {name}")
+    return Drawn(text=gaps_filled(str(request.prompt), answers), description=f"the best {request.wanted(WORDS)} words for each gap by {name}")
 
 
-def _gaps_filled(prompt: str, answers: wire.Rows) -> str:
-    """A prompt and below it the words for each of its gaps."""
+def gaps_filled(prompt: str, answers: wire.Rows) -> str:
+    """A prompt and below it the words for each of its gaps.
+
+    Raises:
+        UserError: there is none for any of them.
+    """
+    if not answers:
+        raise UserError(f"The model knows no word for a gap of {prompt!r}: give another text round it.")
     masks = max(answer["mask"] for answer in answers)
     lines = [prompt]
     for mask in range(1, masks + 1):
@@ -181,7 +187,7 @@ def _look(model: LoadedModel, name: str, request: SampleRequest) -> Drawn:
     if MASK in request.prompt:
         filled = model.predict([{**row, "prompt": request.prompt, "n": request.wanted(WORDS)}])
         return Drawn(
-            text=_gaps_filled(request.prompt, filled), description=f"the best {request.wanted(WORDS)} words for each gap by {name}, the picture in view"
+            text=gaps_filled(request.prompt, filled), description=f"the best {request.wanted(WORDS)} words for each gap by {name}, the picture in view"
         )
     (found,) = model.predict([{**row, "prompt": request.prompt}])
     return Drawn(text=f"{100 * found['probability']:5.1f} %  {request.prompt}", description=f"how likely a picture and a text belong together by {name}")

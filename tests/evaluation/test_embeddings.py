@@ -69,6 +69,16 @@ def test_words_of_a_byte_pair_vocabulary_begin_with_a_blank() -> None:
     assert all(len(word.text) >= 4 and word.text.isalpha() for word in words)
 
 
+def test_words_of_any_script_are_words() -> None:
+    cyrillic, devanagari = "объект метод значение", "वस्तु नमस्ते संख्या"
+    whole = train_words([f"{cyrillic} {devanagari} x2345"], 100, ("<|endoftext|>", "[UNK]"), 1)
+    assert {word.text for word in common_words(whole, np.ones(whole.get_vocab_size(), dtype=np.int64))} == {*cyrillic.split(), *devanagari.split()}
+    pairs = train_tokenizer([f" {cyrillic}"] * 9, 1000)
+    found = {word.text for word in common_words(pairs, np.ones(pairs.get_vocab_size(), dtype=np.int64))}
+    assert set(cyrillic.split()) <= found
+    assert not any("\ufffd" in text for text in found)
+
+
 def test_what_never_stands_in_the_text_is_not_shown() -> None:
     assert common_words(WORDS, np.zeros(WORDS.get_vocab_size(), dtype=np.int64)) == []
 

@@ -163,6 +163,14 @@ def test_a_gap_behind_a_blank_takes_words_and_one_in_a_word_takes_what_fits() ->
     assert sum(shares) < 1  # what cannot stand there has the rest
 
 
+def test_gaps_of_a_language_without_blanks_take_whatever_token_fits() -> None:
+    tokenizer = train_tokenizer(["一个新的对象返回一个对象。如果列表为空，则引发错误。", "用 Python 写的方法"] * 5, 340, marks_of(BertConfig.special_tokens))
+    torch.manual_seed(0)
+    model = Bert(BertConfig(width=32, num_layers=1, context_length=32), DataSpec("text", vocab_size=tokenizer.get_vocab_size()))
+    for found in best_fills(model.eval(), tokenizer, "[MASK]个 [MASK]", 400):
+        assert len(found) == tokenizer.get_vocab_size() - ORDINARY
+
+
 def test_heads_that_do_not_fit_the_width_are_a_mistake_with_a_sentence() -> None:
     with pytest.raises(ValidationError, match="no multiple of twice num_heads"):
         BertConfig(width=192, num_heads=5)

@@ -11,7 +11,7 @@ from components.registry.asking import Drawn, SampleRequest
 from components.registry.loading import load_package
 from components.registry.package import Package
 from components.registry.runtime import Runtime
-from components.registry.sampling import sample_registered
+from components.registry.sampling import gaps_filled, sample_registered
 from components.tracking import Tracker
 from tests.stores import register, write_words_package
 
@@ -70,6 +70,11 @@ def test_five_words_are_named_unless_said_otherwise(tracker: Tracker, bert: Pack
     assert near is not None
     assert len(near.splitlines()) == 4
     assert near == draw(tracker, word2vec, prompt="Object", num=3).text.replace("Object", "object", 1)  # type: ignore[union-attr]
+
+
+def test_gaps_without_a_single_word_are_one_sentence() -> None:
+    with pytest.raises(UserError, match=r"knows no word for a gap of 'a \[MASK\]': give another text round it"):
+        gaps_filled("a [MASK]", [])
 
 
 def test_words_are_added_and_taken_away(tracker: Tracker, word2vec: Package) -> None:

@@ -14,6 +14,8 @@ PAD, START, END, MASK, ORDINARY = range(5)
 """The first entries of the vocabulary: [PAD], [CLS], [SEP], [MASK], and the first token that is text."""
 BLANK = "Ġ"
 """How a byte-level tokenizer writes the blank with which a word begins."""
+WORDS_SHARE = 0.2
+"""Of the tokens of several bytes those that begin with a blank, at least, where words are written with blanks between them: English has a half, code a third."""
 RANDOM_SHARE = KEPT_SHARE = 0.1
 """Of the predicted tokens under `mixed`."""
 
@@ -44,15 +46,22 @@ def gap_tokens(tokenizer: "Tokenizer", text: str) -> list[int]:
     return tokens
 
 
+def word_beginnings(tokenizer: "Tokenizer", vocab_size: int) -> Tensor:
+    """Which tokens may stand where a word begins, bool [V]: those that begin with a blank, or all where words are written without blanks, as in Chinese."""
+    names = [tokenizer.id_to_token(token) or "" for token in range(vocab_size)]
+    begins = torch.tensor([name.startswith(BLANK) and name != BLANK for name in names])
+    return begins if begins.sum() > WORDS_SHARE * sum(len(name) > 1 for name in names) else torch.ones_like(begins)
+
+
 @torch.no_grad()
 def best_fills(model: FillsMasks, tokenizer: "Tokenizer", text: str, num: int) -> list[list[tuple[str, float]]]:
     """For each [MASK] of ``text`` by itself the ``num`` likeliest fills with their probabilities.
 
-    A gap behind a blank, or at the beginning, takes the beginning of a word; any other gap takes whatever token fits.
+    A gap behind a blank, or at the beginning, takes the beginning of a word (see `word_beginnings`); any other gap takes whatever token fits.
     """
     device = getattr(model, "device", torch.device("cpu"))
     logs = model.fill_masks(torch.tensor([gap_tokens(tokenizer, text)], device=device)).cpu()
-    words = torch.tensor([str(tokenizer.id_to_token(token)).startswith(BLANK) and token != tokenizer.token_to_id(BLANK) for token in range(logs.size(1))])
+    words = word_beginnings(tokenizer, logs.size(1))
     for row, begins in enumerate(_begins_word(text)):
         logs[row, ~words] = -torch.inf if begins else logs[row, ~words]
     shares, order = logs.exp().sort(dim=-1, descending=True, stable=True)
