@@ -14,6 +14,8 @@ from components.evaluation.protocol import Identity
 from components.models.capabilities import DataSpec
 
 BOOTSTRAPS = 1000
+_DRAWN_AT_ONCE = 2**22
+"""Numbers of documents, so that memory does not grow with how many there are."""
 
 
 def texts_of(dataset: Dataset, split: Any) -> list[str]:
@@ -70,8 +72,12 @@ def unigram_of_rows(tokenizer: Tokenizer, known: Sequence[str], texts: Sequence[
 def resampled_ratios(numerators: Sequence[float], denominators: Sequence[float]) -> NDArray[np.float64]:
     """The ratio of the sums [BOOTSTRAPS] when the documents, one of each sequence per document, are drawn anew with replacement."""
     above, below = np.array(numerators, dtype=np.float64), np.array(denominators, dtype=np.float64)
-    draws = np.random.default_rng(0).integers(len(above), size=(BOOTSTRAPS, len(above)))
-    ratios: NDArray[np.float64] = above[draws].sum(axis=1) / below[draws].sum(axis=1)
+    generator, ratios = np.random.default_rng(0), np.empty(BOOTSTRAPS)
+    at_once = max(1, _DRAWN_AT_ONCE // max(1, len(above)))
+    for start in range(0, BOOTSTRAPS, at_once):
+        some = ratios[start : start + at_once]
+        draws = generator.integers(len(above), size=(len(some), len(above)))
+        some[:] = above[draws].sum(axis=1) / below[draws].sum(axis=1)
     return ratios
 
 
