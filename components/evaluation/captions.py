@@ -15,7 +15,7 @@ from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.documents import BOOTSTRAPS, resampled_ratios, text_identity, token_frequencies, unigram_of_rows
 from components.evaluation.evidence import Evidence
-from components.evaluation.features import read_images
+from components.evaluation.features import as_images, read_pixels
 from components.evaluation.ngrams import bleu, cider, words_of
 from components.evaluation.pictures import captions_png
 from components.evaluation.protocol import Figure, Recorded
@@ -56,8 +56,8 @@ def read_captioned(dataset: Dataset, data_spec: DataSpec, seed: int) -> Captione
         rows.setdefault(picture["bytes"], []).append(row)
     captions, groups = table["caption"].to_pylist(), list(rows.values())
     chosen = [groups[index] for index in shuffled(len(groups), seed)[:MOST_IMAGES].tolist()]
-    images = read_images(dataset, "test", data_spec.image_size)[0]
-    return Captioned(images[[group[0] for group in chosen]], [[captions[row] for row in group] for group in chosen])
+    pixels = read_pixels(dataset, "test", data_spec.image_size)[0]
+    return Captioned(as_images(pixels[[group[0] for group in chosen]]), [[captions[row] for row in group] for group in chosen])
 
 
 def same_words(said: str, references: Sequence[str]) -> bool:

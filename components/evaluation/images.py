@@ -11,7 +11,7 @@ from components.code import code_digest
 from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
-from components.evaluation.features import read_images
+from components.evaluation.features import as_images, read_pixels
 from components.evaluation.pictures import pairs_png
 from components.evaluation.protocol import Figure
 from components.evaluation.sample_figures import score_samples
@@ -37,7 +37,7 @@ def score_images(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: E
 
 
 def _score_test_images(model: Any, scoring: Scoring, tell: Teller) -> Evidence:
-    images = read_images(scoring.dataset, "test", scoring.size)[0][:MOST_SCORED]
+    images = as_images(read_pixels(scoring.dataset, "test", scoring.size)[0][:MOST_SCORED])
     device = getattr(model, "device", torch.device("cpu"))
     evidence = Evidence()
     if isinstance(model, ScoresImages):
@@ -55,7 +55,7 @@ def _bits_per_dim(model: ScoresImages, images: Tensor, device: torch.device, sco
     seed = scoring.config.seed
     chunks = counted(images.split(256), f"measuring the likelihood of {len(images):,} test images", tell)
     bits = torch.cat([model.bits_per_dim(chunk.to(device), seed=seed + index).cpu() for index, chunk in enumerate(chunks)]).double()
-    train, _ = read_images(scoring.dataset, "train", scoring.size)
+    train, _ = read_pixels(scoring.dataset, "train", scoring.size)
     return scoring.figure(
         "bits_per_dim", float(bits.mean()), "min", len(images), preprocessing=f"{scoring.shape}, {model.likelihood}", unit="bits",
         floor=independent_pixels_bits(train, images, model.levels), floor_name="independent pixels (a baseline, not a limit)",
@@ -64,10 +64,10 @@ def _bits_per_dim(model: ScoresImages, images: Tensor, device: torch.device, sco
 
 
 def independent_pixels_bits(train: Tensor, test: Tensor, levels: int) -> float:
-    """Bits per dimension of ``test`` when each pixel keeps its own histogram of grey levels in ``train``, one count added to each."""
+    """Bits per dimension of ``test`` when each pixel keeps its own histogram of grey levels in ``train``, bytes, one count added to each."""
     counts = torch.ones(train[0].numel(), levels, dtype=torch.float64)
-    for chunk in train.split(1024):  # whole numbers of all at once would take twelve times the memory of the images
-        known = _levels(chunk, levels)
+    for chunk in train.split(1024):  # whole numbers of all at once would take many times the memory of the images
+        known = _levels(as_images(chunk), levels)
         counts.scatter_add_(1, known, torch.ones_like(known, dtype=torch.float64))
     return float(-(counts / counts.sum(1, keepdim=True)).log2().gather(1, _levels(test, levels)).mean())
 

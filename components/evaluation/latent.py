@@ -12,7 +12,7 @@ from components.code import code_digest
 from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
-from components.evaluation.features import own_extractor, read_images, split_features
+from components.evaluation.features import as_images, own_extractor, read_pixels, split_features
 from components.evaluation.pictures import grid_png
 from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.sample_figures import SAMPLING_SEEDS, Draws, fid_figure, num_drawn, real_features
@@ -38,8 +38,8 @@ MOST_CLASSES = 20
 def score_latent_space(model: HasLatentSpace, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, cache: Path, tell: Teller) -> Evidence:
     """Pictures `interpolations`, `traversals`, `latent_map` of the test split; picture `prior` and figure `fid_own_before_prior` where a prior was fitted."""
     tell.say("walking through the latent space")
-    images, labels = read_images(dataset, "test", data_spec.image_size)
-    images, labels = images[:MOST_SCORED], labels[:MOST_SCORED] if labels is not None else None
+    pixels, labels = read_pixels(dataset, "test", data_spec.image_size)
+    images, labels = as_images(pixels[:MOST_SCORED]), labels[:MOST_SCORED] if labels is not None else None
     latents = embed_all(model, images)
     pictures = {
         "interpolations": interpolations_png(model, images, latents, labels, seed=config.seed),

@@ -9,7 +9,7 @@ from components.data.pixels import captioned_sheet
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.documents import text_identity
 from components.evaluation.evidence import Evidence
-from components.evaluation.features import read_images
+from components.evaluation.features import as_images, read_pixels
 from components.evaluation.pictures import images_png
 from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.retrieval import POOL, device_of, standard_error
@@ -30,9 +30,9 @@ def score_answers(model: AnswersQuestions, dataset: Dataset, data_spec: DataSpec
 
     An answer of the test split that the training split does not have is a miss.
     """
-    images, _ = read_images(dataset, "test", data_spec.image_size)
-    chosen = shuffled(len(images), config.seed)[:POOL]
-    images = images[chosen]
+    pixels, _ = read_pixels(dataset, "test", data_spec.image_size)
+    chosen = shuffled(len(pixels), config.seed)[:POOL]
+    images = as_images(pixels[chosen])
     truths = [[found[place] for place in chosen.tolist()] for found in (answers_of(dataset, "test", question.source) for question in data_spec.questions)]
     shares = [_shares(model, images, number) for number in counted(range(len(truths)), "answering questions", tell)]
     hits, usual, lines = [], [], []

@@ -15,7 +15,7 @@ from components.code import code_digest
 from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
-from components.evaluation.features import read_images
+from components.evaluation.features import as_images, read_pixels
 from components.evaluation.pictures import grid_png
 from components.evaluation.protocol import Figure, Identity, Recorded
 from components.evaluation.scoring import shuffled
@@ -139,10 +139,10 @@ def device_of(model: Any) -> torch.device:
 
 def read_pairs(dataset: Dataset, data_spec: DataSpec, seed: int, most: int = POOL) -> tuple[Tensor, Tensor | None, list[str]]:
     """At most ``most`` images [N, C, S, S], labels [N] and captions of the test split, the same for every model of a seed."""
-    images, labels = read_images(dataset, "test", data_spec.image_size)
+    pixels, labels = read_pixels(dataset, "test", data_spec.image_size)
     captions = dataset.table("test", columns=["caption"])["caption"].to_pylist()
     chosen = shuffled(len(captions), seed)[:most]
-    return images[chosen], None if labels is None else labels[chosen], [captions[index] for index in chosen.tolist()]
+    return as_images(pixels[chosen]), None if labels is None else labels[chosen], [captions[index] for index in chosen.tolist()]
 
 
 def embed_texts(model: MatchesImagesAndText, data_spec: DataSpec, texts: Sequence[str]) -> Tensor:

@@ -9,9 +9,9 @@ from torch import Tensor
 from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.diffusing import diffusion_pictures
-from components.evaluation.editing import editing_evidence
+from components.evaluation.editing import MOST_EDITED, editing_evidence
 from components.evaluation.evidence import Evidence
-from components.evaluation.features import FEATURES, Extractor, as_images, own_extractor, read_images, read_pixels, split_features
+from components.evaluation.features import FEATURES, Extractor, as_images, own_extractor, read_pixels, split_features
 from components.evaluation.frechet import frechet_distance, moments
 from components.evaluation.library_metrics import KID_SUBSETS, inception_score, kernel_distance
 from components.evaluation.manifold import COVERAGE_NEIGHBOURS, RECALL_NEIGHBOURS, compare_manifolds
@@ -113,8 +113,8 @@ def _at_work(model: SamplesImages, scoring: Scoring, tell: Teller) -> Evidence:
     if not isinstance(model, (ShowsDiffusion, EditsImages)):
         return evidence
     config = scoring.config
-    images, _ = read_images(scoring.dataset, "test", scoring.size)
-    images = images[shuffled(len(images), config.seed)]
+    pixels, _ = read_pixels(scoring.dataset, "test", scoring.size)
+    images = as_images(pixels[shuffled(len(pixels), config.seed)[:MOST_EDITED]])  # pictures show fewer still
     if isinstance(model, ShowsDiffusion):
         evidence = evidence.plus(Evidence(pictures=diffusion_pictures(model, images, scoring.data_spec, seed=config.seed)))
     if isinstance(model, EditsImages):

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from components.data.dataset import Dataset
-from components.evaluation.editing import editing_evidence
+from components.evaluation.editing import MOST_EDITED, editing_evidence
 from components.evaluation.evidence import Evidence
-from components.evaluation.features import Extractor, own_extractor, read_images, split_features
+from components.evaluation.features import Extractor, as_images, own_extractor, read_pixels, split_features
 from components.evaluation.matcher import POOL, Matcher, own_caption_ranks, own_matcher
 from components.evaluation.pictures import grid_png
 from components.evaluation.protocol import Figure
@@ -67,9 +67,11 @@ def score_text_drawing(model: DrawsFromText, scoring: Scoring, tell: Teller) -> 
     extractor = own_extractor(scoring.dataset, scoring.cache, tell, scoring.size)
     fit = Fit(scoring, captions, extractor, own_matcher(scoring.dataset, scoring.cache, tell, scoring.size))
     evidence = score_draws(asked, scoring, tell, lambda num: torch.arange(num) % len(captions.texts), fit.look_at)
-    pictures = {"samples": drawn_beside(captions.images, fit.shown, captions.texts), "reverse_diffusion": _strips(model, captions, scoring.config.seed)}
+    beside = drawn_beside(captions.images(len(fit.shown[0])), fit.shown, captions.texts)
+    pictures = {"samples": beside, "reverse_diffusion": _strips(model, captions, scoring.config.seed)}
     features = split_features(extractor, scoring.dataset, "test", scoring.cache, scoring.size)
-    edited = editing_evidence(asked, captions.images, features, extractor, seed=scoring.config.seed, settings=scoring.config.settings, tell=tell)
+    guides = captions.images(min(MOST_EDITED, len(captions.texts)))
+    edited = editing_evidence(asked, guides, features, extractor, seed=scoring.config.seed, settings=scoring.config.settings, tell=tell)
     return Evidence(fit.figures(), pictures).plus(evidence).plus(edited)
 
 
@@ -79,12 +81,16 @@ class TestCaptions:
     __test__ = False  # no test, whatever its name begins with
 
     def __init__(self, dataset: Dataset, data_spec: DataSpec, length: int, seed: int) -> None:
-        images, labels = read_images(dataset, "test", data_spec.image_size)
+        pixels, labels = read_pixels(dataset, "test", data_spec.image_size)
         texts = dataset.table("test", columns=["caption"])["caption"].to_pylist()
         order = shuffled(len(texts), seed)
-        self.images, self.labels = images[order], None if labels is None else labels[order]
+        self.pixels, self.labels = pixels[order], None if labels is None else labels[order]
         self.texts: list[str] = [texts[index] for index in order.tolist()]
         self.tokens = token_rows(data_spec.tokenizer, self.texts, length).tokens
+
+    def images(self, num: int) -> Tensor:
+        """The first ``num`` [num, C, S, S] in [0, 1], again from the first where that is more."""
+        return as_images(self.pixels[torch.arange(num) % len(self.pixels)])
 
 
 class Fit:
@@ -116,15 +122,15 @@ class Fit:
 
     def figures(self) -> tuple[Figure, ...]:
         """Each with what real images of the test split come to, and with what chance does."""
-        rows = torch.arange(self.num) % len(self.captions.texts)
-        real, chance = self._measured(self.captions.images[rows]), self._chance()
+        real, chance = self._measured(self.captions.images(self.num)), self._chance()
         return tuple(self._figure(name, real[name], chance[name]) for name in self.found[0])
 
     def _chance(self) -> dict[str, float]:
         """Of images that were drawn for another caption: real ones, each a place further."""
         usual = 0.0 if self.captions.labels is None else float(torch.bincount(self.captions.labels).max() / len(self.captions.labels))
-        others = self.matcher.images(self.captions.images[: self.num].roll(1, 0))
-        score = float((others * self.matcher.captions(self.captions.texts[: self.num])).sum(dim=1).mean())
+        texts = self.captions.texts[: self.num]
+        others = self.matcher.images(self.captions.images(len(texts)).roll(1, 0))
+        score = float((others * self.matcher.captions(texts)).sum(dim=1).mean())
         return {"clip_score_own": score, "caption_recall_own": 1 / min(POOL, self.num), "class_agreement_own": usual}
 
     def _figure(self, name: str, real: float, chance: float) -> Figure:

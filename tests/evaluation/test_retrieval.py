@@ -8,11 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from components.data.dataset import Dataset
+from components.evaluation import captions as captioning
+from components.evaluation import retrieval
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evaluate import evaluate
 from components.evaluation.evidence import Evidence
-from components.evaluation.features import read_images
-from components.evaluation.retrieval import chance_recall, recall_at, same_text
+from components.evaluation.features import as_images, read_images
+from components.evaluation.retrieval import chance_recall, read_pairs, recall_at, same_text
+from components.evaluation.scoring import shuffled
 from components.evaluation.telling import SILENT
 from components.models.capabilities import DataSpec
 from components.models.family import find_family
@@ -108,3 +111,23 @@ def test_a_model_that_mixes_them_up_falls_back_to_chance_and_shows_it(captions: 
     assert found["zero_shot_accuracy"].value < 0.4
     assert set(evidence.pictures) == {"retrieval"}
     assert "finds" in evidence.texts["retrieval"]
+
+
+def test_of_a_large_test_split_only_what_is_looked_at_becomes_floats(captions: Dataset, spec: DataSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    scaled: list[int] = []
+
+    def counting(pixels: Tensor) -> Tensor:
+        scaled.append(len(pixels))
+        return as_images(pixels)
+
+    for module in (retrieval, captioning):
+        monkeypatch.setattr(module, "as_images", counting)
+    monkeypatch.setattr(captioning, "MOST_IMAGES", 4)
+    images, labels, _ = read_pairs(captions, spec, 0, most=3)
+    captioned = captioning.read_captioned(captions, spec, 0)
+    assert scaled == [len(images), len(captioned.images)] == [3, 4]
+    every, known = read_images(captions, "test")
+    assert known is not None
+    assert labels is not None
+    assert torch.equal(images, every[shuffled(len(every), 0)[:3]])
+    assert torch.equal(labels, known[shuffled(len(every), 0)[:3]])
