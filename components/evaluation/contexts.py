@@ -19,6 +19,7 @@ from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure
 from components.evaluation.telling import Teller, counted
 from components.models.capabilities import DataSpec, PredictsContext
+from components.models.token_rows import encodings
 
 WINDOW = 5
 """Words on either side, whatever a model was trained with."""
@@ -46,7 +47,7 @@ def score_contexts(model: PredictsContext, dataset: Dataset, data_spec: DataSpec
     texts, tokenizer = documents_to_score(dataset), Tokenizer.from_str(data_spec.tokenizer)
     marks = list(tokenizer.get_added_tokens_decoder())
     unigram = _unigram(tokenizer, texts_of(dataset, "train"), marks)
-    documents = [_known_words(encoding.ids, marks) for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+    documents = [_known_words(encoding.ids, marks) for encoding in encodings(tokenizer, texts, marks=False)]
     paired = [words for words in documents if len(words) > 1]
     if not paired:
         raise UserError(f"The test documents of {dataset.name!r} have no two known words near one another: lower min_count, or add documents.")

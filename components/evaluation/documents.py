@@ -12,6 +12,7 @@ from components.data.dataset import Dataset
 from components.errors import UserError
 from components.evaluation.protocol import Identity
 from components.models.capabilities import DataSpec
+from components.models.token_rows import encodings
 
 BOOTSTRAPS = 1000
 _DRAWN_AT_ONCE = 2**22
@@ -48,7 +49,7 @@ def text_identity(dataset: Dataset, metric: str, num: int, preprocessing: str, d
 def token_frequencies(tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.int64]:
     """How often each token stands in ``texts``, [V]; marks do not count."""
     counts = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
-    for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False):
+    for encoding in encodings(tokenizer, texts, marks=False):
         np.add.at(counts, encoding.ids, 1)
     return counts
 

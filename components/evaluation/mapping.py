@@ -18,7 +18,7 @@ from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.scoring import shuffled
 from components.evaluation.telling import SILENT, Teller, counted
 from components.models.capabilities import DataSpec, MapsText
-from components.models.token_rows import END, token_rows
+from components.models.token_rows import END, encodings, token_rows
 
 DECODED = 200
 """Test pairs whose sources the model answers, at most."""
@@ -106,7 +106,7 @@ def score_pairs(model: MapsText, data_spec: DataSpec, pairs: Pairs, tell: Teller
     """The negative log likelihood of each target, given its source."""
     tokenizer = Tokenizer.from_str(data_spec.tokenizer)
     tokenizer.encode_special_tokens = True
-    lengths = [len(encoding.ids) for encoding in tokenizer.encode_batch(pairs.targets, add_special_tokens=False)]
+    lengths = [len(encoding.ids) for encoding in encodings(tokenizer, pairs.targets, marks=False)]
     # Targets of like length go together, so that short ones are not padded to the longest.
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     nats = [0.0] * len(lengths)

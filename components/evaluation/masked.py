@@ -21,6 +21,7 @@ from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.telling import SILENT, Teller, counted
 from components.models.capabilities import DataSpec, FillsMasks
 from components.models.layers.masking import PAD, best_fills, gap_tokens
+from components.models.token_rows import encodings
 
 MASK_RATE = 0.15
 """Share of the tokens that are hidden: that of Devlin et al. 2019, whatever a model was trained with."""
@@ -94,10 +95,11 @@ def fixed_masks(num_tokens: int, document: int) -> NDArray[np.bool_]:
 def _pieces(tokenizer: Tokenizer, texts: Sequence[str], model: FillsMasks) -> Iterator[_Piece]:
     marks = tokenizer.encode("").ids
     room = model.context_length - len(marks)
-    for number, encoding in enumerate(tokenizer.encode_batch(list(texts), add_special_tokens=False)):
-        masks = fixed_masks(len(encoding.ids), number)
-        for start in range(0, len(encoding.ids), room):
-            tokens, hidden = encoding.ids[start : start + room], masks[start : start + room]
+    for number, encoding in enumerate(encodings(tokenizer, texts, marks=False)):
+        ids = encoding.ids
+        masks = fixed_masks(len(ids), number)
+        for start in range(0, len(ids), room):
+            tokens, hidden = ids[start : start + room], masks[start : start + room]
             if hidden.any():
                 visible = [model.mask_token if gap else token for token, gap in zip(tokens, hidden, strict=True)]
                 yield _Piece(number, [marks[0], *visible, *marks[1:]], [token for token, gap in zip(tokens, hidden, strict=True) if gap])

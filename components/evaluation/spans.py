@@ -20,7 +20,7 @@ from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.telling import SILENT, Teller, counted
 from components.models.capabilities import DataSpec, MapsText
 from components.models.layers.spans import RATE, SPAN_LENGTH, corrupt, filled, gap_row, padded, spans_of
-from components.models.token_rows import END, PADDING
+from components.models.token_rows import END, PADDING, encodings
 
 LEAST = 8
 """Tokens of a piece; shorter ones are left out."""
@@ -83,9 +83,10 @@ def sample_spans(model: MapsText, data_spec: DataSpec) -> str:
 
 def pieces_of_texts(tokenizer: Tokenizer, texts: Sequence[str], model: MapsText) -> Iterator[Piece]:
     room = model.source_length - 2
-    for number, encoding in enumerate(tokenizer.encode_batch(list(texts), add_special_tokens=False)):
-        for start in range(0, len(encoding.ids), room):
-            tokens = encoding.ids[start : start + room]
+    for number, encoding in enumerate(encodings(tokenizer, texts, marks=False)):
+        ids = encoding.ids
+        for start in range(0, len(ids), room):
+            tokens = ids[start : start + room]
             if len(tokens) >= LEAST:
                 generator = torch.Generator().manual_seed(number * 1_000_003 + start)
                 source, target = corrupt(torch.tensor([tokens]), RATE, SPAN_LENGTH, model.sentinels[0], generator)

@@ -30,6 +30,7 @@ from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.telling import SILENT, Teller, counted
 from components.models.capabilities import ContinuesText, DataSpec, HeedsControl, ScoresText
 from components.models.prompting import control_token
+from components.models.token_rows import encodings
 
 WINDOWS_PER_BATCH = 32
 OVERLAP_WINDOW = 50
@@ -130,7 +131,7 @@ def score_documents(
     model: ScoresText, tokenizer: Tokenizer, texts: Sequence[str], stride: int, tell: Teller = SILENT, leads: Sequence[int] | None = None
 ) -> list[DocumentScore]:
     """Negative log likelihood of each text, every token counted once; ``leads`` stand behind the marks of the texts, where the model heeds them."""
-    encoded = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+    encoded = [encoding.ids for encoding in encodings(tokenizer, texts)]
     # What stands before the text is given.
     rows = [Given(ids, 1) for ids in encoded]
     if leads is not None:

@@ -1,10 +1,11 @@
 """Texts as rows of tokens of one length: each behind a begin mark and before an end mark, cut or padded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
 
@@ -21,6 +22,17 @@ PADDING, BEGIN, END, FIRST_OF_TEXT = range(4)
 _NAMES = ("<|padding|>", "<|begin|>", "<|end|>")
 ROW = Marks(_NAMES, f"{_NAMES[BEGIN]} $A {_NAMES[END]}")
 """Those of a text that is a row of its own; its tokenizer has them as the tokens PADDING, BEGIN and END."""
+
+
+TEXTS_AT_ONCE = 2048
+"""An encoding takes many times the memory of its tokens, for it has their names and places too."""
+
+
+def encodings(tokenizer: Tokenizer, texts: Iterable[str], *, marks: bool = True) -> Iterator[Encoding]:
+    """What ``tokenizer`` makes of each of ``texts``, with its marks or without, while it holds those of some texts at a time: take what you need of each."""
+    left = iter(texts)
+    while chunk := list(islice(left, TEXTS_AT_ONCE)):
+        yield from tokenizer.encode_batch(chunk, add_special_tokens=marks)
 
 
 class TokenRows(NamedTuple):
@@ -41,9 +53,11 @@ def token_rows(tokenizer: str, texts: Sequence[str], length: int) -> TokenRows:
     loaded.encode_special_tokens = True
     loaded.enable_truncation(length)
     loaded.enable_padding(length=length, pad_id=PADDING, pad_token=_NAMES[PADDING])
-    encoded = loaded.encode_batch(list(texts))
-    tokens = torch.tensor([encoding.ids for encoding in encoded], dtype=torch.int64).reshape(len(texts), length)
-    return TokenRows(tokens, sum(bool(encoding.overflowing) for encoding in encoded))
+    tokens, num_cut = torch.empty(len(texts), length, dtype=torch.int64), 0
+    for row, encoding in enumerate(encodings(loaded, texts)):
+        tokens[row] = torch.tensor(encoding.ids)
+        num_cut += bool(encoding.overflowing)
+    return TokenRows(tokens, num_cut)
 
 
 def row_length(tokenizer: str, text: str) -> int:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from components.models.token_rows import BEGIN, END, PADDING, ROW, mask_of, token_rows
+from components.models.token_rows import BEGIN, END, PADDING, ROW, TEXTS_AT_ONCE, encodings, mask_of, token_rows
 from components.training.datamodules.text import train_tokenizer
 
 
@@ -50,3 +50,15 @@ def test_what_reads_like_a_mark_is_text(tokenizer: str) -> None:
 
 def test_no_texts_are_no_rows(tokenizer: str) -> None:
     assert token_rows(tokenizer, [], 5).tokens.shape == (0, 5)
+
+
+def test_texts_are_encoded_some_at_a_time_as_if_it_were_at_once(tokenizer: str) -> None:
+    loaded = Tokenizer.from_str(tokenizer)
+    texts = [f"omega number {number}" for number in range(TEXTS_AT_ONCE + 5)]
+    left = iter(texts)
+    found = encodings(loaded, left, marks=False)
+    first = next(found)
+    assert next(left) == texts[TEXTS_AT_ONCE], "no more was read"
+    assert first.ids == loaded.encode(texts[0], add_special_tokens=False).ids
+    assert [encoding.ids for encoding in encodings(loaded, texts)] == [encoding.ids for encoding in loaded.encode_batch(texts)]
+    assert token_rows(tokenizer, texts, 6).num_cut == len(texts)

@@ -15,7 +15,7 @@ PAD, START, END, MASK, ORDINARY = range(5)
 BLANK = "Ġ"
 """How a byte-level tokenizer writes the blank with which a word begins."""
 WORDS_SHARE = 0.2
-"""Of the tokens of several bytes those that begin with a blank, at least, where words are written with blanks between them: English has a half, code a third."""
+"""Of the tokens of several bytes those that begin with a blank, at least, where words have blanks between them: in English a half, in code a third."""
 RANDOM_SHARE = KEPT_SHARE = 0.1
 """Of the predicted tokens under `mixed`."""
 

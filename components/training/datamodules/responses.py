@@ -16,6 +16,7 @@ from components.errors import UserError
 from components.models.capabilities import DataSpec
 from components.models.family import TrainingConfig
 from components.models.prompting import RESPONSES
+from components.models.token_rows import encodings
 from components.training.datamodules import Batch, RowBatches, require_a_batch
 from components.training.datamodules.text import kept_tokenizer, recipe_of
 from components.training.datamodules.text_pairs import pairs
@@ -60,16 +61,21 @@ def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed:
 def _load(dataset: Dataset, data_spec: DataSpec, config: ResponsesConfig, split: Split, augmented: bool) -> Batch:
     """`tokens` int32 [N, context_length + 1], and where the response begins and the row ends, `begin` and `end` [N]."""
     tokenizer = Tokenizer.from_str(data_spec.tokenizer)
-    sources, targets = (tokenizer.encode_batch(side, add_special_tokens=False) for side in pairs(dataset, split, augmented))
+    sources, targets = pairs(dataset, split, augmented)
     rows = torch.full((len(sources), config.context_length + 1), MARK, dtype=torch.int32)
     begin, end = torch.zeros(len(rows), dtype=torch.int64), torch.zeros(len(rows), dtype=torch.int64)
-    for index, (source, target) in enumerate(zip(sources, targets, strict=True)):
-        prompt = [MARK, *source.ids[: config.prompt_length], MARK]
-        row = [*prompt, *target.ids[: config.response_length - 1], MARK]
+    long_prompts = long_responses = 0
+    encoded = (encodings(tokenizer, side, marks=False) for side in (sources, targets))
+    for index, (source, target) in enumerate(zip(*encoded, strict=True)):
+        asked, said = source.ids, target.ids
+        long_prompts += len(asked) > config.prompt_length
+        long_responses += len(said) >= config.response_length
+        prompt = [MARK, *asked[: config.prompt_length], MARK]
+        row = [*prompt, *said[: config.response_length - 1], MARK]
         rows[index, : len(row)] = torch.tensor(row, dtype=torch.int32)
         begin[index], end[index] = len(prompt), len(row)
-    _tell_cut(sum(len(source.ids) > config.prompt_length for source in sources), len(rows), f"{split} prompts", config.prompt_length, "context_length")
-    _tell_cut(sum(len(target.ids) >= config.response_length for target in targets), len(rows), f"{split} responses", config.response_length, "response_length")
+    _tell_cut(long_prompts, len(rows), f"{split} prompts", config.prompt_length, "context_length")
+    _tell_cut(long_responses, len(rows), f"{split} responses", config.response_length, "response_length")
     return {"tokens": rows, "begin": begin, "end": end}
 
 

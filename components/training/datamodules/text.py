@@ -1,11 +1,13 @@
 """Batches of text: `tokens` int64 [B, T + 1], windows of the stream of all documents, each document behind an end-of-text mark."""
 
 import hashlib
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast, runtime_checkable
 
+import numpy as np
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
@@ -15,7 +17,7 @@ from components.errors import UserError, nearest
 from components.models.capabilities import DataSpec
 from components.models.family import TrainingConfig
 from components.models.prompting import WITHHELD, control_token
-from components.models.token_rows import ROW, Marks, token_rows
+from components.models.token_rows import ROW, Marks, encodings, token_rows
 from components.training.datamodules import Batch, EpochOrder, epoch_generator
 from components.training.progress import say
 
@@ -243,9 +245,12 @@ class _Stream(NamedTuple):
     def of(cls, tokenizer: Tokenizer, texts: list[str], told: Sequence[int] | None) -> "_Stream":
         if told is None:
             return cls(_stream(tokenizer, texts), None)
-        rows = [[encoding.ids[0], lead, *encoding.ids[1:]] for encoding, lead in zip(tokenizer.encode_batch(texts), told, strict=True)]
-        tokens = torch.tensor([token for row in rows for token in row], dtype=torch.int64)
-        return cls(tokens, torch.repeat_interleave(torch.tensor(told, dtype=torch.int64), torch.tensor([len(row) for row in rows], dtype=torch.int64)))
+        tokens, lengths = array("q"), array("q")
+        for encoding, lead in zip(encodings(tokenizer, texts), told, strict=True):
+            mark, *text = encoding.ids
+            tokens.extend((mark, lead, *text))
+            lengths.append(len(text) + 2)
+        return cls(_as_tensor(tokens), torch.repeat_interleave(torch.tensor(told, dtype=torch.int64), _as_tensor(lengths)))
 
     def windows(self, starts: Tensor, length: int) -> Tensor:
         """[N, length + 1]"""
@@ -257,8 +262,15 @@ class _Stream(NamedTuple):
 
 def _stream(tokenizer: Tokenizer, texts: list[str]) -> Tensor:
     """int64 [all tokens]; each text begins with the end-of-text mark."""
-    encoded = tokenizer.encode_batch(texts)
-    return torch.tensor([token for encoding in encoded for token in encoding.ids], dtype=torch.int64)
+    tokens = array("q")
+    for encoding in encodings(tokenizer, texts):
+        tokens.extend(encoding.ids)
+    return _as_tensor(tokens)
+
+
+def _as_tensor(numbers: "array[int]") -> Tensor:
+    """int64; an array takes eight bytes for a number, where a list takes up to five times as many."""
+    return torch.from_numpy(np.array(numbers))
 
 
 def recipe_of(config: TrainingConfig, values: tuple[str, ...] = ()) -> Recipe:
