@@ -19,7 +19,8 @@ from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.telling import SILENT, Teller, counted
 from components.models.capabilities import DataSpec, MapsText
-from components.models.layers.spans import RATE, SPAN_LENGTH, corrupt, filled, gap_row, padded, spans_of
+from components.models.layers.span_counts import RATE, SPAN_LENGTH
+from components.models.layers.spans import corrupt, filled, gap_row, padded, spans_of
 from components.models.token_rows import END, PADDING, encodings
 
 LEAST = 8

@@ -22,7 +22,8 @@ from components.evaluation.sampling import draw_samples
 from components.evaluation.spans import pieces_of_texts, score_spans
 from components.evaluation.telling import SILENT
 from components.models.capabilities import DataSpec
-from components.models.layers.spans import RATE, spans_of
+from components.models.layers.span_counts import RATE
+from components.models.layers.spans import spans_of
 from components.models.token_rows import END, PADDING, ROW
 from components.training.datamodules.text import train_tokenizer
 from tests.evaluation.test_text import TEST, TRAIN, Texts

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from components.models.capabilities import DataSpec, HasTokenVectors, IsPretrained, MapsText
-from components.models.layers.spans import corrupt, filled, gap_row, num_hidden, pieces_of, spans_of
+from components.models.layers.span_counts import num_hidden
+from components.models.layers.spans import corrupt, filled, gap_row, pieces_of, spans_of
 from components.models.t5.config import T5Config
 from components.models.t5.model import T5
 from components.models.token_rows import BEGIN, END, PADDING, ROW
@@ -171,9 +173,14 @@ def test_the_export_gives_equal_logits_and_the_same_tokens(head: str, tmp_path: 
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
-    [({"width": 30, "num_heads": 4}, "no multiple of num_heads"), ({"context_length": 512, "sentinels": 8}, "26 hidden spans and there are 8 sentinels")],
+    [
+        ({"width": 30, "num_heads": 4}, "no multiple of num_heads"),
+        ({"context_length": 512, "sentinels": 8}, "25 hidden spans and there are 8 sentinels"),
+        ({"corruption_rate": 0.05, "sentinels": 2}, "validation hides 15% of the tokens in spans of 3, 6 spans in a window, and there are 2 sentinels"),
+        ({"span_length": 20.0, "sentinels": 5}, "6 spans in a window, and there are 5 sentinels: raise sentinels"),
+    ],
 )
-def test_settings_that_do_not_fit_are_a_mistake_with_a_sentence(settings: dict[str, int], sentence: str) -> None:
+def test_settings_that_do_not_fit_are_a_mistake_with_a_sentence(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         T5Config(**settings)  # type: ignore[arg-type]
 

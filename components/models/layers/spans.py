@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from components.models.layers.span_counts import num_hidden
 from components.models.token_rows import BEGIN, END, PADDING
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 GAP = "[MASK]"
 """How a person writes a gap."""
-RATE, SPAN_LENGTH = 0.15, 3.0
-"""Share of the tokens that are hidden, and how many a span has on average: those of the paper, by which models are compared whatever they learnt from."""
 
 
 class Sides(NamedTuple):
@@ -27,14 +26,6 @@ class Sides(NamedTuple):
     """int64 [N, S]."""
     target: Tensor
     """int64 [N, T]."""
-
-
-def num_hidden(length: int, rate: float, mean_length: float) -> tuple[int, int]:
-    """How many of ``length`` tokens are hidden, and in how many spans; a token stands before, between and behind them."""
-    assert length >= 3, "too short to hide anything in"
-    hidden = min(max(1, round(length * rate)), length - 2)
-    spans = min(max(1, round(hidden / mean_length)), hidden, length - hidden - 1)
-    return hidden, spans
 
 
 def corrupt(tokens: Tensor, rate: float, mean_length: float, first_sentinel: int, generator: torch.Generator | None = None) -> Sides:

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from components.errors import UserError
 from components.models.family import Family, TrainingConfig
+from components.models.layers.span_counts import RATE, SPAN_LENGTH, num_hidden
 
 
 class T5Config(TrainingConfig):
@@ -41,7 +42,7 @@ class T5Config(TrainingConfig):
     vocab_size: int = Field(1024, ge=259)
     """Entries of the byte-pair vocabulary, which is trained on the training split: 256 bytes, three marks, and merges."""
     sentinels: int = Field(32, ge=1)
-    """Marks of gaps, above the vocabulary: so many spans may be missing from a text at once."""
+    """Marks of gaps, above the vocabulary: so many spans may be missing from a text at once, in training and where it is judged by the usual share."""
     context_length: int = Field(128, ge=16)
     """Of texts: tokens of a window in which spans are hidden, with the marks at both ends."""
     corruption_rate: float = Field(0.15, gt=0, le=0.5)
@@ -85,9 +86,13 @@ class T5Config(TrainingConfig):
 
     @model_validator(mode="after")
     def _sentinels_for_all_spans(self) -> "T5Config":
-        spans = round(self.context_length * self.corruption_rate / self.span_length)
-        if spans > self.sentinels:
-            raise ValueError(f"a window has {spans} hidden spans and there are {self.sentinels} sentinels: raise sentinels, or lower corruption_rate")
+        length = self.context_length - 2  # without the marks at both ends
+        trained, judged = (num_hidden(length, *how)[1] for how in ((self.corruption_rate, self.span_length), (RATE, SPAN_LENGTH)))
+        if trained > self.sentinels:
+            raise ValueError(f"a window has {trained} hidden spans and there are {self.sentinels} sentinels: raise sentinels, or lower corruption_rate")
+        if judged > self.sentinels:
+            how = f"{RATE:.0%} of the tokens in spans of {SPAN_LENGTH:g}"
+            raise ValueError(f"validation hides {how}, {judged} spans in a window, and there are {self.sentinels} sentinels: raise sentinels")
         return self
 
 

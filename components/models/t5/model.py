@@ -21,7 +21,8 @@ from components.models.capabilities import DataSpec, Ends, never_ends
 from components.models.layers.drawing import draw_tokens
 from components.models.layers.muon import Muon
 from components.models.layers.optimisation import warm_linear
-from components.models.layers.spans import RATE, SPAN_LENGTH, Sides, corrupt
+from components.models.layers.span_counts import RATE, SPAN_LENGTH
+from components.models.layers.spans import Sides, corrupt
 from components.models.t5.config import T5Config
 from components.models.token_rows import BEGIN, END, PADDING
 
