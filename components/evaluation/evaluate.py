@@ -125,6 +125,18 @@ def require_enough(dataset: Dataset) -> None:
         require_enough_views(dataset)
 
 
+def require_scorable(model: Any, dataset: Dataset, data_spec: DataSpec) -> None:
+    """Refuse, before ``model`` is trained, documents that it cannot be scored on.
+
+    Raises:
+        UserError: naming what they lack.
+    """
+    if isinstance(model, MapsText) and model.sentinels:
+        from components.evaluation.spans import require_pieces
+
+        require_pieces(dataset, data_spec)
+
+
 def _score_causal(model: ScoresText, dataset: Dataset, data_spec: DataSpec, config: EvaluationConfig, tell: Teller) -> Evidence:
     if answers(data_spec):
         from components.evaluation.responses import score_responses

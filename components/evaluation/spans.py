@@ -14,6 +14,7 @@ import torch
 from tokenizers import Tokenizer
 
 from components.data.dataset import Dataset
+from components.errors import UserError
 from components.evaluation.documents import documents_to_score, over_documents, resampled_ratios, text_identity, texts_of, token_frequencies, unigram_nats
 from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure, Recorded
@@ -54,8 +55,9 @@ def score_spans(model: MapsText, dataset: Dataset, data_spec: DataSpec, *, tell:
     """Figures `target_perplexity`, `text_perplexity` and `exact_spans`, each beside what frequencies alone reach on the same gaps; text `samples`.
 
     Raises:
-        UserError: the dataset has no test documents.
+        UserError: the dataset has no test documents, or only such as `require_pieces` refuses.
     """
+    require_pieces(dataset, data_spec)
     test, train = documents_to_score(dataset), texts_of(dataset, "train")
     tokenizer = Tokenizer.from_str(data_spec.tokenizer)
     tokenizer.encode_special_tokens = True
@@ -77,6 +79,18 @@ def sample_spans(model: MapsText, data_spec: DataSpec) -> str:
     rows = padded([gap_row(tokenizer, text, model.sentinels) for text in GAPS])
     found = model.map_text(rows[:, : model.source_length], max_new_tokens=model.target_length)
     return "\n".join(f"{text}: {filled(tokenizer, text, spans_of(answer, model.sentinels))}" for text, answer in zip(GAPS, found, strict=True))
+
+
+def require_pieces(dataset: Dataset, data_spec: DataSpec) -> None:
+    """Refuse, before anything is trained, documents that are all too short to hide something in.
+
+    Raises:
+        UserError: naming their split.
+    """
+    tokenizer = Tokenizer.from_str(data_spec.tokenizer)
+    for split, texts in (("train", texts_of(dataset, "train")), ("test", documents_to_score(dataset))):
+        if not any(len(tokenizer.encode(text, add_special_tokens=False).ids) >= LEAST for text in texts):
+            raise UserError(f"No {split} document of {dataset.name!r} has {LEAST} tokens or more, to hide some of them in: add longer ones, or join some.")
 
 
 # -- the gaps --------------------------------------------------------------------------------------------------------

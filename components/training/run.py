@@ -17,7 +17,7 @@ from safetensors.torch import load_model, save_model
 
 from components.data.dataset import Dataset
 from components.errors import UserError
-from components.evaluation.evaluate import evaluate, require_enough
+from components.evaluation.evaluate import evaluate, require_enough, require_scorable
 from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure
 from components.models.capabilities import DataSpec
@@ -133,6 +133,7 @@ class Run:
 
     def result(self) -> RunResult:
         model = build_model(self.spec, self.family, self.data_spec)
+        require_scorable(model, self.dataset, self.data_spec)
         training = self._trained(model)
         evaluated = self._evaluated(model, training)
         packaged = self._packaged(model, training, evaluated)

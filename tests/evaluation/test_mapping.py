@@ -13,7 +13,7 @@ from torchmetrics.functional.text.rouge import rouge_score
 from components.data.dataset import Dataset
 from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
-from components.evaluation.evaluate import evaluate
+from components.evaluation.evaluate import evaluate, require_scorable
 from components.evaluation.evidence import Evidence
 from components.evaluation.mapping import answers, score_mapping
 from components.evaluation.ngrams import rouge
@@ -192,3 +192,10 @@ def test_a_span_is_exact_where_all_of_its_tokens_are_right() -> None:
     assert "|" not in spans_scored(Remembers(sentinels)).texts["samples"]
     assert figure(spans_scored(Uniform(sentinels)), "exact_spans").value == 0
     assert "|" in spans_scored(Uniform(sentinels)).texts["samples"]
+
+
+def test_documents_too_short_to_hide_anything_in_are_a_mistake_with_a_sentence() -> None:
+    dataset = cast(Dataset, Texts(["A fact.", "x"]))
+    with pytest.raises(UserError, match="No test document of 'texts' has 8 tokens or more, to hide some of them in: add longer ones"):
+        score_spans(Uniform((VOCAB,)), dataset, TEXT, tell=SILENT)  # type: ignore[arg-type]
+    require_scorable(torch.nn.Linear(1, 1), dataset, TEXT)

@@ -15,12 +15,14 @@ from safetensors.torch import load_file
 
 import components.training.run as run_module
 from components.errors import UserError
+from components.evaluation import spans
 from components.registry.stored import stored_evidence
 from components.tracking import Tracker
 from components.training.files import checkpoint_folder, last_checkpoint
 from components.training.launch import Event, launch
-from components.training.run import Evaluated, Packaged
+from components.training.run import Evaluated, Packaged, Run
 from components.training.spec import Exit, RunResult, RunSpec
+from components.training.stopping import StopRequest
 from tests.training.conftest import MakeSpec
 
 pytestmark = pytest.mark.slow
@@ -181,6 +183,14 @@ def test_data_that_changed_since_it_was_published_is_refused_with_a_sentence(mak
     with pytest.raises(UserError, match="has changed since v1 was published"):
         launch(spec, Watch())
     assert not checkpoint_folder(spec.run_dir).exists()
+
+
+def test_documents_that_a_model_cannot_be_scored_on_are_refused_before_it_is_trained(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spans, "LEAST", 10**6)
+    spec = make_spec("t5")
+    with pytest.raises(UserError, match="No train document of 'pydocs' has 1000000 tokens or more"):
+        Run(spec, StopRequest()).result()
+    assert not spec.run_dir.exists()
 
 
 def test_a_run_that_diverges_says_so(make_spec: MakeSpec, tracker: Tracker) -> None:
