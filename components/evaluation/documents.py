@@ -46,6 +46,14 @@ def text_identity(dataset: Dataset, metric: str, num: int, preprocessing: str, d
     )  # fmt: skip
 
 
+def with_gap(text: str, gap: str = "[MASK]") -> str:
+    """``text`` with the word in its middle hidden; where there are not three, as in a script without blanks, the character there."""
+    words, middle = text.split(), len(text) // 2
+    if len(words) < 3:
+        return f"{text[:middle]}{gap}{text[middle + 1 :]}"
+    return " ".join([*words[: len(words) // 2], gap, *words[len(words) // 2 + 1 :]])
+
+
 def token_frequencies(tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.int64]:
     """How often each token stands in ``texts``, [V]; marks do not count."""
     counts = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)

@@ -23,7 +23,6 @@ from components.models.capabilities import DataSpec, HasTokenVectors
 from components.models.layers.masking import BLANK
 from components.models.layers.vectors import combine, nearest
 
-SENTENCE = "If the object is not found, an exception is raised."
 SHOWN_WORDS = 16
 NEIGHBOURS = 6
 ANALOGIES = 12
@@ -46,9 +45,10 @@ def show_embeddings(model: HasTokenVectors, dataset: Dataset, data_spec: DataSpe
     tokenizer = Tokenizer.from_str(data_spec.tokenizer)
     vectors = model.token_vectors().float().cpu()
     words = common_words(tokenizer, token_frequencies(tokenizer, texts_of(dataset, "train")))
+    shown = {"tokens": tokens_text(tokenizer, data_spec.example_texts[0])} if data_spec.example_texts else {}
     if len(words) <= NEIGHBOURS:
-        return Evidence(texts={"tokens": tokens_text(tokenizer)}, notes=(f"The vocabulary has {len(words)} whole words, too few to show their neighbours.",))
-    texts = {"tokens": tokens_text(tokenizer), "neighbours": _neighbours(vectors, words)}
+        return Evidence(texts=shown, notes=(f"The vocabulary has {len(words)} whole words, too few to show their neighbours.",))
+    texts = {**shown, "neighbours": _neighbours(vectors, words)}
     analogies = analogies_text(vectors, words)
     notes = () if analogies else ("No two words of the vocabulary have their plural in it too, so there is no table of analogies.",)
     return Evidence(texts={**texts, **({"analogies": analogies} if analogies else {})}, pictures={"token_map": map_png(vectors, words, seed)}, notes=notes)
@@ -78,11 +78,11 @@ def _is_word(text: str) -> bool:
     return all(unicodedata.category(letter)[0] in "LM" for letter in text)
 
 
-def tokens_text(tokenizer: Tokenizer) -> str:
-    """A sentence, and the tokens that it is to the model."""
-    encoding = tokenizer.encode(SENTENCE)
+def tokens_text(tokenizer: Tokenizer, sentence: str) -> str:
+    """``sentence``, and the tokens that it is to the model."""
+    encoding = tokenizer.encode(sentence)
     pairs = [f"{token} ({number})" for token, number in zip(encoding.tokens, encoding.ids, strict=True)]
-    return f"{SENTENCE}\n\n{len(pairs)} tokens: {'  '.join(pairs)}"
+    return f"{sentence}\n\n{len(pairs)} tokens: {'  '.join(pairs)}"
 
 
 def _neighbours(vectors: Tensor, words: Sequence[Word]) -> str:

@@ -26,12 +26,6 @@ ROWS_PER_BATCH = 32
 SHOWN = 8
 SHOWN_CHARS = 400
 """Of a source."""
-SOURCES = (
-    "def area(width, height):\n    return width * height",
-    "def is_empty(self):\n    return len(self.items) == 0",
-    "def read(self, path):\n    with open(path) as file:\n        return file.read()",
-)
-"""What is mapped where no pair is at hand."""
 
 
 class PairScore(NamedTuple):
@@ -65,8 +59,9 @@ def score_mapping(model: MapsText, dataset: Dataset, data_spec: DataSpec, *, con
 
 
 def sample_answers(model: MapsText, data_spec: DataSpec) -> str:
-    """What the model says to fixed sources, for the eye; no pair is needed."""
-    return "\n\n----\n\n".join(f"{source}\n→ {said}" for source, said in zip(SOURCES, answers(model, data_spec, SOURCES), strict=True))
+    """What the model says to the data's examples, for the eye; no pair is needed."""
+    sources = data_spec.example_texts
+    return "\n\n----\n\n".join(f"{source}\n→ {said}" for source, said in zip(sources, answers(model, data_spec, sources), strict=True))
 
 
 def pairs_of(dataset: Dataset, split: Any) -> Pairs:

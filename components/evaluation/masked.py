@@ -15,7 +15,16 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from components.data.dataset import Dataset
-from components.evaluation.documents import documents_to_score, over_documents, resampled_ratios, text_identity, texts_of, token_frequencies, unigram_nats
+from components.evaluation.documents import (
+    documents_to_score,
+    over_documents,
+    resampled_ratios,
+    text_identity,
+    texts_of,
+    token_frequencies,
+    unigram_nats,
+    with_gap,
+)
 from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.telling import SILENT, Teller, counted
@@ -28,13 +37,6 @@ MASK_RATE = 0.15
 SEED = 0
 PIECES_PER_BATCH = 32
 SHOWN = 6
-GAPS = (
-    "a [MASK] object",
-    "The [MASK] statement is used to define a function.",
-    "Return the [MASK] of the sequence.",
-    "If the [MASK] is not found, an exception is raised.",
-)
-"""Sentences with a gap where no document is at hand."""
 BEST = 5
 
 
@@ -72,10 +74,10 @@ def score_masked(model: FillsMasks, dataset: Dataset, data_spec: DataSpec, *, te
 
 
 def sample_fills(model: FillsMasks, data_spec: DataSpec) -> str:
-    """The likeliest words for the gaps of fixed sentences, for the eye; no document is needed."""
+    """The likeliest words for a gap in each of the data's examples, for the eye; no document is needed."""
     tokenizer = Tokenizer.from_str(data_spec.tokenizer)
     lines = []
-    for gap in GAPS:
+    for gap in map(with_gap, data_spec.example_texts):
         if len(gap_tokens(tokenizer, gap)) <= model.context_length:
             [found] = best_fills(model, tokenizer, gap, BEST)
             lines.append(f"{gap}: " + ", ".join(f"{word} {probability:.2f}" for word, probability in found))

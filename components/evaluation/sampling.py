@@ -52,6 +52,12 @@ def _picture(model: Any, data_spec: DataSpec, seed: int, num: int) -> bytes | No
 
 
 def _text(model: Any, data_spec: DataSpec, seed: int) -> str | None:
+    if isinstance(model, RelatesWords):
+        from components.evaluation.embeddings import neighbours_text
+
+        return neighbours_text(model.token_vectors(), data_spec)
+    if not data_spec.example_texts:
+        return None
     if isinstance(model, ContinuesText) and not answers(data_spec):
         from components.evaluation.text import sample_text
 
@@ -62,10 +68,6 @@ def _text(model: Any, data_spec: DataSpec, seed: int) -> str | None:
         return sample_fills(model, data_spec)
     if isinstance(model, MapsText):
         return _mapped(model, data_spec)
-    if isinstance(model, RelatesWords):
-        from components.evaluation.embeddings import neighbours_text
-
-        return neighbours_text(model.token_vectors(), data_spec)
     return None
 
 

@@ -15,7 +15,16 @@ from tokenizers import Tokenizer
 
 from components.data.dataset import Dataset
 from components.errors import UserError
-from components.evaluation.documents import documents_to_score, over_documents, resampled_ratios, text_identity, texts_of, token_frequencies, unigram_nats
+from components.evaluation.documents import (
+    documents_to_score,
+    over_documents,
+    resampled_ratios,
+    text_identity,
+    texts_of,
+    token_frequencies,
+    unigram_nats,
+    with_gap,
+)
 from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.telling import SILENT, Teller, counted
@@ -30,8 +39,6 @@ PIECES_PER_BATCH = 32
 FILLED = 128
 """Pieces whose gaps the model fills itself, at most."""
 SHOWN = 6
-GAPS = ("a [MASK] object", "The [MASK] statement is used to [MASK].", "If the [MASK] is not found, [MASK] is raised.", "Return [MASK] of the sequence.")
-"""Sentences with gaps where no document is at hand."""
 
 
 class Piece(NamedTuple):
@@ -74,11 +81,12 @@ def score_spans(model: MapsText, dataset: Dataset, data_spec: DataSpec, *, tell:
 
 
 def sample_spans(model: MapsText, data_spec: DataSpec) -> str:
-    """Fixed sentences with their gaps filled, for the eye; no document is needed."""
+    """The data's examples with a gap in each filled, for the eye; no document is needed."""
     tokenizer = Tokenizer.from_str(data_spec.tokenizer)
-    rows = padded([gap_row(tokenizer, text, model.sentinels) for text in GAPS])
+    texts = [with_gap(text) for text in data_spec.example_texts]
+    rows = padded([gap_row(tokenizer, text, model.sentinels) for text in texts])
     found = model.map_text(rows[:, : model.source_length], max_new_tokens=model.target_length)
-    return "\n".join(f"{text}: {filled(tokenizer, text, spans_of(answer, model.sentinels))}" for text, answer in zip(GAPS, found, strict=True))
+    return "\n".join(f"{text}: {filled(tokenizer, text, spans_of(answer, model.sentinels))}" for text, answer in zip(texts, found, strict=True))
 
 
 def require_pieces(dataset: Dataset, data_spec: DataSpec) -> None:

@@ -41,8 +41,8 @@ NEW_TOKENS = 128
 SHOWN = 6
 TEMPERATURE = 0.8
 TOP_P = 0.95
-STARTS = ("The ", "If the ", "An object ", "This method ")
-"""Prompts where no document is at hand."""
+STARTED = 3
+"""Into how many parts an example is cut where no document is at hand; the first one is gone on with."""
 
 
 class DocumentScore(NamedTuple):
@@ -72,10 +72,10 @@ def score_text(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Eva
     return evidence
 
 
-def sample_text(model: ContinuesText, data_spec: DataSpec, *, seed: int, num: int = len(STARTS)) -> str:
-    """Continuations of fixed openings, for the eye; no document is needed."""
-    tokenizer = Tokenizer.from_str(data_spec.tokenizer)
-    return _shown(STARTS[:num], _continue(model, tokenizer, STARTS[:num], seed))
+def sample_text(model: ContinuesText, data_spec: DataSpec, *, seed: int) -> str:
+    """Continuations of how the data's examples begin, for the eye; no document is needed."""
+    starts = [text[: max(1, len(text) // STARTED)].rsplit(" ", 1)[0] for text in data_spec.example_texts]
+    return _shown(starts, _continue(model, Tokenizer.from_str(data_spec.tokenizer), starts, seed))
 
 
 # -- likelihood ------------------------------------------------------------------------------------------------------

@@ -67,6 +67,8 @@ class DataSpec:
     """How often each entry of the vocabulary stands in the training split; empty where the family does not ask for it."""
     example_captions: tuple[str, ...] = ()
     """Some captions of the validation split, to draw for."""
+    example_texts: tuple[str, ...] = ()
+    """Short passages of the validation split, of pairs the sources: what samples go on with, fill or answer where no document is at hand."""
     characters: str = ""
     """Each that stands in a caption of the training split, once; empty where there are no captions."""
     scene: SceneSpec | None = None
@@ -86,9 +88,9 @@ class DataSpec:
         scene = SceneSpec.from_dict(value["scene"]) if value.get("scene") else None
         counts = tuple(value.get("token_counts", ()))
         questions = tuple(Question(question["text"], question["source"], tuple(question["answers"])) for question in value.get("questions", ()))
-        examples = tuple(value.get("example_captions", ()))
-        plain = {**value, "class_names": tuple(value["class_names"]), "token_counts": counts, "example_captions": examples}
-        return cls(**{**plain, "scene": scene, "questions": questions})
+        examples = {name: tuple(value.get(name, ())) for name in ("example_captions", "example_texts")}
+        plain = {**value, "class_names": tuple(value["class_names"]), "token_counts": counts}
+        return cls(**{**plain, **examples, "scene": scene, "questions": questions})
 
 
 @dataclass(frozen=True)

@@ -35,13 +35,14 @@ class Vectors:
 def shown(model: Any, tokenizer: Tokenizer, train: list[str]) -> Any:
     texts = Texts([])
     texts.texts["train"] = train
-    spec = DataSpec("text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
+    spec = DataSpec("text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), example_texts=("object class",))
     return show_embeddings(model, cast(Dataset, texts), spec, seed=0, tell=SILENT)
 
 
 def test_shows_tokens_neighbours_analogies_and_a_map() -> None:
     evidence = shown(Vectors(), WORDS, [" ".join(f"{name} {name}s" for name in NAMES)])
     assert evidence.texts.keys() == {"tokens", "neighbours", "analogies"}
+    assert evidence.texts["tokens"].startswith("object class\n\n3 tokens: <|endoftext|> (0)")
     lines = {line.split()[0]: line.split()[1] for line in evidence.texts["neighbours"].splitlines()}
     assert lines["object"] == "objects"
     assert "The plural comes first in 5 of 5 such rows." in evidence.texts["analogies"]

@@ -32,8 +32,8 @@ SAID = [f"Return the number {number} of the things that are there." for number i
 CODE = [f"def number_{number}(self, things):\n    return things[{number}]" for number in range(40)]
 TOKENIZER = train_tokenizer(TRAIN + SAID + CODE, 400, ROW)
 VOCAB = TOKENIZER.get_vocab_size()
-PAIRS = DataSpec("text-pairs", vocab_size=VOCAB, tokenizer=TOKENIZER.to_str())
-TEXT = DataSpec("text", vocab_size=VOCAB, tokenizer=TOKENIZER.to_str())
+PAIRS = DataSpec("text-pairs", vocab_size=VOCAB, tokenizer=TOKENIZER.to_str(), example_texts=("def area(width):",))
+TEXT = DataSpec("text", vocab_size=VOCAB, tokenizer=TOKENIZER.to_str(), example_texts=("An iterator returns the next object",))
 
 
 class Pairs:
@@ -161,11 +161,13 @@ def test_evaluation_and_samples_go_by_what_the_model_has_learnt() -> None:
             self.sentinels, self.source_length, self.target_length = sentinels, inner.source_length, inner.target_length
             self.target_nll, self.map_text = inner.target_nll, inner.map_text
 
-    for sentinels, dataset, spec, name in (((), Pairs(), PAIRS, "bleu"), (tuple(range(VOCAB, VOCAB + 16)), Texts(TEST), TEXT, "exact_spans")):
+    mapped = ((), Pairs(), PAIRS, "bleu", "def area(width):\n→ ")
+    filled = (tuple(range(VOCAB, VOCAB + 16)), Texts(TEST), TEXT, "exact_spans", "An iterator returns [MASK] next object: An iterator returns")
+    for sentinels, dataset, spec, name, shown in (mapped, filled):
         model = Network(sentinels)
         evidence = evaluate(model, cast(Dataset, dataset), spec, config=EvaluationConfig(), cache=None, tell=SILENT)  # type: ignore[arg-type]
         assert name in {found.name for found in evidence.figures}
-        assert draw_samples(model, spec, seed=0, num=4).texts["samples"]
+        assert draw_samples(model, spec, seed=0, num=4).texts["samples"].startswith(shown)
     assert answers(Uniform(), PAIRS, ["x"]) == ["Return the number."]
 
 

@@ -1,6 +1,7 @@
 """Figures of filled gaps: the same masks for every model, every mask counted once, baselines that are what they are called."""
 
 import math
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -21,7 +22,7 @@ from components.training.datamodules.text import marks_of, train_tokenizer
 from tests.evaluation.test_text import TEST, TRAIN, Texts
 
 TOKENIZER = train_tokenizer(TRAIN, 320, marks_of(BertConfig.special_tokens))
-SPEC = DataSpec("text", vocab_size=320, tokenizer=TOKENIZER.to_str())
+SPEC = DataSpec("text", vocab_size=320, tokenizer=TOKENIZER.to_str(), example_texts=("An iterator returns one", "一个新的对象"))
 
 
 class Uniform:
@@ -103,8 +104,11 @@ def test_a_document_that_speaks_of_masks_has_no_gap_there() -> None:
 
 def test_samples_show_what_stood_in_the_gap_beside_the_guess() -> None:
     assert " | " in scored(Frequencies()).texts["samples"]
-    drawn = draw_samples(Uniform(), SPEC, seed=0, num=4).texts["samples"]
-    assert drawn.startswith("a [MASK] object: ")
+    drawn = draw_samples(Uniform(100), SPEC, seed=0, num=4).texts["samples"]
+    first, second = drawn.splitlines()
+    assert first.startswith("An iterator [MASK] one: ")
+    assert second.startswith("一个新[MASK]对象: ")
+    assert not draw_samples(Uniform(), replace(SPEC, example_texts=()), seed=0, num=4).texts
 
 
 def test_an_empty_test_split_is_refused_with_the_fix() -> None:

@@ -28,7 +28,7 @@ from components.training.datamodules.text import train_tokenizer
 TRAIN = [f"The method number {number} returns a new object and raises an error when it is empty." for number in range(60)]
 TEST = ["An iterator returns the next object — naïve ones never end.\n" * 4, "Short.", TRAIN[7] + " And more."]
 TOKENIZER = train_tokenizer(TRAIN, 320)
-SPEC = DataSpec("text", vocab_size=320, tokenizer=TOKENIZER.to_str())
+SPEC = DataSpec("text", vocab_size=320, tokenizer=TOKENIZER.to_str(), example_texts=("An iterator returns the next object", "Short."))
 
 
 class Texts:
@@ -171,7 +171,7 @@ def test_samples_show_prompt_and_continuation() -> None:
     assert f"]{TRAIN[3]}" in text
     assert "[Short.]" in text
     drawn = draw_samples(Parrot(16), SPEC, seed=0, num=4).texts["samples"]
-    assert drawn.count(TRAIN[3]) == 4
+    assert drawn.split("\n\n----\n\n") == [f"[An]{TRAIN[3]}", f"[Sh]{TRAIN[3]}"]
 
 
 def test_an_empty_test_split_is_refused_with_the_fix() -> None:

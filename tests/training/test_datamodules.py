@@ -187,6 +187,21 @@ def test_too_little_text_is_refused_with_a_sentence(tmp_path: Path) -> None:
         prepared(Rows(["short"]), TEXT, tmp_path)
 
 
+def test_the_example_texts_are_held_out_lines_that_fit_the_model(tmp_path: Path) -> None:
+    rows = Rows(["the training text is another one"])
+    rows.texts["validation"] = [
+        "Заголовок\n\n  Первая строка документа о тестах.\nДальше.", "a line that speaks of <|endoftext|> itself", "word " * 300, " \n", "короткий",
+    ]  # fmt: skip
+    spec = datamodules.describe(cast(Dataset, rows), TEXT.model_copy(update={"context_length": 256}), tmp_path)
+    assert spec.example_texts == ("Первая строка документа о тестах.", " ".join(["word"] * 20), "короткий")
+    tokenizer, short = Tokenizer.from_str(spec.tokenizer), datamodules.describe(cast(Dataset, rows), TEXT, tmp_path)
+    assert all(len(tokenizer.encode(text, add_special_tokens=False).ids) <= 16 for text in short.example_texts)
+    assert all(long.startswith(text) for long, text in zip(spec.example_texts, short.example_texts, strict=True))
+    rows.texts["validation"] = []
+    assert datamodules.describe(cast(Dataset, rows), TEXT, tmp_path).example_texts[0][:8] == "the trai"
+    assert DataSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
 def test_words_are_counted_and_what_stands_too_seldom_is_unknown(tmp_path: Path) -> None:
     text = "Object, object! An OBJECT is naïve; naïve objects are not."
     spec = datamodules.describe(cast(Dataset, Rows([text])), Word2VecConfig(min_count=2), tmp_path)
@@ -386,6 +401,13 @@ def test_pairs_are_two_rows_of_tokens_of_one_vocabulary(docstrings: Dataset, tmp
     said = capsys.readouterr().out
     assert "train sources have more than 64 tokens and are cut: raise source_length" in said
     assert "train targets have more than 32 tokens and are cut: raise target_length" in said
+
+
+def test_the_example_texts_of_pairs_are_held_out_sources_as_they_are(docstrings: Dataset, tmp_path: Path) -> None:
+    held_out = {source.strip() for source in pairs(docstrings, "validation", augmented=False)[0]}
+    spec = datamodules.describe(docstrings, PAIRS, tmp_path)
+    assert len(spec.example_texts) > 1
+    assert set(spec.example_texts) <= held_out
 
 
 def test_validation_pairs_are_each_seen_once(docstrings: Dataset, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Batches of text: `tokens` int64 [B, T + 1], windows of the stream of all documents, each document behind an end-of-text mark."""
 
 import hashlib
+import math
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -29,6 +30,11 @@ Recipe = partial[Tokenizer]
 MOST_VALUES = 1000
 """By which texts can be controlled."""
 _BYTES = 256
+EXAMPLES = 4
+EXAMPLE_CHARS = 100
+"""Of a passage that is kept as an example, at most."""
+_LEAST_CHARS = 16
+"""Shorter lines are headings and the like."""
 UNTRAINED_TOKENS = 8192
 """Tokens per batch where no gradient is taken."""
 
@@ -73,8 +79,27 @@ def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
         )
     counts = _counts(tokenizer, documents(dataset, "train", augmented=True)) if words else ()
     return DataSpec(
-        modality="text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), token_counts=counts, class_names=control_values(dataset, config)
-    )
+        modality="text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), token_counts=counts, class_names=control_values(dataset, config),
+        example_texts=_examples(dataset, tokenizer, cast(TextConfig, config).context_length // 2),
+    )  # fmt: skip
+
+
+def _examples(dataset: Dataset, tokenizer: Tokenizer, most_tokens: int) -> tuple[str, ...]:
+    """Of some documents the first line that is more than a heading; none that has what reads like a mark."""
+    marks = [added.content for added in tokenizer.get_added_tokens_decoder().values()]
+    texts = documents(dataset, "validation", augmented=False) or documents(dataset, "train", augmented=False)
+    lines = [next((line.strip() for line in text.splitlines() if len(line.strip()) >= _LEAST_CHARS), text) for text in texts]
+    chosen = spread_examples([line for line in lines if not any(mark in line for mark in marks)], EXAMPLE_CHARS)
+    offsets = [tokenizer.encode(text, add_special_tokens=False).offsets for text in chosen]
+    cut = (text if len(found) <= most_tokens else text[: found[most_tokens][0]].rstrip() for text, found in zip(chosen, offsets, strict=True))
+    return tuple(filter(None, cut))
+
+
+def spread_examples(texts: Sequence[str], most_chars: int) -> tuple[str, ...]:
+    """The beginnings of some of ``texts``, evenly spread over them, cut before a blank where there is one; none twice, and no blank one."""
+    beginnings = (text if len(text) <= most_chars else text[:most_chars].rsplit(" ", 1)[0] for text in map(str.strip, texts))
+    distinct = list(dict.fromkeys(filter(None, beginnings)))
+    return tuple(distinct[:: max(1, math.ceil(len(distinct) / EXAMPLES))])
 
 
 def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> "TextBatches":

@@ -12,7 +12,10 @@ from components.models.capabilities import DataSpec
 from components.models.family import TrainingConfig
 from components.models.token_rows import mask_of
 from components.training.datamodules import Batch, RowBatches, require_a_batch
-from components.training.datamodules.text import encode_split, kept_tokenizer, rows_recipe
+from components.training.datamodules.text import encode_split, kept_tokenizer, rows_recipe, spread_examples
+
+EXAMPLE_CHARS = 300
+"""Of a source that is kept as an example, at most."""
 
 
 class PairsConfig(Protocol):
@@ -30,7 +33,13 @@ def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
     """One byte-pair vocabulary over both sides of the training split."""
     wanted = cast(PairsConfig, config).vocab_size
     tokenizer = kept_tokenizer(dataset, lambda: [text for column in pairs(dataset, "train", augmented=False) for text in column], rows_recipe(wanted), cache)
-    return DataSpec(modality="text-pairs", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
+    return DataSpec(modality="text-pairs", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), example_texts=_examples(dataset))
+
+
+def _examples(dataset: Dataset) -> tuple[str, ...]:
+    """Sources that are short enough to be shown whole, where there are such."""
+    sources = pairs(dataset, "validation", augmented=False)[0] or pairs(dataset, "train", augmented=False)[0]
+    return spread_examples([source for source in sources if len(source) <= EXAMPLE_CHARS] or sources, EXAMPLE_CHARS)
 
 
 def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> RowBatches:
