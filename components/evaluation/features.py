@@ -79,14 +79,11 @@ class Extractor:
         return self.net.logits(features)
 
 
-def read_images(dataset: Dataset, split: Split, size: int | None = None, augmented: bool = False) -> tuple[Tensor, Tensor | None]:
-    """The images [N, C, S, S] in [0, 1] of ``split`` and their labels [N], None where the dataset has no labels; S is ``size`` or the stored one."""
-    pixels, labels = read_pixels(dataset, split, size, augmented)
-    return as_images(pixels), labels
-
-
 def read_pixels(dataset: Dataset, split: Split, size: int | None = None, augmented: bool = False) -> tuple[Tensor, Tensor | None]:
-    """The same as bytes, a quarter of the memory, for those who need few images at a time: `as_images` scales them."""
+    """The images of ``split`` as bytes [N, C, S, S], and their labels [N], None where the dataset has no labels; S is ``size`` or the stored one.
+
+    As floats they take four times the memory, so `as_images` scales those that are looked at.
+    """
     table = dataset.table(split, columns=["image", "label"], augmented=augmented)
     return torch.from_numpy(decode_images(table, size)), torch.from_numpy(labels_of(table)) if dataset.class_names else None
 

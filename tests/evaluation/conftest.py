@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from components.data.dataset import Dataset, Manifest
-from components.evaluation.features import read_images
+from components.data.dataset import Dataset, Manifest, Split
+from components.evaluation.features import as_images, read_pixels
 from components.models.capabilities import OWN_SETTINGS, SamplerSettings
 from components.project import Project
 
@@ -36,6 +36,12 @@ def unlabelled(digits: Dataset) -> Dataset:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Extractors are trained once for all tests, as they are for all runs."""
     return tmp_path_factory.mktemp("cache")
+
+
+def read_images(dataset: Dataset, split: Split) -> tuple[Tensor, Tensor | None]:
+    """All images [N, C, S, S] in [0, 1] of ``split`` and their labels [N]."""
+    pixels, labels = read_pixels(dataset, split)
+    return as_images(pixels), labels
 
 
 def altered(dataset: Dataset, **changes: object) -> Dataset:

@@ -12,13 +12,13 @@ from components.evaluation.captions import parts_right, same_words
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evaluate import evaluate
 from components.evaluation.evidence import Evidence
-from components.evaluation.features import read_images
 from components.evaluation.telling import SILENT
 from components.models.capabilities import DataSpec
 from components.models.family import find_family
 from components.models.token_rows import PADDING, token_rows
 from components.project import Project
 from components.training import datamodules
+from tests.evaluation.conftest import read_images
 
 
 def test_a_caption_is_right_whatever_its_case_and_signs() -> None:

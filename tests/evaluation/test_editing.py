@@ -11,9 +11,10 @@ from torch import Tensor
 from components.data.dataset import Dataset
 from components.evaluation.diffusing import FRAMES, diffusion_pictures
 from components.evaluation.editing import STRENGTHS, coarse, editing_evidence
-from components.evaluation.features import own_extractor, read_images, split_features
+from components.evaluation.features import own_extractor, split_features
 from components.evaluation.telling import SILENT
 from components.models.capabilities import OWN_SETTINGS, DataSpec, SamplerSettings
+from tests.evaluation.conftest import read_images
 
 
 def size_of(png: bytes) -> tuple[int, int]:

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from components.data.dataset import Dataset
-from components.evaluation.features import FEATURES, own_extractor, read_images, split_features
+from components.evaluation.features import FEATURES, own_extractor, split_features
 from components.evaluation.telling import SILENT, Silent
-from tests.evaluation.conftest import altered
+from tests.evaluation.conftest import altered, read_images
 
 
 class Heard(Silent):

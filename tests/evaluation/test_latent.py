@@ -15,7 +15,6 @@ from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evaluate import evaluate
 from components.evaluation.evidence import Evidence
-from components.evaluation.features import read_images
 from components.evaluation.latent import DEVIATIONS, PAIRS, STEPS, UNITS, interpolations_png, map_png, project, slerp, traversals_png
 from components.evaluation.pictures import GAP, LEAST_SIDE
 from components.evaluation.protocol import Figure
@@ -23,6 +22,7 @@ from components.evaluation.telling import SILENT
 from components.models.capabilities import OWN_SETTINGS, DataSpec, HasFittedPrior, HasLatentSpace, SamplerSettings
 from components.models.vae.config import VaeConfig
 from components.models.vae.model import Vae
+from tests.evaluation.conftest import read_images
 
 SPEC = DataSpec("image", channels=1, image_size=8, class_names=tuple("0123456789"))
 CELL = LEAST_SIDE + GAP

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evaluate import evaluate
-from components.evaluation.features import read_images
 from components.evaluation.pairs import MASK_RATE, hidden_words, likest_captions, other_captions
 from components.evaluation.retrieval import JUDGED_POOL
 from components.evaluation.telling import SILENT
@@ -18,6 +17,7 @@ from components.models.family import find_family
 from components.models.token_rows import BEGIN, END, PADDING, token_rows
 from components.project import Project
 from components.training import datamodules
+from tests.evaluation.conftest import read_images
 
 QUESTIONS = {"what is it?": "label", "what kind of thing is it?": "^a handwritten (.*) [a-z]+$", "which one?": "digit (.*)$"}
 

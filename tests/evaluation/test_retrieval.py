@@ -13,7 +13,7 @@ from components.evaluation import retrieval
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evaluate import evaluate
 from components.evaluation.evidence import Evidence
-from components.evaluation.features import as_images, read_images
+from components.evaluation.features import as_images
 from components.evaluation.retrieval import chance_recall, read_pairs, recall_at, same_text
 from components.evaluation.scoring import shuffled
 from components.evaluation.telling import SILENT
@@ -22,6 +22,7 @@ from components.models.family import find_family
 from components.models.token_rows import token_rows
 from components.project import Project
 from components.training import datamodules
+from tests.evaluation.conftest import read_images
 
 
 def test_recall_counts_the_queries_whose_partner_is_among_the_first() -> None:

@@ -11,7 +11,7 @@ from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evaluate import evaluate
 from components.evaluation.evidence import Evidence
-from components.evaluation.features import own_extractor, read_images
+from components.evaluation.features import own_extractor
 from components.evaluation.matcher import buckets_of, own_caption_ranks, own_matcher
 from components.evaluation.protocol import Figure
 from components.evaluation.scoring import Scoring
@@ -21,6 +21,7 @@ from components.models.capabilities import OWN_SETTINGS, DataSpec, SamplerSettin
 from components.models.family import find_family
 from components.models.token_rows import token_rows
 from components.training import datamodules
+from tests.evaluation.conftest import read_images
 
 pytestmark = pytest.mark.slow
 
