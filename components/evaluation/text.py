@@ -29,7 +29,7 @@ from components.evaluation.overlap import shared_characters, shared_ngrams
 from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.telling import SILENT, Teller, counted
 from components.models.capabilities import ContinuesText, DataSpec, HeedsControl, ScoresText
-from components.models.prompting import control_token
+from components.models.prompting import control_token, prompt_tokens
 from components.models.token_rows import encodings
 
 WINDOWS_PER_BATCH = 32
@@ -72,7 +72,7 @@ def score_text(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Eva
     return evidence
 
 
-def sample_text(model: ContinuesText, data_spec: DataSpec, *, seed: int) -> str:
+def sample_text(model: Any, data_spec: DataSpec, *, seed: int) -> str:
     """Continuations of how the data's examples begin, for the eye; no document is needed."""
     starts = [text[: max(1, len(text) // STARTED)].rsplit(" ", 1)[0] for text in data_spec.example_texts]
     return _shown(starts, _continue(model, Tokenizer.from_str(data_spec.tokenizer), starts, seed))
@@ -204,7 +204,7 @@ def _xz_bytes(content: bytes) -> int:
 # -- generation ------------------------------------------------------------------------------------------------------
 
 
-def _generation(model: ContinuesText, tokenizer: Tokenizer, train: Sequence[str], test: Sequence[str], dataset: Dataset, seed: int) -> Evidence:
+def _generation(model: Any, tokenizer: Tokenizer, train: Sequence[str], test: Sequence[str], dataset: Dataset, seed: int) -> Evidence:
     prompts = _prompts(test, NUM_PROMPTS)
     continued = _continue(model, tokenizer, prompts, seed)
     sampler = f"temperature {TEMPERATURE}, top_p {TOP_P}, {NEW_TOKENS} tokens"
@@ -231,8 +231,9 @@ def _passage(text: str, offset: int) -> str:
     return text[start : start + PROMPT_CHARS].rsplit(" ", 1)[0]
 
 
-def _continue(model: ContinuesText, tokenizer: Tokenizer, prompts: Sequence[str], seed: int) -> list[str]:
-    tokens = [tokenizer.encode(prompt).ids for prompt in prompts]
+def _continue(model: Any, tokenizer: Tokenizer, prompts: Sequence[str], seed: int) -> list[str]:
+    """What ``model`` says behind each prompt; by what it is controlled is not told."""
+    tokens = [prompt_tokens(model, tokenizer, prompt) for prompt in prompts]
     continued = model.continue_tokens(tokens, max_new_tokens=NEW_TOKENS, seed=seed, temperature=TEMPERATURE, top_p=TOP_P)
     return [tokenizer.decode(new) for new in continued]
 

@@ -47,6 +47,8 @@ class Texts:
 class Uniform:
     """Gives every token the same probability, and remembers what it was asked."""
 
+    data = SPEC
+
     def __init__(self, context_length: int) -> None:
         self.context_length = context_length
         self.windows: list[list[int]] = []

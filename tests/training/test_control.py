@@ -11,6 +11,7 @@ from components.data.dataset import Dataset
 from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evaluate import evaluate
+from components.evaluation.sampling import draw_samples
 from components.evaluation.telling import SILENT
 from components.models.capabilities import DataSpec
 from components.models.gpt.config import GptConfig
@@ -112,6 +113,19 @@ def test_the_figures_tell_the_model_what_each_document_is(trained: Gpt, topics: 
     found = {figure.name: figure for figure in evaluate(trained, topics, spec, config=EvaluationConfig(), cache=Path(), tell=SILENT).figures}
     assert found["bits_per_byte"].identity.preprocessing.endswith("each with its title")
     assert found["bits_per_byte"].value < (found["bits_per_byte"].floor or 0) * 2
+
+
+def test_what_it_continues_for_the_eye_and_the_figures_begins_as_in_training(
+    trained: Gpt, topics: Dataset, spec: DataSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[list[int]] = []
+    continued = trained.continue_tokens
+    monkeypatch.setattr(trained, "continue_tokens", lambda prompts, **options: given.extend(prompts) or continued(prompts, **options))
+    draw_samples(trained, spec, seed=0, num=4)
+    drawn = len(given)
+    evaluate(trained, topics, spec, config=EvaluationConfig(), cache=Path(), tell=SILENT)
+    assert 0 < drawn < len(given)
+    assert {tuple(tokens[:2]) for tokens in given} == {(0, WITHHELD)}
 
 
 @pytest.fixture(scope="module")

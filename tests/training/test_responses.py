@@ -151,6 +151,11 @@ def test_no_prompt_is_one_sentence(package: Package) -> None:
             runtime.predict([{"prompt": prompt}])
 
 
+def test_pairs_are_controlled_by_nothing(colours: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not controlled by 'title', they are answers to their prompts: leave control out"):
+        datamodules.describe(colours, GptConfig(**SETTINGS, control="title"), tmp_path, kind=RESPONSES)
+
+
 def test_it_begins_with_the_weights_and_words_of_a_model_of_plain_text(spec: DataSpec, tmp_path: Path) -> None:
     from components.training.datamodules.text import train_tokenizer
 

@@ -50,7 +50,7 @@ class GptConfig(TrainingConfig):
     """Of text pairs, the tokens of a response with its end mark, at most; the prompt has what is left of the context, and is cut at its end."""
     control: str = ""
     """Column of the dataset, such as `label` or `title`, whose value the model is told before each text as a token of its own, so that it can be asked for one
-    (`label`). Empty tells it none."""
+    (`label`). Empty tells it none; of text pairs there is none to tell."""
     control_dropout: float = Field(0.1, ge=0, le=1)
     """Share of the windows in training whose value is withheld, so that the model does without as well."""
     num_layers: int = Field(4, ge=1)

@@ -18,7 +18,7 @@ from components.models.family import TrainingConfig
 from components.models.prompting import RESPONSES
 from components.models.token_rows import encodings
 from components.training.datamodules import Batch, RowBatches, require_a_batch
-from components.training.datamodules.text import kept_tokenizer, recipe_of
+from components.training.datamodules.text import ControlConfig, kept_tokenizer, recipe_of
 from components.training.datamodules.text_pairs import pairs
 from components.training.progress import say
 
@@ -38,7 +38,13 @@ class ResponsesConfig(Protocol):
 
 
 def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
-    """One vocabulary over both sides of the training split."""
+    """One vocabulary over both sides of the training split.
+
+    Raises:
+        UserError: the config asks for a value to be told, for which a prompt and its response have no place.
+    """
+    if isinstance(config, ControlConfig) and config.control:
+        raise UserError(f"Pairs of texts are not controlled by {config.control!r}, they are answers to their prompts: leave control out of the model's config.")
     tokenizer = kept_tokenizer(dataset, lambda: [text for side in pairs(dataset, "train", augmented=False) for text in side], recipe_of(config), cache)
     return DataSpec(modality=RESPONSES, vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
 
