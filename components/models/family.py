@@ -56,6 +56,11 @@ class ImageTrainingConfig(TrainingConfig):
     image_size: int | None = Field(None, ge=8, le=1024)
     """Side in pixels that images are brought to when they are loaded: the middle square, scaled with an antialiased filter.
     Null keeps the dataset's (of images that are not square, their shorter side)."""
+
+
+class WatchedTrainingConfig(ImageTrainingConfig):
+    """What every family has besides that draws images without a word of what they shall show, so that their variety can be watched."""
+
     watch_every: int = Field(0, ge=0)
     """Steps between two measurements of recall and coverage, which show mode collapse while it happens; 0 turns them off."""
     least_coverage: float = Field(0.2, ge=0, le=1)

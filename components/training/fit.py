@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from components.data.dataset import Dataset
 from components.models.capabilities import DataSpec, Finishes, SamplesImages
-from components.models.family import Family, ImageTrainingConfig, TrainingConfig
+from components.models.family import Family, TrainingConfig, WatchedTrainingConfig
 from components.params import Strict
 from components.tracking import MetricPoint
 from components.training import datamodules
@@ -112,8 +112,9 @@ def _watch(
     model: pl.LightningModule, dataset: Dataset, data_spec: DataSpec, config: TrainingConfig, cache: Path, ema: Ema, metrics: MetricBuffer
 ) -> list[VarietyWatch]:
     """The watch on the samples' variety, where the config asks for it."""
-    if not (isinstance(config, ImageTrainingConfig) and config.watch_every and isinstance(model, SamplesImages)):
+    if not (isinstance(config, WatchedTrainingConfig) and config.watch_every):
         return []
+    assert isinstance(model, SamplesImages), "a family whose variety is watched draws images"
     return [VarietyWatch(dataset, data_spec, config, cache, ema, metrics)]
 
 

@@ -12,7 +12,7 @@ from components.evaluation.features import own_extractor, split_features
 from components.evaluation.manifold import COVERAGE_NEIGHBOURS, compare_manifolds
 from components.evaluation.sampling import draw_images, labels_like_train
 from components.models.capabilities import DataSpec
-from components.models.family import ImageTrainingConfig
+from components.models.family import WatchedTrainingConfig
 from components.training.callbacks import Ema
 from components.training.metrics import MetricBuffer
 from components.training.progress import Telling, batches_done, say
@@ -30,7 +30,7 @@ class VarietyWatch(pl.Callback):
     Coverage below ``config.least_coverage`` after the first fifth raises an alarm: a line for people, and a sentence in ``alarms``.
     """
 
-    def __init__(self, dataset: Dataset, data_spec: DataSpec, config: ImageTrainingConfig, cache: Path, ema: Ema, metrics: MetricBuffer) -> None:
+    def __init__(self, dataset: Dataset, data_spec: DataSpec, config: WatchedTrainingConfig, cache: Path, ema: Ema, metrics: MetricBuffer) -> None:
         self.dataset, self.config, self.ema, self.metrics = dataset, config, ema, metrics
         self.extractor = own_extractor(dataset, cache, Telling("prepare"), data_spec.image_size)
         features = split_features(self.extractor, dataset, "train", cache, data_spec.image_size)

@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 
 from components.errors import UserError
-from components.models.family import TrainingConfig, family_names, find_family
+from components.models.family import TrainingConfig, WatchedTrainingConfig, family_names, find_family
 from components.params import Block, load
 
 
@@ -47,6 +47,18 @@ def test_every_setting_is_documented(name: str) -> None:
             at = next(number for number, line in enumerate(lines) if line.startswith(f"    {setting}:"))
             below = next(line for line in lines[at:] if not re.match(r"    \w+: ", line))
             assert below.startswith('    """'), f"{name}: nothing says what {setting} is"
+
+
+@pytest.mark.parametrize("name", family_names())
+def test_only_a_family_whose_variety_is_watched_has_settings_of_the_watch(name: str, tmp_path: Path) -> None:
+    family = find_family(name)
+    for setting in ("watch_every: 5", "least_coverage: 0.5"):
+        block = overrides(tmp_path, f"models: {{mine: {{config: {{{setting}}}}}}}")
+        if hasattr(family.load_class(), "sample_images"):
+            assert isinstance(family.resolve("tiny", block), WatchedTrainingConfig)
+            continue
+        with pytest.raises(UserError, match=f"unknown key '{setting.split(':')[0]}' in models.mine.config"):
+            family.resolve("tiny", block)
 
 
 def test_a_misspelt_family_gets_the_nearest_name() -> None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from components.models.family import Family, ImageTrainingConfig
+from components.models.family import Family, ImageTrainingConfig, WatchedTrainingConfig
 
 
 class GaussianDiffusionConfig(ImageTrainingConfig):
@@ -65,7 +65,7 @@ class GaussianDiffusionConfig(ImageTrainingConfig):
         return self
 
 
-class DiffusionConfig(GaussianDiffusionConfig):
+class DiffusionConfig(WatchedTrainingConfig, GaussianDiffusionConfig):
     """Defaults are size `tiny`: 8x8 digits within a minute on two CPU cores."""
 
     max_steps: int = 560

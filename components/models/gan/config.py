@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.models.family import Family, ImageTrainingConfig
+from components.models.family import Family, WatchedTrainingConfig
 
 
-class GanConfig(ImageTrainingConfig):
+class GanConfig(WatchedTrainingConfig):
     """Defaults are size `tiny`: 8x8 digits within a minute on two CPU cores."""
 
     max_steps: int = 1000

@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from components.models.family import Family, ImageTrainingConfig
+from components.models.family import Family, WatchedTrainingConfig
 
 
-class VaeConfig(ImageTrainingConfig):
+class VaeConfig(WatchedTrainingConfig):
     """Defaults are size `tiny`: 8x8 digits within a minute on two CPU cores."""
 
     max_steps: int = 1200
