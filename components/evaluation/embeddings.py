@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from components.data.dataset import Dataset
+from components.data.fonts import font_file
 from components.evaluation.documents import texts_of, token_frequencies
 from components.evaluation.evidence import Evidence
 from components.evaluation.telling import Teller
@@ -50,8 +51,11 @@ def show_embeddings(model: HasTokenVectors, dataset: Dataset, data_spec: DataSpe
         return Evidence(texts=shown, notes=(f"The vocabulary has {len(words)} whole words, too few to show their neighbours.",))
     texts = {**shown, "neighbours": _neighbours(vectors, words)}
     analogies = analogies_text(vectors, words)
-    notes = () if analogies else ("No two words of the vocabulary have their plural in it too, so there is no table of analogies.",)
-    return Evidence(texts={**texts, **({"analogies": analogies} if analogies else {})}, pictures={"token_map": map_png(vectors, words, seed)}, notes=notes)
+    notes: tuple[str, ...] = () if analogies else ("No two words of the vocabulary have their plural in it too, so there is no table of analogies.",)
+    drawable = drawable_words(words)
+    pictures = {"token_map": map_png(vectors, drawable, seed)} if len(drawable) > NEIGHBOURS else {}
+    notes += () if pictures else ("The words of the vocabulary are in a script that the font of the map does not have, so there is no map.",)
+    return Evidence(texts={**texts, **({"analogies": analogies} if analogies else {})}, pictures=pictures, notes=notes)
 
 
 def neighbours_text(vectors: Tensor, data_spec: DataSpec) -> str:
@@ -108,6 +112,14 @@ def analogies_text(vectors: Tensor, words: Sequence[Word]) -> str:
         sign = "+" if hit else " "
         rows.append(f"{sign} {words[many].text} - {words[one].text} + {words[other].text} = {guessed} ({words[expected].text})")
     return "\n".join([*rows[:ANALOGIES], "", f"The plural comes first in {right} of {len(rows)} such rows."]) if rows else ""
+
+
+def drawable_words(words: Sequence[Word]) -> list[Word]:
+    """Those of ``words`` whose letters are all in the font of the map."""
+    from matplotlib.ft2font import FT2Font
+
+    font = FT2Font(str(font_file("DejaVuSans")))
+    return [word for word in words if all(font.get_char_index(ord(letter)) for letter in word.text)]
 
 
 def map_png(vectors: Tensor, words: Sequence[Word], seed: int) -> bytes:

@@ -90,3 +90,17 @@ def test_the_map_repeats(seed: int) -> None:
 
     vectors = torch.randn(20, 6, generator=torch.Generator().manual_seed(3))
     assert np.array_equal(_projected(vectors, seed), _projected(vectors, seed))
+
+
+def test_words_that_the_font_of_the_map_does_not_have_are_in_the_lists_alone() -> None:
+    names = ["コンピュータ", "プログラム", "データベース", "ネットワーク", "アルゴリズム", "ソフトウェア", "ハードウェア", "キーボード"]
+    tokenizer = train_words([" ".join(names)], 100, ("<|endoftext|>", "[UNK]"), 1)
+
+    class Some:
+        def token_vectors(self) -> Tensor:
+            return torch.randn(tokenizer.get_vocab_size(), 8, generator=torch.Generator().manual_seed(0))
+
+    evidence = shown(Some(), tokenizer, [" ".join(names)])
+    assert "コンピュータ" in evidence.texts["neighbours"]
+    assert not evidence.pictures
+    assert "there is no map" in evidence.notes[-1]
