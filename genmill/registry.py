@@ -3,12 +3,15 @@
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from components.errors import UserError, writing
 from genmill.options import JsonOption, ProjectOption, complete_model, open_project
+
+if TYPE_CHECKING:
+    from components.registry.asking import Drawn
 
 RefArgument = Annotated[str, typer.Argument(help="MODEL, MODEL@champion, MODEL/3 or a run id.", autocompletion=complete_model)]
 
@@ -138,7 +141,6 @@ def sample(
     from components.registry.asking import SampleRequest
     from components.registry.sampling import sample_registered
     from components.tracking import Tracker
-    from genmill.console import out
 
     request = SampleRequest(
         num=num, prompt=prompt, label=label, image=from_file, strength=strength, seed=seed, temperature=temperature, top_k=top_k, top_p=top_p,
@@ -156,12 +158,7 @@ def sample(
     if drawn.text is not None and out_file is None:
         print(drawn.text.removeprefix("".join(told)))
         return
-    target = out_file or Path(f"{ref.replace('/', '-').replace('@', '-')}-seed{seed}.{'png' if drawn.png is not None else 'txt'}")
-    with writing(target):
-        target.write_bytes(drawn.png or drawn.gif or (drawn.text or "").encode())
-    out.print(f"Wrote {target} ({drawn.description})", soft_wrap=True)
-    for caption in drawn.captions:
-        print(caption)
+    _write(drawn, out_file or Path(f"{ref.replace('/', '-').replace('@', '-')}-seed{seed}.{'png' if drawn.png is not None else 'txt'}"))
 
 
 def export(
@@ -180,6 +177,17 @@ def export(
 
     version = export_registered(where, Tracker.of(where), ref, to)
     out.print(f"Wrote {to} ({version} as transformers reads it)", soft_wrap=True)
+
+
+def _write(drawn: "Drawn", target: Path) -> None:
+    """What was drawn as a file; what a captioner says of it on the terminal."""
+    from genmill.console import out
+
+    with writing(target):
+        target.write_bytes(drawn.png or drawn.gif or (drawn.text or "").encode())
+    out.print(f"Wrote {target} ({drawn.description})", soft_wrap=True)
+    for caption in drawn.captions:
+        print(caption)
 
 
 def _put(piece: str, told: list[str]) -> None:

@@ -18,7 +18,7 @@ from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.scoring import shuffled
 from components.evaluation.telling import SILENT, Teller, counted
 from components.models.capabilities import DataSpec, MapsText
-from components.models.token_rows import END, encodings, token_rows
+from components.models.token_rows import END, encodings, plain_reader, token_rows
 
 DECODED = 200
 """Test pairs whose sources the model answers, at most."""
@@ -76,9 +76,7 @@ def pairs_of(dataset: Dataset, split: Any) -> Pairs:
 def _likelihood_figures(model: MapsText, test: Pairs, train: Pairs, dataset: Dataset, data_spec: DataSpec, tell: Teller) -> tuple[Figure, ...]:
     scores = score_pairs(model, data_spec, test, tell)
     nats, tokens, num_bytes = (list(column) for column in zip(*scores, strict=True))
-    tokenizer = Tokenizer.from_str(data_spec.tokenizer)
-    tokenizer.encode_special_tokens = True
-    unigram = unigram_of_rows(tokenizer, train.targets, test.targets, END)
+    unigram = unigram_of_rows(plain_reader(data_spec.tokenizer), train.targets, test.targets, END)
     how = f"whole targets with their end, sources of at most {model.source_length} tokens"
     over = f"{BOOTSTRAPS} draws of the {len(scores)} pairs with replacement"
     floor_name = "token frequencies of the training targets"
@@ -99,9 +97,7 @@ def _likelihood_figures(model: MapsText, test: Pairs, train: Pairs, dataset: Dat
 
 def score_pairs(model: MapsText, data_spec: DataSpec, pairs: Pairs, tell: Teller = SILENT) -> list[PairScore]:
     """The negative log likelihood of each target, given its source."""
-    tokenizer = Tokenizer.from_str(data_spec.tokenizer)
-    tokenizer.encode_special_tokens = True
-    lengths = [len(encoding.ids) for encoding in encodings(tokenizer, pairs.targets, marks=False)]
+    lengths = [len(encoding.ids) for encoding in encodings(plain_reader(data_spec.tokenizer), pairs.targets, marks=False)]
     # Targets of like length go together, so that short ones are not padded to the longest.
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     nats = [0.0] * len(lengths)

@@ -30,7 +30,7 @@ from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.telling import SILENT, Teller, counted
 from components.models.capabilities import DataSpec, FillsMasks
 from components.models.layers.masking import PAD, best_fills, gap_tokens
-from components.models.token_rows import encodings
+from components.models.token_rows import encodings, plain_reader
 
 MASK_RATE = 0.15
 """Share of the tokens that are hidden: that of Devlin et al. 2019, whatever a model was trained with."""
@@ -63,8 +63,7 @@ def score_masked(model: FillsMasks, dataset: Dataset, data_spec: DataSpec, *, te
         UserError: the dataset has no test documents.
     """
     test, train = documents_to_score(dataset), texts_of(dataset, "train")
-    tokenizer = Tokenizer.from_str(data_spec.tokenizer)
-    tokenizer.encode_special_tokens = True  # a document that speaks of [MASK] has no gap there
+    tokenizer = plain_reader(data_spec.tokenizer)  # a document that speaks of [MASK] has no gap there
     pieces = list(_pieces(tokenizer, test, model))
     scores, guesses = score_pieces(model, pieces, len(test), tell)
     floors = _unigram(token_frequencies(tokenizer, train), pieces)

@@ -19,6 +19,8 @@ LEAST_SIDE = 48
 FRAME_MS = 80
 """How long an animation shows a frame."""
 _CAPTION_HEIGHT = 14
+LONGEST_ROW_CAPTION = 48
+"""Letters of a caption left of a row of pictures."""
 _LONGEST_CAPTION = 120
 """Letters of a caption beside its picture."""
 _GREEN, _RED, _BLACK = (0, 110, 40), (190, 20, 20), (0, 0, 0)
@@ -77,7 +79,7 @@ def captions_png(images: Tensor, captions: Sequence[tuple[str, str, bool]], side
 
     font = ImageFont.truetype(font_file("DejaVuSans"), size=13)
     texts = [((said or "–", _GREEN),) if right else ((said or "–", _RED), (true, _BLACK)) for said, true, right in captions]
-    longest = max(font.getlength(_shortened(text)) for lines in texts for text, _ in lines)
+    longest = max(font.getlength(shortened(text, _LONGEST_CAPTION)) for lines in texts for text, _ in lines)
     sheet = Image.new("RGB", (side + 4 * GAP + int(longest), len(images) * (side + GAP) + GAP), "white")
     draw = ImageDraw.Draw(sheet)
     pixels = _bytes(images)
@@ -86,7 +88,7 @@ def captions_png(images: Tensor, captions: Sequence[tuple[str, str, bool]], side
         picture = _picture(image)
         sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST if side >= image.shape[0] else Image.Resampling.BOX), (GAP, top))
         for line, (text, colour) in enumerate(lines):
-            draw.text((side + 3 * GAP, top + side // 2 - 9 * len(lines) + 18 * line), _shortened(text), fill=colour, font=font)
+            draw.text((side + 3 * GAP, top + side // 2 - 9 * len(lines) + 18 * line), shortened(text, _LONGEST_CAPTION), fill=colour, font=font)
     return encode_image(sheet)
 
 
@@ -115,8 +117,9 @@ def depth_colours(depth: Tensor, opacity: Tensor) -> Tensor:
     return (mixed * opacity[..., None] + 1 - opacity[..., None]).movedim(-1, 1)
 
 
-def _shortened(caption: str) -> str:
-    return caption if len(caption) <= _LONGEST_CAPTION else caption[: _LONGEST_CAPTION - 1] + "…"
+def shortened(caption: str, most: int = LONGEST_ROW_CAPTION) -> str:
+    """``caption``, or its beginning where it has more than ``most`` letters."""
+    return caption if len(caption) <= most else caption[: most - 1] + "…"
 
 
 def _caption_width(captions: Sequence[str]) -> int:

@@ -17,10 +17,8 @@ from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.telling import Teller
 from components.evaluation.text import Given, score_tokens, xz_bits_per_byte
 from components.models.capabilities import ContinuesText, DataSpec
-from components.models.prompting import prompt_tokens
+from components.models.prompting import END_OF_TEXT, prompt_tokens
 
-END_OF_TEXT = 0
-"""Token that stands behind every response, see `components.models.prompting`."""
 SHOWN = 6
 NEW_TOKENS = 96
 SHOWN_CHARS = 400

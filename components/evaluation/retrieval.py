@@ -16,7 +16,7 @@ from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
 from components.evaluation.features import as_images, read_pixels
-from components.evaluation.pictures import grid_png
+from components.evaluation.pictures import grid_png, shortened
 from components.evaluation.protocol import Figure, Identity, Recorded
 from components.evaluation.scoring import shuffled
 from components.evaluation.telling import Teller, counted
@@ -33,8 +33,6 @@ NEAREST = (1, 5, 10)
 ZERO_SHOT = "classes are known by training captions alone, never by an image"
 SHOWN = 8
 SHOWN_NEAREST = 6
-LONGEST_CAPTION = 48
-"""Letters of a caption in a picture."""
 _CHUNK = 256
 _PAIRS_CHUNK = 4096
 
@@ -197,7 +195,3 @@ def _captions_found(captions: Sequence[str], similarity: Tensor, partners: Tenso
             for value, place in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
     return "\n".join(lines) + "\n"
-
-
-def shortened(caption: str) -> str:
-    return caption if len(caption) <= LONGEST_CAPTION else caption[: LONGEST_CAPTION - 1] + "…"

@@ -31,7 +31,7 @@ from components.evaluation.telling import SILENT, Teller, counted
 from components.models.capabilities import DataSpec, MapsText
 from components.models.layers.span_counts import RATE, SPAN_LENGTH
 from components.models.layers.spans import corrupt, filled, gap_row, padded, spans_of
-from components.models.token_rows import END, PADDING, encodings
+from components.models.token_rows import END, PADDING, encodings, plain_reader
 
 LEAST = 8
 """Tokens of a piece; shorter ones are left out."""
@@ -66,8 +66,7 @@ def score_spans(model: MapsText, dataset: Dataset, data_spec: DataSpec, *, tell:
     """
     require_pieces(dataset, data_spec)
     test, train = documents_to_score(dataset), texts_of(dataset, "train")
-    tokenizer = Tokenizer.from_str(data_spec.tokenizer)
-    tokenizer.encode_special_tokens = True
+    tokenizer = plain_reader(data_spec.tokenizer)
     pieces, known = (list(pieces_of_texts(tokenizer, texts, model)) for texts in (test, train))
     scores = [score for score in score_pieces(model, pieces, len(test), tell) if score.tokens]
     chosen = pieces[:: math.ceil(len(pieces) / FILLED)]

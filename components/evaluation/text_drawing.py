@@ -15,9 +15,8 @@ from components.evaluation.editing import MOST_EDITED, editing_evidence
 from components.evaluation.evidence import Evidence
 from components.evaluation.features import Extractor, as_images, own_extractor, read_pixels, split_features
 from components.evaluation.matcher import POOL, Matcher, own_caption_ranks, own_matcher
-from components.evaluation.pictures import grid_png
+from components.evaluation.pictures import grid_png, shortened
 from components.evaluation.protocol import Figure
-from components.evaluation.retrieval import shortened
 from components.evaluation.sample_figures import score_draws
 from components.evaluation.scoring import Scoring, shuffled
 from components.evaluation.telling import Teller

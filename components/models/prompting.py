@@ -17,6 +17,8 @@ class Prompted(Protocol):
     """Tokens of a prompt that it answers, without marks; what stands behind them is cut off."""
 
 
+END_OF_TEXT = 0
+"""Token that stands before every text, and behind every response."""
 WITHHELD = 1
 """Token that stands for the value that a text is controlled by where that is not told; those of the values follow it, in the order of the class names."""
 

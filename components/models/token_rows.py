@@ -35,6 +35,13 @@ def encodings(tokenizer: Tokenizer, texts: Iterable[str], *, marks: bool = True)
         yield from tokenizer.encode_batch(chunk, add_special_tokens=marks)
 
 
+def plain_reader(tokenizer: str) -> Tokenizer:
+    """`DataSpec.tokenizer` loaded so that what reads like a mark in a text is text."""
+    loaded = Tokenizer.from_str(tokenizer)
+    loaded.encode_special_tokens = True
+    return loaded
+
+
 class TokenRows(NamedTuple):
     """What `token_rows` makes of N texts."""
 
@@ -49,8 +56,7 @@ def token_rows(tokenizer: str, texts: Sequence[str], length: int) -> TokenRows:
 
     What reads like a mark in a text is text.
     """
-    loaded = Tokenizer.from_str(tokenizer)
-    loaded.encode_special_tokens = True
+    loaded = plain_reader(tokenizer)
     loaded.enable_truncation(length)
     loaded.enable_padding(length=length, pad_id=PADDING, pad_token=_NAMES[PADDING])
     tokens, num_cut = torch.empty(len(texts), length, dtype=torch.int64), 0
@@ -62,9 +68,7 @@ def token_rows(tokenizer: str, texts: Sequence[str], length: int) -> TokenRows:
 
 def row_length(tokenizer: str, text: str) -> int:
     """How many tokens ``text`` has with its marks."""
-    loaded = Tokenizer.from_str(tokenizer)
-    loaded.encode_special_tokens = True
-    return len(loaded.encode(text).ids)
+    return len(plain_reader(tokenizer).encode(text).ids)
 
 
 def mask_of(tokens: Tensor) -> Tensor:

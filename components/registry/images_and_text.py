@@ -21,7 +21,9 @@ def answer(model: Any, abilities: Sequence[str], row: wire.Row, image: "Tensor |
         return ask(model, _needed(image, "question"), row.question, row.n)
     text = row.prompt if row.prompt.strip() else None
     if text and MASK in text and wire.FILLS_CAPTIONS in abilities:
-        return fill(model, _tokenizer(model), _needed(image, "prompt with a gap"), text, row.n)
+        from components.models.token_rows import plain_reader
+
+        return fill(model, plain_reader(model.data.tokenizer), _needed(image, "prompt with a gap"), text, row.n)
     if image is None and text is None:
         raise wire.BadRequestError("The request has neither an image nor a text: fill the column image, the column prompt, or both.")
     if wire.MATCHES_IMAGES_AND_TEXT not in abilities and (image is None or text is None):
@@ -118,15 +120,6 @@ def _probability(model: Any, abilities: Sequence[str], image: Any, tokens: Any) 
     import torch
 
     return float(model.judge_pairs(image, tokens, torch.zeros(1, 2, dtype=torch.int64)).probability[0]) if wire.JUDGES_PAIRS in abilities else None
-
-
-def _tokenizer(model: Any) -> "Tokenizer":
-    """In which what reads like a mark is text."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_str(model.data.tokenizer)
-    tokenizer.encode_special_tokens = True
-    return tokenizer
 
 
 def _needed(image: Any, what: str) -> Any:

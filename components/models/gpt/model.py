@@ -22,14 +22,13 @@ from components.models.gpt.config import GptConfig
 from components.models.layers.drawing import draw_tokens
 from components.models.layers.muon import Muon
 from components.models.layers.optimisation import warm_linear
+from components.models.prompting import END_OF_TEXT
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
     from components.models.gpt.llama import LlamaNetwork
 
-END_OF_TEXT = 0
-"""Token that stands before every document."""
 Batch = dict[str, Tensor]
 
 

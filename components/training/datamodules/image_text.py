@@ -19,7 +19,7 @@ from components.errors import UserError
 from components.models.capabilities import DataSpec, Question
 from components.models.family import ImageTextTrainingConfig, TrainingConfig
 from components.models.questions import answer_places, answers_of
-from components.models.token_rows import ROW, mask_of, token_rows
+from components.models.token_rows import ROW, mask_of, plain_reader, token_rows
 from components.training.datamodules import Batch, RowBatches, image, require_a_batch
 from components.training.datamodules.text import Recipe, encode_split, kept_tokenizer, rows_recipe, train_tokenizer
 from components.training.progress import say
@@ -67,8 +67,7 @@ def _examples(dataset: Dataset, tokenizer: Tokenizer, length: int, characters: s
 
     Of the training split where there are no such; where all are too long, the beginning of one.
     """
-    reader, known = Tokenizer.from_str(tokenizer.to_str()), set(characters)
-    reader.encode_special_tokens = True
+    reader, known = plain_reader(tokenizer.to_str()), set(characters)
 
     def fits(text: str) -> bool:
         return set(text) <= known and len(reader.encode(text).ids) <= length

@@ -15,15 +15,12 @@ from components.data.dataset import Dataset, Split
 from components.errors import UserError
 from components.models.capabilities import DataSpec
 from components.models.family import TrainingConfig
-from components.models.prompting import RESPONSES
+from components.models.prompting import END_OF_TEXT, RESPONSES
 from components.models.token_rows import encodings
 from components.training.datamodules import Batch, RowBatches, require_a_batch
 from components.training.datamodules.text import ControlConfig, kept_tokenizer, recipe_of
 from components.training.datamodules.text_pairs import pairs
 from components.training.progress import say
-
-MARK = 0
-"""The token END_OF_TEXT."""
 
 
 class ResponsesConfig(Protocol):
@@ -68,7 +65,7 @@ def _load(dataset: Dataset, data_spec: DataSpec, config: ResponsesConfig, split:
     """`tokens` int32 [N, context_length + 1], and where the response begins and the row ends, `begin` and `end` [N]."""
     tokenizer = Tokenizer.from_str(data_spec.tokenizer)
     sources, targets = pairs(dataset, split, augmented)
-    rows = torch.full((len(sources), config.context_length + 1), MARK, dtype=torch.int32)
+    rows = torch.full((len(sources), config.context_length + 1), END_OF_TEXT, dtype=torch.int32)
     begin, end = torch.zeros(len(rows), dtype=torch.int64), torch.zeros(len(rows), dtype=torch.int64)
     long_prompts = long_responses = 0
     encoded = (encodings(tokenizer, side, marks=False) for side in (sources, targets))
@@ -76,8 +73,8 @@ def _load(dataset: Dataset, data_spec: DataSpec, config: ResponsesConfig, split:
         asked, said = source.ids, target.ids
         long_prompts += len(asked) > config.prompt_length
         long_responses += len(said) >= config.response_length
-        prompt = [MARK, *asked[: config.prompt_length], MARK]
-        row = [*prompt, *said[: config.response_length - 1], MARK]
+        prompt = [END_OF_TEXT, *asked[: config.prompt_length], END_OF_TEXT]
+        row = [*prompt, *said[: config.response_length - 1], END_OF_TEXT]
         rows[index, : len(row)] = torch.tensor(row, dtype=torch.int32)
         begin[index], end[index] = len(prompt), len(row)
     _tell_cut(long_prompts, len(rows), f"{split} prompts", config.prompt_length, "context_length")
