@@ -1,10 +1,11 @@
 """Small real runs: the embedded datasets, a network of a few thousand weights, and a real MLflow store."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
@@ -64,6 +65,15 @@ DATASETS = {
     "nerf": "scene",
 }
 MakeSpec = Callable[..., RunSpec]
+
+
+@pytest.fixture(autouse=True)
+def own_switches() -> Iterator[None]:
+    """A run sets switches of its process, which here is that of other tests too."""
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision(precision)
 
 
 @pytest.fixture(scope="session")
