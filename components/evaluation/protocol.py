@@ -1,5 +1,8 @@
 """A figure and the protocol under which it was measured: two figures compare only when their identity matches."""
 
+import statistics
+from collections.abc import Iterable
+
 from components.models.family import Goal
 from components.params import Strict
 
@@ -44,8 +47,15 @@ class Figure(Strict):
     spread: float | None = None
     """One standard deviation, of what ``spread_over`` says."""
     spread_over: str = ""
+    trainings: tuple[float, ...] = ()
+    """The same figure of every training from another seed, this one first; empty where there was only this one."""
     unit: str = ""
     note: str = ""
+
+    @property
+    def uncertainty(self) -> float | None:
+        """One standard deviation: over trainings, which holds that over samples too, where there were several, else ``spread``."""
+        return statistics.stdev(self.trainings) if len(self.trainings) > 1 else self.spread
 
 
 def mismatch(a: Figure, b: Figure) -> str | None:
@@ -54,3 +64,8 @@ def mismatch(a: Figure, b: Figure) -> str | None:
         if getattr(a.identity, field) != getattr(b.identity, field):
             return field
     return None
+
+
+def find_comparable(figure: Figure, among: Iterable[Figure]) -> Figure | None:
+    """The one of ``among`` that may stand beside ``figure``: measured under the same protocol."""
+    return next((other for other in among if mismatch(figure, other) is None), None)

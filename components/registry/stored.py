@@ -1,11 +1,12 @@
 """What a run stored of its evaluation, read back: the source of every comparison, so that nothing is measured twice."""
 
 import json
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure
-from components.tracking import ANIMATIONS_FOLDER, FIGURES_ARTIFACT, NOTES_ARTIFACT, PICTURES_FOLDER, TEXTS_FOLDER, Tracker
+from components.tracking import ANIMATIONS_FOLDER, FIGURES_ARTIFACT, NOTES_ARTIFACT, PICTURES_FOLDER, RESCORED_FOLDER, TEXTS_FOLDER, Tracker
 
 
 def store_evidence(tracker: Tracker, run_id: str, evidence: Evidence) -> None:
@@ -17,7 +18,7 @@ def store_evidence(tracker: Tracker, run_id: str, evidence: Evidence) -> None:
     for name, text in evidence.texts.items():
         tracker.log_text(run_id, text, f"{TEXTS_FOLDER}/{name}.txt")
     tracker.log_text(run_id, json.dumps(evidence.notes), NOTES_ARTIFACT)
-    tracker.log_text(run_id, json.dumps([figure.model_dump() for figure in evidence.figures], indent=1), FIGURES_ARTIFACT)
+    tracker.log_text(run_id, _dumped(evidence.figures), FIGURES_ARTIFACT)
 
 
 def stored_figures(tracker: Tracker, run_id: str) -> tuple[Figure, ...]:
@@ -26,12 +27,27 @@ def stored_figures(tracker: Tracker, run_id: str) -> tuple[Figure, ...]:
     return tuple(Figure.model_validate(figure) for figure in json.loads(data)) if data else ()
 
 
+def every_stored_figure(tracker: Tracker, run_id: str) -> tuple[Figure, ...]:
+    """The figures of a run under every protocol: those of its own evaluation, and those that it was scored on again later."""
+    again = [tracker.read_artifact(run_id, path) or b"[]" for path in tracker.list_artifacts(run_id, RESCORED_FOLDER)]
+    return (*stored_figures(tracker, run_id), *(Figure.model_validate(figure) for data in again for figure in json.loads(data)))
+
+
+def store_rescored(tracker: Tracker, run_id: str, name: str, figures: Sequence[Figure]) -> None:
+    """Keep what a later evaluation measured beside the figures of the run's own."""
+    tracker.log_text(run_id, _dumped(figures), f"{RESCORED_FOLDER}/{name}.json")
+
+
 def stored_evidence(tracker: Tracker, run_id: str) -> Evidence:
     """Everything of a run's final evaluation; empty where the run stored none."""
     pictures, animations, texts = (_files(tracker, run_id, folder) for folder in (PICTURES_FOLDER, ANIMATIONS_FOLDER, TEXTS_FOLDER))
     notes = json.loads(tracker.read_artifact(run_id, NOTES_ARTIFACT) or b"[]")
     words = {name: text.decode("utf-8") for name, text in texts.items()}
     return Evidence(stored_figures(tracker, run_id), pictures, words, tuple(notes), animations)
+
+
+def _dumped(figures: Sequence[Figure]) -> str:
+    return json.dumps([figure.model_dump() for figure in figures], indent=1)
 
 
 def _files(tracker: Tracker, run_id: str, folder: str) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 - ``SPEC_ARTIFACT``: the RunSpec of the run as JSON;
 - ``FIGURES_ARTIFACT``: a JSON list of `Figure` dumps; ``NOTES_ARTIFACT``: a JSON list of sentences on what was left out;
+- ``RESCORED_FOLDER``/NAME.json: the same of a later evaluation of the version under another protocol (a new data version, another extractor);
 - ``PICTURES_FOLDER``/NAME.png, ``ANIMATIONS_FOLDER``/NAME.gif and ``TEXTS_FOLDER``/NAME.txt: the evidence of the final evaluation, drawn from fixed seeds;
 - ``images/``: MLflow's own names for the sample grids of each step, see `Tracker.log_image`.
 """
@@ -11,6 +12,7 @@ from typing import NamedTuple
 from components.params import Strict
 
 FIGURES_ARTIFACT = "evaluation/figures.json"
+RESCORED_FOLDER = "evaluation/rescored"
 NOTES_ARTIFACT = "evaluation/notes.json"
 SPEC_ARTIFACT = "run.json"
 PICTURES_FOLDER = "evaluation/pictures"

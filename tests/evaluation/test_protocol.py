@@ -3,7 +3,7 @@
 import pytest
 
 from components.evaluation.evidence import Evidence
-from components.evaluation.protocol import Figure, Identity, Recorded, mismatch
+from components.evaluation.protocol import Figure, Identity, Recorded, find_comparable, mismatch
 
 IDENTITY = Identity(metric="fid_own", num_samples=100, reference_sha256="a" * 64, split="test", extractor="own", extractor_sha256="b" * 64)
 
@@ -34,3 +34,18 @@ def test_evidence_adds_up() -> None:
     assert both.pictures == {"a": b"1", "b": b"2"}
     assert both.texts == {"t": "x"}
     assert both.notes == ("one", "two")
+
+
+def test_the_uncertainty_is_that_over_trainings_where_there_were_several_and_over_samples_else() -> None:
+    alone = figure().model_copy(update={"spread": 0.1})
+    assert alone.uncertainty == 0.1
+    assert alone.model_copy(update={"trainings": (1.0, 2.0, 3.0)}).uncertainty == 1.0
+    assert figure().uncertainty is None
+
+
+def test_what_may_stand_beside_a_figure_is_found_by_its_protocol_and_not_by_its_name() -> None:
+    others = (figure(num_samples=7), figure(split="validation"), figure().model_copy(update={"value": 3.0}))
+    found = find_comparable(figure(), others)
+    assert found is not None
+    assert found.value == 3.0
+    assert find_comparable(figure(extractor="another"), others) is None
