@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from components.errors import UserError
+from components.evaluation.alarms import alarms
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.diffusing import diffusion_pictures
 from components.evaluation.editing import MOST_EDITED, editing_evidence
@@ -30,10 +31,6 @@ MOST_SAMPLES = 10_000
 MOST_COMPARED_VALUES = 2**28
 """Pixel values of the training images among which the nearest is sought, at most (a quarter of a GiB)."""
 SAMPLING_SEEDS = 3
-MEMORISED_BELOW = 0.7
-"""Neighbour ratio; samples that are half copies come to about this."""
-COLLAPSED_BELOW = 0.2
-"""Coverage."""
 SHOWN_NEAREST = 24
 _KID_SUBSET_SIZE = 1_000
 
@@ -81,19 +78,8 @@ def score_draws(
             see(images)
     draws = Draws(features, test, real_features(train, num, config.seed), extractor, _how_drawn(model, scoring))
     figures = [fid_figure(scoring, draws), _kid(scoring, draws), *_manifold(scoring, draws), *_inception_score(scoring, draws), copying.figure(draws.recorded)]
-    notes = (*_alarms(figures), *_notes(draws, num, len(train)))
+    notes = (*alarms(figures), *_notes(draws, num, len(train)))
     return Evidence(tuple(figures), {"nearest": copying.picture()}, notes=notes)
-
-
-def _alarms(figures: list[Figure]) -> list[str]:
-    """What nobody may overlook: copying, and mode collapse."""
-    value = {figure.name: figure.value for figure in figures}
-    alarms = []
-    if value["neighbour_ratio"] < MEMORISED_BELOW:
-        alarms.append(f"ALARM: the samples are near copies of training images (neighbour_ratio {value['neighbour_ratio']:.2f}): train it for fewer steps.")
-    if value["coverage_own"] < COLLAPSED_BELOW:
-        alarms.append(f"ALARM: mode collapse, the samples cover {value['coverage_own']:.0%} of the test images (coverage_own).")
-    return alarms
 
 
 def _notes(draws: Draws, num: int, num_train: int) -> list[str]:
