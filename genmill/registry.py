@@ -41,12 +41,13 @@ def models(project: ProjectOption = None, as_json: JsonOption = False) -> None:
 
 def compare(
     refs: Annotated[list[str], typer.Argument(help="Two or more of MODEL, MODEL@champion, MODEL/3 or run ids.", autocompletion=complete_model)],
+    out_file: Annotated[Path | None, typer.Option("--out", dir_okay=False, help="Where the page goes (default: the project's reports).")] = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Figures, stored samples, params and data of several models side by side; writes an HTML page.
+    """Figures, samples, curves, cost, params, data and code of any number of models side by side; writes an HTML page.
 
-    Example: [bold]genmill compare vae-digits/1 vae-digits/2[/]
+    Example: [bold]genmill compare vae-digits/1 vae-digits/2 gan-digits --out digits.html[/]
     """
     where = open_project(project)
     from components.report.compare import compare as compare_refs
@@ -55,11 +56,11 @@ def compare(
     from pipelines.servers import find_server
 
     server = find_server(where, "mlflow")
-    result = compare_refs(where, Tracker.of(where), refs, server=server.url if server else None)
+    result = compare_refs(where, Tracker.of(where), refs, server=server.url if server else None, out=out_file)
     if as_json:
         print_json(result)
         return
-    print_table("Figures", ("figure", *result.refs), result.figure_rows)
+    print_table("Figures", ("figure", *result.refs, "beside it", "difference"), result.figure_rows)
     print_table("What differs", ("what", *result.refs), result.difference_rows)
     for note in result.notes:
         out.print(note, soft_wrap=True)

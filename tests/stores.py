@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 
+from components import git
+from components.data.dataset import Manifest
+from components.data.publish import DataVersion
+from components.data.result import ValidationResult
 from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure, Goal, Identity
 from components.models.capabilities import DataSpec, Question
@@ -221,3 +225,18 @@ def register(tracker: Tracker, package: Package, *, fid: float = 10.0, tags: dic
     version = register_package(tracker, run_id=run_id, folder=package.folder)
     tracker.end_run(run_id)
     return version
+
+
+def published_as(project: Project, manifest: Manifest, result: ValidationResult, version: str) -> DataVersion:
+    """A data version in the project's git as `publish` leaves it, without bytes or DVC: what reads tags, manifests and results sees a real one."""
+    name, tag = manifest.name, f"data/{manifest.name}/{version}"
+    made = DataVersion(
+        dataset=name, version=version, sha256=manifest.sha256, tag=tag, commit="", created="2026-01-01T00:00:00+00:00", actor="tester",
+        rows=manifest.rows_by_split(), bytes=manifest.num_bytes, validation=result.outcome, source="{}",
+    )  # fmt: skip
+    files = {f"manifests/{name}.json": manifest.to_json().encode(), f"validation/{name}.json": result.model_dump_json().encode()}
+    commit = git.commit_tree(project.root, files, [], tag, "tester")
+    body = made.model_dump_json(exclude={"commit", "new"})
+    sha = git.make_tag(project.root, tag, commit, f"{tag}\n\n{body}", "tester")
+    git.transaction(project.root, [git.RefUpdate(f"refs/tags/{tag}", sha, None)], "test")
+    return made.model_copy(update={"commit": commit})

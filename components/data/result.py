@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from components.data.profile import Profile
 from components.errors import UserError
 from components.params import Strict
 from components.project import Project
@@ -49,6 +50,7 @@ class ValidationResult(Strict):
     rows: dict[str, int]
     dropped: dict[str, int]
     rules: tuple[RuleResult, ...]
+    profile: Profile = Profile()
 
     @property
     def broken(self) -> tuple[RuleResult, ...]:

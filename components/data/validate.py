@@ -14,6 +14,7 @@ from components.data.dataset import SPLITS, Manifest, checked_shard, read_manife
 from components.data.dataset_rules import NUM_SAMPLES, dataset_rules
 from components.data.failure import ValidationFailed
 from components.data.modalities import Modality, find_modality
+from components.data.profile import profile_of
 from components.data.result import REPORT, RESULT, Outcome, RuleResult, ValidationResult, result_folder
 from components.data.shards import OutputFolder
 from components.data.stamp import Stamp
@@ -51,8 +52,9 @@ def validate(project: Project, stamp: Stamp) -> ValidationResult:
     user = [Rule.from_params(rule) for rule in stamp.params["expect"]]
     rules = dataset_rules(manifest, frame, split, limits) + _judge(frame.drop(columns="content_sha256"), built_in, user, block)
     result = ValidationResult(
-        name=name, outcome=_outcome(rules), manifest_sha256=manifest.sha256, rows=manifest.rows_by_split(), dropped=manifest.dropped, rules=tuple(rules)
-    )
+        name=name, outcome=_outcome(rules), manifest_sha256=manifest.sha256, rows=manifest.rows_by_split(), dropped=manifest.dropped, rules=tuple(rules),
+        profile=profile_of(frame),
+    )  # fmt: skip
     output = OutputFolder(project.root, result_folder(project, name))
     output.write_bytes(RESULT, (result.model_dump_json(indent=1) + "\n").encode())
     output.write_bytes(REPORT, render_page(project, manifest, result, modality).encode())

@@ -49,10 +49,8 @@ def _parse(ref: str) -> tuple[str, str, int | None]:
 
 def _of_run(tracker: Tracker, run_id: str) -> ModelVersion:
     run = tracker.get_run(run_id)
-    for name in tracker.model_names():
-        for version in tracker.model_versions(name):
-            if version.run_id == run_id:
-                return version
+    for version in tracker.versions_of_run(run_id):
+        return version
     raise UserError(f"The run {run_id} ({run.name}, {run.status}) registered no model: only a finished run does.")
 
 

@@ -29,6 +29,7 @@ class Tracker:
         self.uri = uri
         self._artifacts = artifacts or default_artifacts(uri)
         self._connected: Any = None
+        self._folders: dict[str, Path | None] = {}
 
     @classmethod
     def of(cls, project: Project) -> "Tracker":
@@ -153,6 +154,9 @@ class Tracker:
 
     def read_artifact(self, run_id: str, artifact_path: str) -> bytes | None:
         """The bytes of one artifact, or None where the run has none of that name."""
+        local = self._artifact_folder(run_id)
+        if local is not None:
+            return (local / artifact_path).read_bytes() if (local / artifact_path).is_file() else None
         folder = artifact_path.rpartition("/")[0]
         if artifact_path not in self.list_artifacts(run_id, folder):
             return None
@@ -161,6 +165,9 @@ class Tracker:
 
     def list_artifacts(self, run_id: str, folder: str = "") -> list[str]:
         """The names of the files directly in ``folder``, with the folder, sorted."""
+        local = self._artifact_folder(run_id)
+        if local is not None:
+            return sorted(path.relative_to(local).as_posix() for path in (local / folder).glob("*") if path.is_file())
         return sorted(found.path for found in self._client.list_artifacts(run_id, folder or None) if not found.is_dir)
 
     def metric_history(self, run_id: str, key: str) -> list[MetricPoint]:
@@ -257,6 +264,11 @@ class Tracker:
         found = self._pages(self._client.search_model_versions, filter_string=f"name = '{name}'")
         return sorted((_version(one, aliases) for one in found), key=lambda version: -version.version)
 
+    def versions_of_run(self, run_id: str) -> list[ModelVersion]:
+        """The versions that the run registered; usually one, and none where it did not finish."""
+        found = list(self._pages(self._client.search_model_versions, filter_string=f"run_id = '{run_id}'"))
+        return [_version(one, self.aliases(one.name)) for one in found]
+
     def model_version(self, name: str, version: int) -> ModelVersion:
         """One version; asking for one that is not there is our own mistake (names are resolved by the registry first)."""
         return _version(self._client.get_model_version(name, str(version)), self.aliases(name))
@@ -268,6 +280,19 @@ class Tracker:
         if self._connected is None:
             self._connected = connect(self.uri)
         return self._connected
+
+    def _artifact_folder(self, run_id: str) -> Path | None:
+        """Where the run's artifacts lie on this machine, None where a server hands them out.
+
+        MLflow's own client copies each file into a scratch folder, and asks the store where it is every time.
+        """
+        if run_id not in self._folders:
+            self._note_folder(self._client.get_run(run_id).info)
+        return self._folders[run_id]
+
+    def _note_folder(self, info: Any) -> None:
+        parts = urlsplit(info.artifact_uri)
+        self._folders[info.run_id] = Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
 
     def _experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
@@ -295,6 +320,7 @@ class Tracker:
 
     def _record(self, run: Any) -> RunRecord:
         info, data = run.info, run.data
+        self._note_folder(info)
         return RunRecord(
             run_id=info.run_id,
             experiment=self._client.get_experiment(info.experiment_id).name,

@@ -39,6 +39,7 @@ def test_good_data_passes_and_leaves_a_page_without_outside_links(tmp_path: Path
     result = judge(project)
     assert result.outcome == "passed"
     assert result.broken == ()
+    assert sum(result.profile.lengths["num_bytes"].bins.values()) == sum(result.rows.values())
     page = report(project)
     assert "data:image/png;base64," in page
     assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", page)
