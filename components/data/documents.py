@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from components.data.records import Record, named, read_records, shown, to_bytes
-from components.errors import UserError
+from components.data.records import Record, check_names, shown, to_bytes
 
 TEXT, TITLE = "text", "title"
 
@@ -15,9 +14,7 @@ def check_documents(name: str, path: Path) -> None:
     Raises:
         UserError: with the names that the row has.
     """
-    first = next(read_records(path), None)
-    if first is not None and not first.problem and TEXT not in first.fields:
-        raise UserError(f"{name} line {first.line} has {named(first)}: rows of texts need {TEXT}, and may have {TITLE} and a label; rename them.")
+    check_names(name, path, lambda first: TEXT in first.fields, f"rows of texts need {TEXT}, and may have {TITLE} and a label")
 
 
 def document_fields(record: Record, label_column: str) -> dict[str, Any]:

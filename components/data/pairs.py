@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from components.data.records import Record, named, read_records, to_bytes
-from components.errors import UserError
+from components.data.records import Record, check_names, named, to_bytes
 
 SIDES = (("source", "target"), ("prompt", "response"))
 """Names that the two sides may have."""
@@ -19,9 +18,7 @@ def check_pairs(name: str, path: Path) -> None:
     Raises:
         UserError: with the names that the row has.
     """
-    first = next(read_records(path), None)
-    if first is not None and not first.problem and _sides(first) is None and MESSAGES not in first.fields:
-        raise UserError(f"{name} line {first.line} has {named(first)}: rows of text pairs need {_WANTED}; rename them.")
+    check_names(name, path, lambda first: _sides(first) is not None or MESSAGES in first.fields, f"rows of text pairs need {_WANTED}")
 
 
 def pair_fields(record: Record) -> dict[str, Any]:

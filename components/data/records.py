@@ -2,10 +2,12 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
+
+from components.errors import UserError
 
 RECORD_SUFFIXES = (".jsonl", ".csv", ".tsv")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -50,6 +52,17 @@ def named(record: Record) -> str:
     """The names of its first values, for people."""
     names = list(record.fields)
     return shown(", ".join(names[:5])) + (", …" if len(names) > 5 else "") if names else "nothing"
+
+
+def check_names(name: str, path: Path, fits: Callable[[Record], bool], wanted: str) -> None:
+    """Refuse the file ``name`` at ``path`` whose first row does not fit; one further down that does not goes to quarantine.
+
+    Raises:
+        UserError: with the names that the row has, and what is ``wanted``.
+    """
+    first = next(read_records(path), None)
+    if first is not None and not first.problem and not fits(first):
+        raise UserError(f"{name} line {first.line} has {named(first)}: {wanted}; rename them.")
 
 
 def _json_lines(file: TextIO) -> Iterator[Record]:

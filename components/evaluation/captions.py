@@ -13,7 +13,7 @@ from torch import Tensor
 from components.code import code_digest
 from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
-from components.evaluation.documents import BOOTSTRAPS, resampled_ratios, text_identity, token_frequencies, unigram_of_rows
+from components.evaluation.documents import BOOTSTRAPS, over_documents, resampled_ratios, spread_of, text_identity, token_frequencies, unigram_of_rows
 from components.evaluation.evidence import Evidence
 from components.evaluation.features import as_images, read_pixels
 from components.evaluation.ngrams import bleu, cider, words_of
@@ -90,7 +90,8 @@ def _likelihood_figures(
     perplexity = Figure(
         name="caption_perplexity", value=math.exp(float(nats.sum()) / int(tokens.sum())), goal="min", unit="per token",
         identity=text_identity(dataset, "caption_perplexity", len(texts), how, data_spec), floor=math.exp(unigram / _num_tokens(data_spec, texts)),
-        floor_name=UNIGRAM, spread=float(np.exp(resampled_ratios(nats.tolist(), tokens.tolist())).std()), spread_over=_draws(len(texts)),
+        floor_name=UNIGRAM, spread=spread_of(np.exp(resampled_ratios(nats.tolist(), tokens.tolist())), len(texts)),
+        spread_over=over_documents(len(texts), "captions"),
     )  # fmt: skip
     if rows.num_cut:
         return (perplexity,)
@@ -98,17 +99,13 @@ def _likelihood_figures(
     per_byte = Figure(
         name="caption_bits_per_byte", value=sum(bits) / sum(num_bytes), goal="min", unit="bits/byte",
         identity=text_identity(dataset, "caption_bits_per_byte", len(texts), how), floor=unigram / math.log(2) / sum(num_bytes), floor_name=UNIGRAM,
-        spread=float(resampled_ratios(bits, num_bytes).std()), spread_over=_draws(len(texts)),
+        spread=spread_of(resampled_ratios(bits, num_bytes), len(texts)), spread_over=over_documents(len(texts), "captions"),
     )  # fmt: skip
     return perplexity, per_byte
 
 
 def _num_tokens(data_spec: DataSpec, texts: Sequence[str]) -> int:
     return int(token_frequencies(Tokenizer.from_str(data_spec.tokenizer), texts).sum()) + len(texts)
-
-
-def _draws(num: int) -> str:
-    return f"{BOOTSTRAPS} draws of the {num:,} captions with replacement"
 
 
 # -- what is said ----------------------------------------------------------------------------------------------------
@@ -145,7 +142,7 @@ def _likeness(said: Sequence[str], test: Captioned, train: Sequence[str], datase
         figure("cider", "1 to 4 words, frequencies of the test references, times 10", "", **mean(cider(said, references), cider(guessed, references))),
         figure(
             "bleu_4", "of the corpus, unsmoothed", "", value=float(bleu(said, references)[0]), floor=float(bleu(guessed, references)[0]),
-            spread=float(bleu(said, references, weights).std()), spread_over=f"{BOOTSTRAPS} draws of the {len(said):,} images with replacement",
+            spread=spread_of(bleu(said, references, weights), len(said)), spread_over=over_documents(len(said), "images"),
         ),
     )  # fmt: skip
     shown = [(one, texts[0], bool(hit)) for one, texts, hit in zip(said, references, right, strict=True)][:SHOWN]

@@ -14,7 +14,16 @@ from torch import Tensor
 
 from components.data.dataset import Dataset
 from components.errors import UserError
-from components.evaluation.documents import documents_to_score, over_documents, resampled_ratios, text_identity, texts_of, token_frequencies
+from components.evaluation.documents import (
+    documents_to_score,
+    indicative,
+    over_documents,
+    resampled_ratios,
+    spread_of,
+    text_identity,
+    texts_of,
+    token_frequencies,
+)
 from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure
 from components.evaluation.telling import Teller, counted
@@ -52,7 +61,7 @@ def score_contexts(model: PredictsContext, dataset: Dataset, data_spec: DataSpec
     if not paired:
         raise UserError(f"The test documents of {dataset.name!r} have no two known words near one another: lower min_count, or add documents.")
     scores = [score_document(model, words, unigram) for words in counted(paired, f"predicting the neighbours of words in {len(paired)} documents", tell)]
-    return Evidence(figures=_figures(scores, dataset, data_spec))
+    return Evidence(figures=_figures(scores, dataset, data_spec), notes=indicative(len(scores)))
 
 
 def score_document(model: PredictsContext, words: Tensor, unigram: Tensor) -> ContextScore:
@@ -104,13 +113,13 @@ def _figures(scores: Sequence[ContextScore], dataset: Dataset, data_spec: DataSp
     perplexity = Figure(
         name="context_perplexity", value=math.exp(sum(nats) / num), goal="min", unit="per neighbour",
         identity=text_identity(dataset, "context_perplexity", len(scores), HOW, data_spec),
-        spread=float(np.exp(resampled_ratios(nats, pairs)).std()), spread_over=over,
+        spread=spread_of(np.exp(resampled_ratios(nats, pairs)), len(scores)), spread_over=over,
         floor=math.exp(sum(unigram_nats) / num), floor_name="word frequencies of the training text",
     )  # fmt: skip
     recall = Figure(
         name=f"context_recall_{BEST}", value=sum(hits) / num, goal="max", unit="share",
         identity=text_identity(dataset, f"context_recall_{BEST}", len(scores), HOW, data_spec),
-        spread=float(resampled_ratios(hits, pairs).std()), spread_over=over,
+        spread=spread_of(resampled_ratios(hits, pairs), len(scores)), spread_over=over,
         floor=sum(unigram_hits) / num, floor_name=f"the {BEST} commonest words",
         note=f"of {num:,} pairs those whose second word is among the {BEST} likeliest near the first",
     )  # fmt: skip

@@ -15,6 +15,8 @@ from components.models.capabilities import DataSpec
 from components.models.token_rows import encodings
 
 BOOTSTRAPS = 1000
+LEAST_DOCUMENTS = 8
+"""With fewer, how far figures spread over them is a guess."""
 _DRAWN_AT_ONCE = 2**22
 """Numbers of documents, so that memory does not grow with how many there are."""
 
@@ -34,8 +36,29 @@ def documents_to_score(dataset: Dataset) -> list[str]:
     """
     test = texts_of(dataset, "test")
     if not test:
-        raise UserError(f"Dataset {dataset.name!r} has no test documents to score on: raise the split's test fraction or add documents.")
+        raise nothing_to_score(dataset.name, "documents")
     return test
+
+
+def indicative(num: int, what: str = "documents") -> tuple[str, ...]:
+    """A note where a spread over ``num`` of ``what`` says little."""
+    if num >= LEAST_DOCUMENTS:
+        return ()
+    return (f"Figures of {num} test {what} are indicative only, and take {LEAST_DOCUMENTS} to be more: raise the split's test fraction or add {what}.",)
+
+
+def require_enough_texts(dataset: Dataset) -> None:
+    """Refuse, before anything is trained, a dataset without a text to score on.
+
+    Raises:
+        UserError: naming the split.
+    """
+    if not dataset.manifest.rows("test"):
+        raise nothing_to_score(dataset.name, "pairs" if dataset.modality == "text-pairs" else "documents")
+
+
+def nothing_to_score(name: str, what: str) -> UserError:
+    return UserError(f"Dataset {name!r} has no test {what} to score on: raise the split's test fraction or add {what}.")
 
 
 def text_identity(dataset: Dataset, metric: str, num: int, preprocessing: str, data_spec: DataSpec | None = None) -> Identity:
@@ -90,6 +113,11 @@ def resampled_ratios(numerators: Sequence[float], denominators: Sequence[float])
     return ratios
 
 
-def over_documents(num: int) -> str:
+def spread_of(resampled: NDArray[np.float64], num: int) -> float | None:
+    """Standard deviation of a figure ``resampled`` [BOOTSTRAPS] from ``num`` documents; None of a single one, which comes out the same each time."""
+    return float(resampled.std()) if num > 1 else None
+
+
+def over_documents(num: int, what: str = "documents") -> str:
     """What a spread by `resampled_ratios` is over."""
-    return f"{BOOTSTRAPS} draws of the {num} documents with replacement"
+    return f"{BOOTSTRAPS} draws of the {num:,} {what} with replacement"

@@ -119,6 +119,10 @@ def require_enough(dataset: Dataset) -> None:
     """
     if dataset.modality in ("image", "image-text"):
         require_enough_images(dataset)
+    if dataset.modality in ("text", "text-pairs"):
+        from components.evaluation.documents import require_enough_texts
+
+        require_enough_texts(dataset)
     if dataset.modality == "views":
         from components.evaluation.views import require_enough_views
 

@@ -15,9 +15,12 @@ from components.evaluation.features import as_images, read_pixels
 from components.evaluation.pictures import pairs_png
 from components.evaluation.protocol import Figure
 from components.evaluation.sample_figures import score_samples
-from components.evaluation.scoring import MOST_SCORED, Scoring, require_enough_images
+from components.evaluation.scoring import MOST_SCORED, Scoring, require_enough_images, standard_error
 from components.evaluation.telling import Teller, counted
 from components.models.capabilities import DataSpec, DrawsFromText, HasLatentUnits, Reconstructs, SamplesImages, ScoresImages
+
+PARTS = 5
+"""Of the test images, between which a figure of all of them at once spreads."""
 
 
 def score_images(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, cache: Path, tell: Teller) -> Evidence:
@@ -46,7 +49,11 @@ def _score_test_images(model: Any, scoring: Scoring, tell: Teller) -> Evidence:
         evidence = evidence.plus(_reconstruction(model, images, device, scoring, tell))
     if isinstance(model, HasLatentUnits):
         active = model.active_units(images.to(device))
-        figure = scoring.figure("active_units", active, "max", len(images), preprocessing=scoring.shape, unit=f"of {model.latent_dim}")
+        parts = torch.tensor([model.active_units(part.to(device)) for part in images.split(-(-len(images) // PARTS))], dtype=torch.float64)
+        figure = scoring.figure(
+            "active_units", active, "max", len(images), preprocessing=scoring.shape, unit=f"of {model.latent_dim}",
+            spread=standard_error(parts), spread_over=f"{len(parts)} parts of the test images (standard error)",
+        )  # fmt: skip
         evidence = evidence.plus(Evidence((figure,)))
     return evidence
 

@@ -9,9 +9,17 @@ import torch
 from tokenizers import Tokenizer
 
 from components.data.dataset import Dataset
-from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
-from components.evaluation.documents import BOOTSTRAPS, resampled_ratios, text_identity, unigram_of_rows
+from components.evaluation.documents import (
+    BOOTSTRAPS,
+    indicative,
+    nothing_to_score,
+    over_documents,
+    resampled_ratios,
+    spread_of,
+    text_identity,
+    unigram_of_rows,
+)
 from components.evaluation.evidence import Evidence
 from components.evaluation.ngrams import bleu, rouge, words_of
 from components.evaluation.protocol import Figure, Recorded
@@ -49,13 +57,13 @@ def score_mapping(model: MapsText, dataset: Dataset, data_spec: DataSpec, *, con
     """
     test, train = pairs_of(dataset, "test"), pairs_of(dataset, "train")
     if not test.sources:
-        raise UserError(f"Dataset {dataset.name!r} has no test pairs to score on: raise the split's test fraction or add pairs.")
+        raise nothing_to_score(dataset.name, "pairs")
     figures = _likelihood_figures(model, test, train, dataset, data_spec, tell)
     chosen = shuffled(len(test.sources), config.seed)[:DECODED].tolist()
     asked = Pairs([test.sources[row] for row in chosen], [test.targets[row] for row in chosen])
     said = answers(model, data_spec, asked.sources, tell)
     figures += _answer_figures(asked, said, train, model, dataset, config)
-    return Evidence(figures, texts={"answers": _side_by_side(asked, said)})
+    return Evidence(figures, texts={"answers": _side_by_side(asked, said)}, notes=indicative(len(test.sources), "pairs"))
 
 
 def sample_answers(model: MapsText, data_spec: DataSpec) -> str:
@@ -78,19 +86,19 @@ def _likelihood_figures(model: MapsText, test: Pairs, train: Pairs, dataset: Dat
     nats, tokens, num_bytes = (list(column) for column in zip(*scores, strict=True))
     unigram = unigram_of_rows(plain_reader(data_spec.tokenizer), train.targets, test.targets, END)
     how = f"whole targets with their end, sources of at most {model.source_length} tokens"
-    over = f"{BOOTSTRAPS} draws of the {len(scores)} pairs with replacement"
+    over = over_documents(len(scores), "pairs")
     floor_name = "token frequencies of the training targets"
     perplexity = Figure(
         name="target_perplexity", value=math.exp(sum(nats) / sum(tokens)), goal="min", unit="per token",
         identity=text_identity(dataset, "target_perplexity", len(scores), how, data_spec),
         floor=math.exp(unigram / sum(tokens)), floor_name=floor_name,
-        spread=float(np.exp(resampled_ratios(nats, tokens)).std()), spread_over=over,
+        spread=spread_of(np.exp(resampled_ratios(nats, tokens)), len(scores)), spread_over=over,
     )  # fmt: skip
     bits = Figure(
         name="bits_per_byte", value=sum(nats) / math.log(2) / sum(num_bytes), goal="min", unit="bits/byte",
         identity=text_identity(dataset, "bits_per_byte", len(scores), f"targets, {how}"),
         floor=unigram / math.log(2) / sum(num_bytes), floor_name=floor_name,
-        spread=float(resampled_ratios(nats, num_bytes).std() / math.log(2)), spread_over=over,
+        spread=spread_of(resampled_ratios(nats, num_bytes) / math.log(2), len(scores)), spread_over=over,
     )  # fmt: skip
     return perplexity, bits
 
@@ -129,9 +137,9 @@ def _answer_figures(asked: Pairs, said: Sequence[str], train: Pairs, model: Maps
     ours = _likeness(said, asked.targets)
     floors = {name: _likeness(simple, asked.targets) for name, simple in _simple_answers(asked, train, config.seed).items()}
     how = f"the likeliest answer of at most {model.target_length} tokens, sources of at most {model.source_length} tokens, words in lower case"
-    over = f"{BOOTSTRAPS} draws of the {len(said)} pairs with replacement"
+    over = over_documents(len(said), "pairs")
 
-    def figure(name: str, value: float, spread: float) -> Figure:
+    def figure(name: str, value: float, spread: float | None) -> Figure:
         floor_name, floor = max(((simple, found[name][0]) for simple, found in floors.items()), key=lambda pair: pair[1])
         identity = text_identity(dataset, name, len(said), f"seed {config.seed}, {how}")
         return Figure(
@@ -152,15 +160,15 @@ def _simple_answers(asked: Pairs, train: Pairs, seed: int) -> dict[str, list[str
     }
 
 
-def _likeness(said: Sequence[str], wanted: Sequence[str]) -> dict[str, tuple[float, float]]:
+def _likeness(said: Sequence[str], wanted: Sequence[str]) -> dict[str, tuple[float, float | None]]:
     """Each measure with its spread when the pairs are drawn anew."""
     pairs, references = list(zip(said, wanted, strict=True)), [[text] for text in wanted]
     draws = np.random.default_rng(0).integers(len(pairs), size=(BOOTSTRAPS, len(pairs)))
     weights = np.stack([np.bincount(draw, minlength=len(pairs)) for draw in draws])
-    found = {"bleu": (float(bleu(said, references)[0]), float(bleu(said, references, weights).std()))}
+    found = {"bleu": (float(bleu(said, references)[0]), spread_of(bleu(said, references, weights), len(pairs)))}
     each = np.array([[*rouge(*pair), words_of(pair[0]) == words_of(pair[1])] for pair in pairs], dtype=np.float64)
     for place, name in enumerate(("rouge_1", "rouge_2", "rouge_l", "exact_match")):
-        found[name] = (float(each[:, place].mean()), float(each[:, place][draws].mean(axis=1).std()))
+        found[name] = (float(each[:, place].mean()), spread_of(each[:, place][draws].mean(axis=1), len(pairs)))
     return found
 
 

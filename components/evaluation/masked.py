@@ -17,8 +17,10 @@ from torch import Tensor
 from components.data.dataset import Dataset
 from components.evaluation.documents import (
     documents_to_score,
+    indicative,
     over_documents,
     resampled_ratios,
+    spread_of,
     text_identity,
     texts_of,
     token_frequencies,
@@ -68,7 +70,9 @@ def score_masked(model: FillsMasks, dataset: Dataset, data_spec: DataSpec, *, te
     scores, guesses = score_pieces(model, pieces, len(test), tell)
     floors = _unigram(token_frequencies(tokenizer, train), pieces)
     return Evidence(
-        figures=_figures(scores, floors, model.context_length, dataset, data_spec), texts={"samples": _shown(tokenizer, model.mask_token, pieces, guesses)}
+        figures=_figures(scores, floors, model.context_length, dataset, data_spec),
+        texts={"samples": _shown(tokenizer, model.mask_token, pieces, guesses)},
+        notes=indicative(len(test)),
     )
 
 
@@ -143,13 +147,13 @@ def _figures(scores: Sequence[MaskedScore], floors: tuple[float, float], context
     perplexity = Figure(
         name="masked_perplexity", value=math.exp(sum(nats) / sum(masked)), goal="min", unit="per masked token",
         identity=text_identity(dataset, "masked_perplexity", len(scores), how, data_spec), recorded=recorded,
-        spread=float(np.exp(resampled_ratios(nats, masked)).std()), spread_over=over,
+        spread=spread_of(np.exp(resampled_ratios(nats, masked)), len(scores)), spread_over=over,
         floor=floors[0], floor_name="token frequencies of the training text",
     )  # fmt: skip
     accuracy = Figure(
         name="masked_accuracy", value=sum(hits) / sum(masked), goal="max", unit="share",
         identity=text_identity(dataset, "masked_accuracy", len(scores), how, data_spec), recorded=recorded,
-        spread=float(resampled_ratios(hits, masked).std()), spread_over=over,
+        spread=spread_of(resampled_ratios(hits, masked), len(scores)), spread_over=over,
         floor=floors[1], floor_name="always the commonest token of the training text",
         note=f"of {sum(masked):,} masked tokens those whose likeliest fill is the token that stood there",
     )  # fmt: skip

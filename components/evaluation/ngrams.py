@@ -3,12 +3,16 @@
 BLEU: Papineni et al. 2002, "BLEU: a Method for Automatic Evaluation of Machine Translation". ROUGE: Lin 2004, "ROUGE: A Package for
 Automatic Evaluation of Summaries". CIDEr: Vedantam et al. 2015, "CIDEr:
 Consensus-based Image Description Evaluation"; like the authors' own tool ten times the cosine, of words that are not stemmed.
+
+And how varied it is: distinct-n of Li et al. 2016, "A Diversity-Promoting Objective Function for Neural Conversation Models", self-BLEU of Zhu et
+al. 2018, "Texygen", and seq-rep-n of Welleck et al. 2020, "Neural Text Generation with Unlikelihood Training".
 """
 
 import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +22,59 @@ Words = tuple[str, ...]
 References = Sequence[Sequence[str]]
 """Of each image the captions that people wrote."""
 Vector = dict[Words, float]
+_WORD = re.compile(r"\w+(?:['’-]\w+)*")
 
 
 def words_of(text: str) -> Words:
     """Letters and digits in runs, hyphens and apostrophes within them, whatever their case."""
-    return tuple(re.findall(r"\w+(?:['’-]\w+)*", text.casefold()))
+    return tuple(_WORD.findall(text.casefold()))
+
+
+def first_words(text: str, num: int) -> str:
+    """``text`` up to the end of its word number ``num``."""
+    found = next(islice(_WORD.finditer(text), num - 1, None), None)
+    return text[: found.end()] if found else text
+
+
+def distinct(texts: Sequence[Words], size: int) -> float:
+    """How many different runs of ``size`` words stand in ``texts``, over how many runs there are; 0 where there is none. Falls as texts get longer."""
+    runs = Counter(run for words in texts for run in _runs(words, size).elements())
+    return len(runs) / runs.total() if runs else 0.0
+
+
+def self_bleu(texts: Sequence[Words]) -> float:
+    """Mean BLEU-4 in [0, 1], unsmoothed, of each of ``texts`` with all others as its references: 1 where all say the same. Rises with their number."""
+    if len(texts) < 2:
+        return 0.0
+    counts = np.zeros((len(texts), 2 * LONGEST + 2))
+    for size in range(1, LONGEST + 1):
+        runs = [_runs(words, size) for words in texts]
+        most = _two_most(runs)
+        for row, own in enumerate(runs):
+            # Where a text says a run most often of all, the others say it as often as the second.
+            counts[row, size - 1] = sum(min(count, most[run][count < most[run][1]]) for run, count in own.items())
+            counts[row, LONGEST + size - 1] = own.total()
+    lengths = [len(words) for words in texts]
+    for row, length in enumerate(lengths):
+        counts[row, -2:] = length, _nearest(length, lengths[:row] + lengths[row + 1 :])
+    return float(_bleu_of(counts).mean())
+
+
+def repeated_share(tokens: Sequence[int], size: int = LONGEST) -> float:
+    """The share of the runs of ``size`` tokens that have stood in ``tokens`` before; 0 where there is none."""
+    runs = list(zip(*(tokens[offset:] for offset in range(size)), strict=False))
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
 def bleu(said: Sequence[str], references: References, weights: NDArray | None = None) -> NDArray[np.float64]:
     """BLEU-4 of the whole corpus in [0, 1], unsmoothed; one value [K] per row of ``weights`` [K, N], how often each image counts (default: once, [1])."""
     counted = np.array([_bleu_counts(words_of(one), [words_of(text) for text in texts]) for one, texts in zip(said, references, strict=True)])
     sums = (np.ones((1, len(counted))) if weights is None else weights) @ counted
+    return _bleu_of(sums)
+
+
+def _bleu_of(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """BLEU [K] by rows [K, 10] of `_bleu_counts`."""
     right, wanted, length, reference = sums[:, :LONGEST], sums[:, LONGEST : 2 * LONGEST], sums[:, -2], sums[:, -1]
     with np.errstate(divide="ignore", invalid="ignore"):
         precision = np.exp(np.log(right / wanted).mean(axis=1))
@@ -87,8 +133,22 @@ def _bleu_counts(words: Words, references: Sequence[Words]) -> list[int]:
         runs = _runs(words, size)
         right.append((runs & most).total())
         wanted.append(runs.total())
-    nearest = min((len(reference) for reference in references), key=lambda length: (abs(length - len(words)), length))
-    return [*right, *wanted, len(words), nearest]
+    return [*right, *wanted, len(words), _nearest(len(words), [len(reference) for reference in references])]
+
+
+def _nearest(length: int, others: Sequence[int]) -> int:
+    """The one of ``others`` nearest to ``length``, the shorter of two."""
+    return min(others, key=lambda other: (abs(other - length), other))
+
+
+def _two_most(runs: Sequence[Counter[Words]]) -> dict[Words, tuple[int, int]]:
+    """How often a text says each run, of the two texts that say it most often: less, and more."""
+    found: dict[Words, tuple[int, int]] = {}
+    for counts in runs:
+        for run, count in counts.items():
+            less, more = found.get(run, (0, 0))
+            found[run] = (max(less, min(count, more)), max(count, more))
+    return found
 
 
 def _rarity(words: Words, size: int, seen: Counter[Words], num: int) -> Vector:

@@ -30,11 +30,22 @@ def shared_characters(texts: Sequence[str], reference: Sequence[str], window: in
 
 def shared_ngrams(texts: Iterable[str], reference: Iterable[str], n: int = 8) -> float:
     """Share of the ``n``-grams of words of ``texts`` that a text of ``reference`` has too; 0 where no text has ``n`` words."""
-    grams = [gram for text in texts for gram in _ngrams(text, n)]
+    return share_of(ngrams_shared(texts, reference, n))
+
+
+def ngrams_shared(texts: Iterable[str], reference: Iterable[str], n: int = 8) -> list[tuple[int, int]]:
+    """Of each of ``texts`` its ``n``-grams of words that a text of ``reference`` has too, and all; the reference is read once."""
+    grams = [list(_ngrams(text, n)) for text in texts]
     # Only what is looked for is kept of the reference, which may be hundreds of megabytes as a set of its own.
-    wanted = set(grams)
+    wanted = {gram for some in grams for gram in some}
     known = {gram for text in reference for gram in _ngrams(text, n) if gram in wanted}
-    return sum(gram in known for gram in grams) / len(grams) if grams else 0.0
+    return [(sum(gram in known for gram in some), len(some)) for some in grams]
+
+
+def share_of(counts: Iterable[tuple[int, int]]) -> float:
+    """The first of all pairs over the second; 0 where there is nothing."""
+    shared, total = (sum(column) for column in zip((0, 0), *counts, strict=True))
+    return shared / total if total else 0.0
 
 
 def _ngrams(text: str, n: int) -> Iterable[tuple[str, ...]]:

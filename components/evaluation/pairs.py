@@ -6,7 +6,6 @@ Li et al. 2021 (ALBEF), section 3.2: matching, and masked words.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -14,10 +13,11 @@ from torch import Tensor
 from components.code import code_digest
 from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
-from components.evaluation.documents import over_documents, resampled_ratios, text_identity, token_frequencies
+from components.evaluation.documents import over_documents, resampled_ratios, spread_of, text_identity, token_frequencies
 from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure, Recorded
-from components.evaluation.retrieval import device_of, judge, read_pairs, same_text, standard_error
+from components.evaluation.retrieval import device_of, judge, read_pairs, same_text
+from components.evaluation.scoring import standard_error
 from components.evaluation.telling import Teller, counted
 from components.models.capabilities import DataSpec, FillsCaptions, JudgesPairs
 from components.models.token_rows import FIRST_OF_TEXT, mask_of, token_rows
@@ -98,7 +98,7 @@ def score_filled_captions(model: FillsCaptions, dataset: Dataset, data_spec: Dat
     figure = Figure(
         name="masked_word_accuracy", value=float((guesses == truth).double().mean()), goal="max", unit="share",
         identity=text_identity(dataset, "masked_word_accuracy", len(captions), how, data_spec), recorded=Recorded(seed=SEED, code=code_digest(__name__)),
-        spread=float(np.std(resampled_ratios(hits, per_caption.tolist()))), spread_over=over_documents(len(captions)).replace("documents", "captions"),
+        spread=spread_of(resampled_ratios(hits, per_caption.tolist()), len(hits)), spread_over=over_documents(len(hits), "captions"),
         floor=float((truth == commonest).double().mean()), floor_name="always the commonest token of the training captions",
         note=f"of {len(truth):,} masked tokens; with another caption's image in view {float((with_others == truth).double().mean()):.1%}",
     )  # fmt: skip

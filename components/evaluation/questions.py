@@ -12,8 +12,8 @@ from components.evaluation.evidence import Evidence
 from components.evaluation.features import as_images, read_pixels
 from components.evaluation.pictures import images_png
 from components.evaluation.protocol import Figure, Recorded
-from components.evaluation.retrieval import POOL, device_of, standard_error
-from components.evaluation.scoring import shuffled
+from components.evaluation.retrieval import POOL, device_of
+from components.evaluation.scoring import shuffled, standard_error
 from components.evaluation.telling import Teller, counted
 from components.models.capabilities import AnswersQuestions, DataSpec, Question
 from components.models.questions import answer_places, answers_of

@@ -4,13 +4,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from components.code import code_digest
 from components.data.dataset import Dataset
-from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
-from components.evaluation.documents import over_documents, resampled_ratios, text_identity, unigram_of_rows
+from components.evaluation.continuations import DRAWS, NUM_PROMPTS, Reference, as_written, drawn, writing_figures
+from components.evaluation.documents import indicative, nothing_to_score, over_documents, resampled_ratios, spread_of, text_identity, unigram_of_rows
 from components.evaluation.evidence import Evidence
 from components.evaluation.mapping import pairs_of
 from components.evaluation.protocol import Figure, Recorded
@@ -26,17 +27,19 @@ SHOWN_CHARS = 400
 
 
 def score_responses(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, tell: Teller) -> Evidence:
-    """Figures `bits_per_byte` (floor: xz) and `perplexity` of the responses; text `samples`.
+    """Figures `bits_per_byte` (floor: xz) and `perplexity` of the responses, and those of what it answers (`writing_figures`); text `samples`.
 
     Raises:
         UserError: the dataset has no test pairs.
     """
     sources, targets = pairs_of(dataset, "test")
     if not targets:
-        raise UserError(f"Dataset {dataset.name!r} has no test pairs to score on: raise the split's test fraction or add pairs.")
+        raise nothing_to_score(dataset.name, "pairs")
     tokenizer = Tokenizer.from_str(data_spec.tokenizer)
-    evidence = Evidence(_likelihood_figures(model, tokenizer, sources, targets, dataset, data_spec, tell))
+    evidence = Evidence(_likelihood_figures(model, tokenizer, sources, targets, dataset, data_spec, tell), notes=indicative(len(targets), "pairs"))
     if isinstance(model, ContinuesText):
+        tell.say(f"answering prompts of test pairs, {DRAWS} times each")
+        evidence = evidence.plus(_writing(model, tokenizer, dataset, data_spec, config.seed))
         tell.say(f"answering {SHOWN} prompts of test pairs")
         evidence = evidence.plus(Evidence(texts={"samples": _answered(model, tokenizer, sources[:SHOWN], targets[:SHOWN])}))
     return evidence
@@ -50,7 +53,7 @@ def _likelihood_figures(
     num_bytes, unigram = [len(target.encode()) for target in targets], unigram_of_rows(tokenizer, known, targets, END_OF_TEXT)
     plain, primed = xz_bits_per_byte(known, targets)
     how = f"responses alone, their ends included; prompts of at most {model.prompt_length} tokens, context {model.context_length}, stride {stride}"
-    spread = over_documents(len(targets)).replace("documents", "pairs")
+    spread = over_documents(len(targets), "pairs")
 
     def figure(name: str, value: float, unit: str, spec: DataSpec | None = None, preprocessing: str = how, **more: Any) -> Figure:
         recorded = Recorded(code=code_digest("components.evaluation.responses"))
@@ -61,11 +64,11 @@ def _likelihood_figures(
     return (
         figure(
             "bits_per_byte", sum(nats) / math.log(2) / sum(num_bytes), "bits/byte", floor=plain, floor_name="xz -9e of the test responses",
-            spread=float(resampled_ratios(nats, num_bytes).std() / math.log(2)), spread_over=spread,
+            spread=spread_of(resampled_ratios(nats, num_bytes) / math.log(2), len(nats)), spread_over=spread,
         ),
         figure(
             "perplexity", math.exp(sum(nats) / sum(tokens)), "per token", data_spec, floor=math.exp(unigram / sum(tokens)),
-            floor_name="token frequencies of the training responses",
+            floor_name="token frequencies of the training responses", spread=spread_of(np.exp(resampled_ratios(nats, tokens)), len(nats)), spread_over=spread,
         ),
         figure("bits_per_byte_xz_primed", primed, "bits/byte", preprocessing="xz -9e: bytes that the test responses add behind the training responses"),
     )  # fmt: skip
@@ -78,6 +81,17 @@ def _scored(model: Any, tokenizer: Tokenizer, sources: Sequence[str], targets: S
         prompt = prompt_tokens(model, tokenizer, source)
         rows.append(Given([*prompt, *tokenizer.encode(target, add_special_tokens=False).ids, prompt[-1]], len(prompt)))
     return score_tokens(model, rows, stride, tell, f"scoring {len(rows):,} responses"), [len(row.tokens) - row.given for row in rows]
+
+
+def _writing(model: Any, tokenizer: Tokenizer, dataset: Dataset, data_spec: DataSpec, seed: int) -> Evidence:
+    """Of answers to test prompts spread over the split, beside the responses that stand there."""
+    sources, targets = pairs_of(dataset, "test")
+    num = min(NUM_PROMPTS, len(targets))
+    chosen = [number * len(targets) // num for number in range(num)]
+    draws = drawn(model, tokenizer, [prompt_tokens(model, tokenizer, sources[row]) for row in chosen], NEW_TOKENS, seed)
+    real = as_written(tokenizer, [targets[row] for row in chosen], NEW_TOKENS)
+    reference = Reference(pairs_of(dataset, "train").targets, targets, real, "the test responses to those prompts", NEW_TOKENS)
+    return writing_figures(draws, reference, dataset, data_spec, seed)
 
 
 def _answered(model: Any, tokenizer: Tokenizer, sources: Sequence[str], targets: Sequence[str]) -> str:

@@ -4,21 +4,22 @@ Recall at k both ways among a pool of test pairs, and zero-shot classification: 
 and text together ranks anew what its vectors find first: Li et al. 2021, section 4.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from components.code import code_digest
 from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
+from components.evaluation.documents import BOOTSTRAPS, over_documents, spread_of
 from components.evaluation.evidence import Evidence
 from components.evaluation.features import as_images, read_pixels
 from components.evaluation.pictures import grid_png, shortened
 from components.evaluation.protocol import Figure, Identity, Recorded
-from components.evaluation.scoring import shuffled
+from components.evaluation.scoring import shuffled, standard_error
 from components.evaluation.telling import Teller, counted
 from components.models.capabilities import DataSpec, Judged, JudgesPairs, MatchesImagesAndText, NamesClasses
 from components.models.token_rows import token_rows
@@ -50,9 +51,10 @@ class Ranking(NamedTuple):
 
 
 def score_retrieval(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, tell: Teller) -> Evidence:
-    """Figures `recall_at_1` (both ways) and recall at 1, 5 and 10 each way, `zero_shot_accuracy` where there are labels; picture and text `retrieval`.
+    """Figures `recall_at_1` (both ways), recall at 1, 5 and 10 and the median rank each way, `zero_shot_accuracy` where there are labels.
 
-    ``model`` is one that `MatchesImagesAndText`, `JudgesPairs`, or both; then `recall_at_1_by_vectors` says what its vectors alone find.
+    Besides the picture and the text `retrieval`. ``model`` is one that `MatchesImagesAndText`, `JudgesPairs`, or both; then `recall_at_1_by_vectors`
+    says what its vectors alone find.
     """
     images, labels, captions = read_pairs(dataset, data_spec, config.seed, POOL if isinstance(model, MatchesImagesAndText) else JUDGED_POOL)
     ranking = rank(model, data_spec, images, captions, tell)
@@ -77,6 +79,7 @@ def score_retrieval(model: Any, dataset: Dataset, data_spec: DataSpec, *, config
     figures.insert(
         0, figure("recall_at_1", float(both.mean()), chance_recall(partners, 1), "a random order", f"{shape}, mean of both ways", standard_error(both))
     )
+    figures += [_median_rank(way, *pair, dataset, recorded, shape) for way, pair in directions.items()]
     if ranking.vectors is not None:
         alone = (recall_at(ranking.vectors, partners, 1) + recall_at(ranking.vectors.T, partners.T, 1)) / 2
         both_ways = f"{shape}, mean of both ways"
@@ -162,6 +165,36 @@ def recall_at(similarity: Tensor, partners: Tensor, k: int) -> Tensor:
     return partners.gather(1, nearest).any(dim=1).double()
 
 
+def ranks_of(similarity: Tensor, partners: Tensor) -> Tensor:
+    """For each row of ``similarity`` [Q, P] the place of the best of its ``partners`` [Q, P], 1 the first, [Q]; of equals it stands in the middle."""
+    best = similarity.masked_fill(~partners, -torch.inf).amax(dim=1, keepdim=True)
+    before, equal = ((found & ~partners).sum(dim=1) for found in (similarity > best, similarity == best))
+    return 1 + before + equal.double() / 2
+
+
+def chance_median_rank(partners: Tensor) -> int:
+    """The median of `ranks_of` a random order: the first place by which half of the queries have met a partner."""
+    pool, fitting = partners.shape[1], partners.sum(dim=1).double()
+    missed = torch.ones(len(partners), dtype=torch.float64)
+    for drawn in range(pool):
+        missed = missed * ((pool - drawn - fitting).clamp(min=0) / (pool - drawn))
+        if missed.mean() <= 0.5:
+            return drawn + 1
+    return pool
+
+
+def _median_rank(way: str, similarity: Tensor, partners: Tensor, dataset: Dataset, recorded: Recorded, shape: str) -> Figure:
+    ranks = ranks_of(similarity, partners).numpy()
+    draws = np.random.default_rng(0).integers(len(ranks), size=(BOOTSTRAPS, len(ranks)))
+    name = f"{way}_median_rank"
+    identity = Identity(metric=name, num_samples=len(ranks), reference_sha256=dataset.manifest.sha256, split="test", preprocessing=shape)
+    return Figure(
+        name=name, value=float(np.median(ranks)), goal="min", identity=identity, recorded=recorded, unit=f"of {len(ranks):,}",
+        floor=chance_median_rank(partners), floor_name="a random order", spread=spread_of(np.median(ranks[draws], axis=1), len(ranks)),
+        spread_over=over_documents(len(ranks), "pairs"), note=f"mean {ranks.mean():.1f}",
+    )  # fmt: skip
+
+
 def chance_recall(partners: Tensor, k: int) -> float:
     """`recall_at` of a random order, on average."""
     pool, fitting = partners.shape[1], partners.sum(dim=1).double()
@@ -169,10 +202,6 @@ def chance_recall(partners: Tensor, k: int) -> float:
     for drawn in range(min(k, pool)):
         missed = missed * ((pool - drawn - fitting).clamp(min=0) / (pool - drawn))
     return float(1 - missed.mean())
-
-
-def standard_error(values: Tensor) -> float:
-    return float(values.std() / math.sqrt(len(values)))
 
 
 def _retrieved_png(images: Tensor, captions: Sequence[str], ranked: Tensor) -> bytes:

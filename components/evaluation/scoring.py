@@ -1,5 +1,6 @@
 """What every figure of one evaluation of images shares, and how many images it takes."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -82,3 +83,8 @@ def require_enough_images(dataset: Dataset) -> None:
 
 def shuffled(num: int, seed: int) -> Tensor:
     return torch.randperm(num, generator=torch.Generator().manual_seed(seed))
+
+
+def standard_error(values: Tensor) -> float | None:
+    """Of the mean of ``values``; None of a single one."""
+    return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else None

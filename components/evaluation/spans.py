@@ -17,8 +17,10 @@ from components.data.dataset import Dataset
 from components.errors import UserError
 from components.evaluation.documents import (
     documents_to_score,
+    indicative,
     over_documents,
     resampled_ratios,
+    spread_of,
     text_identity,
     texts_of,
     token_frequencies,
@@ -76,7 +78,7 @@ def score_spans(model: MapsText, dataset: Dataset, data_spec: DataSpec, *, tell:
         *_perplexities(scores, (_unigram(pieces, known), _unigram_text(pieces, tokenizer, train, model)), how, dataset, data_spec),
         _exact(chosen, guesses, _commonest(known, model), model, how, dataset, data_spec),
     )
-    return Evidence(figures, texts={"samples": _shown(tokenizer, model, chosen, guesses)})
+    return Evidence(figures, texts={"samples": _shown(tokenizer, model, chosen, guesses)}, notes=indicative(len(test)))
 
 
 def sample_spans(model: MapsText, data_spec: DataSpec) -> str:
@@ -156,7 +158,7 @@ def _perplexities(scores: Sequence[SpanScore], floors: tuple[float, float], how:
         return Figure(
             name=name, value=math.exp(sum(above) / sum(below)), goal="min", unit=unit, floor=floor, floor_name=floor_name,
             identity=text_identity(dataset, name, len(scores), how, data_spec),
-            spread=float(np.exp(resampled_ratios(above, below)).std()), spread_over=over_documents(len(scores)),
+            spread=spread_of(np.exp(resampled_ratios(above, below)), len(scores)), spread_over=over_documents(len(scores)),
         )  # fmt: skip
 
     return (
@@ -192,7 +194,7 @@ def _exact(
         name="exact_spans", value=sum(right) / sum(gaps), goal="max", unit="share",
         identity=text_identity(dataset, "exact_spans", len(pieces), f"the likeliest token each time, {how}", data_spec), recorded=Recorded(seed=0),
         floor=usual / sum(gaps), floor_name="always the commonest span of the training text",
-        spread=float(resampled_ratios(right, gaps).std()), spread_over=f"draws of the {len(pieces)} pieces with replacement",
+        spread=spread_of(resampled_ratios(right, gaps), len(pieces)), spread_over=over_documents(len(pieces), "pieces"),
         note=f"of {sum(gaps):,} gaps those that are filled with the very tokens that stood there",
     )  # fmt: skip
 

@@ -15,18 +15,33 @@ from tokenizers import Tokenizer
 
 from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
+from components.evaluation.continuations import (
+    DRAWS,
+    NUM_PROMPTS,
+    TEMPERATURE,
+    TOP_P,
+    WORDS,
+    Reference,
+    as_written,
+    drawn,
+    passages,
+    writing_figures,
+)
 from components.evaluation.documents import (
     documents_to_score,
+    indicative,
     over_documents,
     resampled_ratios,
+    spread_of,
     text_identity,
     texts_of,
     token_frequencies,
     unigram_nats,
 )
 from components.evaluation.evidence import Evidence
-from components.evaluation.overlap import shared_characters, shared_ngrams
-from components.evaluation.protocol import Figure, Recorded
+from components.evaluation.ngrams import words_of
+from components.evaluation.overlap import shared_characters
+from components.evaluation.protocol import Figure
 from components.evaluation.telling import SILENT, Teller, counted
 from components.models.capabilities import ContinuesText, DataSpec, HeedsControl, ScoresText
 from components.models.prompting import control_token, prompt_tokens
@@ -34,13 +49,8 @@ from components.models.token_rows import encodings
 
 WINDOWS_PER_BATCH = 32
 OVERLAP_WINDOW = 50
-NGRAM = 8
-NUM_PROMPTS = 32
-PROMPT_CHARS = 200
 NEW_TOKENS = 128
 SHOWN = 6
-TEMPERATURE = 0.8
-TOP_P = 0.95
 STARTED = 3
 """Into how many parts an example is cut where no document is at hand; the first one is gone on with."""
 
@@ -52,14 +62,14 @@ class DocumentScore(NamedTuple):
 
 
 def score_text(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, tell: Teller) -> Evidence:
-    """Figures `perplexity`, `bits_per_byte` (floor: xz), its baselines, `test_in_train_share` and `copy_rate`; text `samples`.
+    """Figures `perplexity`, `bits_per_byte` (floor: xz), its baselines, `test_in_train_share` and those of what it writes (`writing_figures`); text `samples`.
 
     Raises:
         UserError: the dataset has no test documents.
     """
     test, train = documents_to_score(dataset), texts_of(dataset, "train")
     tokenizer = Tokenizer.from_str(data_spec.tokenizer)
-    evidence = Evidence(figures=_likelihood_figures(model, tokenizer, train, test, dataset, data_spec, tell))
+    evidence = Evidence(figures=_likelihood_figures(model, tokenizer, train, test, dataset, data_spec, tell), notes=indicative(len(test)))
     overlap = Figure(
         name="test_in_train_share", value=shared_characters(test, train, OVERLAP_WINDOW), goal="min", unit="share",
         identity=text_identity(dataset, "test_in_train_share", len(test), f"runs of {OVERLAP_WINDOW} characters, white space as one blank"),
@@ -67,15 +77,17 @@ def score_text(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Eva
     )  # fmt: skip
     evidence = evidence.plus(Evidence(figures=(overlap,)))
     if isinstance(model, ContinuesText):
-        tell.say(f"continuing {NUM_PROMPTS} prompts from test documents")
-        evidence = evidence.plus(_generation(model, tokenizer, train, test, dataset, config.seed))
+        tell.say(f"continuing {NUM_PROMPTS} prompts from test documents, {DRAWS} times each")
+        evidence = evidence.plus(_generation(model, tokenizer, train, test, dataset, data_spec, config.seed))
     return evidence
 
 
 def sample_text(model: Any, data_spec: DataSpec, *, seed: int) -> str:
     """Continuations of how the data's examples begin, for the eye; no document is needed."""
     starts = [text[: max(1, len(text) // STARTED)].rsplit(" ", 1)[0] for text in data_spec.example_texts]
-    return _shown(starts, _continue(model, Tokenizer.from_str(data_spec.tokenizer), starts, seed))
+    tokenizer = Tokenizer.from_str(data_spec.tokenizer)
+    continued = model.continue_tokens(_tokens(model, tokenizer, starts), max_new_tokens=NEW_TOKENS, seed=seed, temperature=TEMPERATURE, top_p=TOP_P)
+    return _shown(starts, [tokenizer.decode(new) for new in continued])
 
 
 # -- likelihood ------------------------------------------------------------------------------------------------------
@@ -105,12 +117,15 @@ def _likelihood_figures(
     return (
         bits_per_byte(
             "bits_per_byte", nats / math.log(2) / num_bytes, how, floor=plain, floor_name="xz -9e of the test text",
-            spread=_spread(scores), spread_over=over_documents(len(test)),
+            spread=spread_of(resampled_ratios([score.nats for score in scores], [score.bytes for score in scores]) / math.log(2), len(scores)),
+            spread_over=over_documents(len(test)),
         ),
         Figure(
             name="perplexity", value=math.exp(nats / tokens), goal="min", unit="per token",
             identity=text_identity(dataset, "perplexity", len(test), how, data_spec),
             floor=math.exp(unigram / tokens), floor_name="token frequencies of the training text",
+            spread=spread_of(np.exp(resampled_ratios([score.nats for score in scores], [score.tokens for score in scores])), len(scores)),
+            spread_over=over_documents(len(test)),
         ),
         bits_per_byte("bits_per_byte_unigram", unigram / math.log(2) / num_bytes, "token frequencies of the training text, add-one"),
         bits_per_byte("bits_per_byte_xz", plain, "xz -9e of the test documents as one file"),
@@ -186,11 +201,6 @@ def _windows(rows: Sequence[Given], context: int, stride: int) -> Iterator[_Wind
             done = end
 
 
-def _spread(scores: Sequence[DocumentScore]) -> float:
-    """Standard deviation of bits per byte when the documents are drawn anew."""
-    return float(resampled_ratios([score.nats for score in scores], [score.bytes for score in scores]).std() / math.log(2))
-
-
 def xz_bits_per_byte(train: Sequence[str], test: Sequence[str]) -> tuple[float, float]:
     """Of the test text alone, and of what it adds behind the training text."""
     known, new = "\n\n".join(train).encode(), "\n\n".join(test).encode()
@@ -204,38 +214,19 @@ def _xz_bytes(content: bytes) -> int:
 # -- generation ------------------------------------------------------------------------------------------------------
 
 
-def _generation(model: Any, tokenizer: Tokenizer, train: Sequence[str], test: Sequence[str], dataset: Dataset, seed: int) -> Evidence:
-    prompts = _prompts(test, NUM_PROMPTS)
-    continued = _continue(model, tokenizer, prompts, seed)
-    sampler = f"temperature {TEMPERATURE}, top_p {TOP_P}, {NEW_TOKENS} tokens"
-    copied = Figure(
-        name="copy_rate", value=shared_ngrams(continued, train, NGRAM), goal="min", unit="share",
-        identity=text_identity(dataset, "copy_rate", len(prompts), f"{NGRAM}-grams of words, {sampler}"), recorded=Recorded(seed=seed, sampler=sampler),
-        floor=shared_ngrams(test, train, NGRAM), floor_name="the test text itself",
-        note=f"{NGRAM}-grams of the generated text that stand in the training text",
-    )  # fmt: skip
-    return Evidence(figures=(copied,), texts={"samples": _shown(prompts[:SHOWN], continued)})
+def _generation(model: Any, tokenizer: Tokenizer, train: Sequence[str], test: Sequence[str], dataset: Dataset, data_spec: DataSpec, seed: int) -> Evidence:
+    prompts = passages(test)
+    draws = drawn(model, tokenizer, _tokens(model, tokenizer, [prompt.text for prompt in prompts]), NEW_TOKENS, seed)
+    enough = sum(len(words_of(text)) for text in test) >= WORDS * len(prompts)
+    real = as_written(tokenizer, [prompt.behind for prompt in prompts], NEW_TOKENS) if enough else None
+    reference = Reference(train, test, real, "what stands there in the test text", NEW_TOKENS)
+    texts = {"samples": _shown([prompt.text for prompt in prompts[:SHOWN]], draws[0].texts)}
+    return writing_figures(draws, reference, dataset, data_spec, seed).plus(Evidence(texts=texts))
 
 
-def _prompts(texts: Sequence[str], num: int) -> list[str]:
-    """Passages of up to 200 characters that begin at a line, spread evenly over ``texts`` as one and then mixed, for the first ones are shown."""
-    places = [(index, offset) for index, text in enumerate(texts) for offset in range(0, max(1, len(text) - PROMPT_CHARS), PROMPT_CHARS)]
-    count = min(num, len(places))
-    chosen = [places[number * len(places) // count] for number in range(count)]
-    mixed = np.random.default_rng(0).permutation(count)
-    return [_passage(texts[chosen[place][0]], chosen[place][1]) for place in mixed]
-
-
-def _passage(text: str, offset: int) -> str:
-    start = text.find("\n", offset) + 1 if offset else 0
-    return text[start : start + PROMPT_CHARS].rsplit(" ", 1)[0]
-
-
-def _continue(model: Any, tokenizer: Tokenizer, prompts: Sequence[str], seed: int) -> list[str]:
-    """What ``model`` says behind each prompt; by what it is controlled is not told."""
-    tokens = [prompt_tokens(model, tokenizer, prompt) for prompt in prompts]
-    continued = model.continue_tokens(tokens, max_new_tokens=NEW_TOKENS, seed=seed, temperature=TEMPERATURE, top_p=TOP_P)
-    return [tokenizer.decode(new) for new in continued]
+def _tokens(model: Any, tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[int]]:
+    """By what ``model`` is controlled is not told."""
+    return [prompt_tokens(model, tokenizer, prompt) for prompt in prompts]
 
 
 def _shown(prompts: Sequence[str], continued: Sequence[str]) -> str:

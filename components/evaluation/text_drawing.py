@@ -105,11 +105,12 @@ class Fit:
         """One draw [N, C, S, S] for the first N captions, again from the first where there are more images."""
         self.shown.append(images[:SHOWN])
         self.num = len(images)
-        self.found.append(self._measured(images))
+        self.found.append(self._measured(images, self.matcher.images(images)))
 
-    def _measured(self, images: Tensor) -> dict[str, float]:
+    def _measured(self, images: Tensor, ours: Tensor) -> dict[str, float]:
+        """Of ``images`` [N, C, S, S] whose vectors are ``ours`` [N, D]."""
         rows = torch.arange(len(images)) % len(self.captions.texts)
-        ours, theirs = self.matcher.images(images), self.matcher.captions([self.captions.texts[row] for row in rows.tolist()])
+        theirs = self.matcher.captions([self.captions.texts[row] for row in rows.tolist()])
         found = {
             "clip_score_own": float((ours * theirs).sum(dim=1).mean()),
             "caption_recall_own": float((own_caption_ranks(ours, theirs) == 0).double().mean()),
@@ -121,15 +122,15 @@ class Fit:
 
     def figures(self) -> tuple[Figure, ...]:
         """Each with what real images of the test split come to, and with what chance does."""
-        real, chance = self._measured(self.captions.images(self.num)), self._chance()
+        images = self.matcher.images(self.captions.images(self.num))
+        real, chance = self._measured(self.captions.images(self.num), images), self._chance(images)
         return tuple(self._figure(name, real[name], chance[name]) for name in self.found[0])
 
-    def _chance(self) -> dict[str, float]:
-        """Of images that were drawn for another caption: real ones, each a place further."""
+    def _chance(self, images: Tensor) -> dict[str, float]:
+        """Of images that were drawn for another caption: real ones, whose vectors ``images`` are, each a place further."""
         usual = 0.0 if self.captions.labels is None else float(torch.bincount(self.captions.labels).max() / len(self.captions.labels))
         texts = self.captions.texts[: self.num]
-        others = self.matcher.images(self.captions.images(len(texts)).roll(1, 0))
-        score = float((others * self.matcher.captions(texts)).sum(dim=1).mean())
+        score = float((images[: len(texts)].roll(1, 0) * self.matcher.captions(texts)).sum(dim=1).mean())
         return {"clip_score_own": score, "caption_recall_own": 1 / min(POOL, self.num), "class_agreement_own": usual}
 
     def _figure(self, name: str, real: float, chance: float) -> Figure:
@@ -140,7 +141,7 @@ class Fit:
             name, float(values.mean()), "max", self.num, extractor=judge, unit="cosine" if name == "clip_score_own" else "share",
             preprocessing=f"{self.scoring.shape} in [0, 1], captions of the test split, mean of {len(values)} draws{detail}",
             floor=real, floor_name="real images of those captions", spread=float(values.std()), spread_over=f"{len(values)} sampling seeds",
-            note=f"chance is {chance:.3f}",
+            note=f"chance is {chance:.3f}, judged by {judge.name} {judge.sha256[:12]}",
         )  # fmt: skip
 
 

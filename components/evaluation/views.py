@@ -17,6 +17,7 @@ from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
 from components.evaluation.pictures import animation_gif, depth_colours, grid_png
 from components.evaluation.protocol import Figure, Identity, Recorded
+from components.evaluation.scoring import standard_error
 from components.evaluation.telling import SILENT, Teller, counted
 from components.models.capabilities import DataSpec, Rendering, RendersViews, SceneSpec
 
@@ -60,12 +61,20 @@ def score_views(model: RendersViews, dataset: Dataset, data_spec: DataSpec, *, c
         return Figure(
             name=name, value=float(values.mean()), goal="max", identity=identity, recorded=recorded, unit=unit,
             floor=float(measure(nearest, real).double().mean()), floor_name="the nearest training photo",
-            spread=float(values.std()) if len(values) > 1 else None, spread_over=f"{len(values)} test views",
+            spread=standard_error(values), spread_over=f"{len(values)} test views (standard error)", note=_per_view(values, unit),
         )  # fmt: skip
 
     figures = (figure("psnr", psnr, shape, "dB"), figure("ssim", ssim, f"{shape}, Gaussian window 11, sigma 1.5, borders mirrored"))
     pictures = {"views": _views_png(real, drawn), "depth": _depth_png(renderings)}
     return Evidence(figures, pictures, animations={"orbit": animation_gif(orbit_frames(model, scene, ORBIT_FRAMES, tell))})
+
+
+def _per_view(values: Tensor, unit: str) -> str:
+    """How the views differ, of ``values`` [N]."""
+    if len(values) < 2:
+        return "of a single view: indicative only"
+    low, high, spread = (f"{float(value):.3g}" for value in (values.min(), values.max(), values.std()))
+    return f"single views from {low} to {high}{f' {unit}' if unit else ''}, standard deviation {spread}"
 
 
 def psnr(drawn: Tensor, real: Tensor) -> Tensor:

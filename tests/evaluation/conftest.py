@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from components.data.dataset import Dataset, Manifest, Split
+from components.evaluation.evidence import Evidence
 from components.evaluation.features import as_images, read_pixels
 from components.models.capabilities import OWN_SETTINGS, SamplerSettings
+from components.models.family import family_names, find_family
 from components.project import Project
 
 
@@ -42,6 +44,15 @@ def read_images(dataset: Dataset, split: Split) -> tuple[Tensor, Tensor | None]:
     """All images [N, C, S, S] in [0, 1] of ``split`` and their labels [N]."""
     pixels, labels = read_pixels(dataset, split)
     return as_images(pixels), labels
+
+
+def no_spread(evidence: Evidence) -> set[str]:
+    """The headline figures of families that ``evidence`` has without saying how far, or over what, they spread."""
+    families = [find_family(name) for name in family_names()]
+    headlines = {name for family in families for name in (family.primary, *family.guards)}
+    found = [figure for figure in evidence.figures if figure.name in headlines]
+    assert found, "there is no headline figure at all"
+    return {figure.name for figure in found if figure.spread is None or not figure.spread_over}
 
 
 def altered(dataset: Dataset, **changes: object) -> Dataset:

@@ -18,7 +18,7 @@ from components.models.family import find_family
 from components.models.token_rows import PADDING, token_rows
 from components.project import Project
 from components.training import datamodules
-from tests.evaluation.conftest import read_images
+from tests.evaluation.conftest import no_spread, read_images
 
 
 def test_a_caption_is_right_whatever_its_case_and_signs() -> None:
@@ -71,6 +71,7 @@ def scored(captions: Dataset, spec: DataSpec, *, right: bool) -> Evidence:
 def test_a_model_that_knows_every_caption_has_all_figures_at_their_best(captions: Dataset, spec: DataSpec) -> None:
     evidence = scored(captions, spec, right=True)
     found = {figure.name: figure for figure in evidence.figures}
+    assert no_spread(evidence) == set()
     assert set(found) == {"caption_perplexity", "caption_bits_per_byte", "exact_captions", "caption_parts", "cider", "bleu_4"}
     assert found["caption_perplexity"].value == pytest.approx(2)
     assert found["caption_perplexity"].spread == pytest.approx(0, abs=1e-9)

@@ -15,6 +15,7 @@ from components.evaluation.telling import SILENT
 from components.models.capabilities import DataSpec
 from components.models.word2vec.config import Word2VecConfig
 from components.training.datamodules.text import train_words
+from tests.evaluation.conftest import no_spread
 from tests.evaluation.test_text import TEST, TRAIN, Texts
 
 TOKENIZER = train_words(TRAIN, 1000, Word2VecConfig.special_tokens, 2)
@@ -51,6 +52,10 @@ def figure(evidence: Evidence, name: str) -> Figure:
 
 def test_a_uniform_model_has_the_perplexity_of_its_known_words() -> None:
     assert figure(scored(Uniform()), "context_perplexity").value == pytest.approx(SPEC.vocab_size - 2)
+
+
+def test_headline_figures_say_how_far_they_spread() -> None:
+    assert no_spread(scored(Uniform())) == set()
 
 
 def test_the_baseline_is_what_word_frequencies_reach() -> None:

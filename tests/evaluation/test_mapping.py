@@ -26,6 +26,7 @@ from components.models.layers.span_counts import RATE
 from components.models.layers.spans import spans_of
 from components.models.token_rows import END, PADDING, ROW
 from components.training.datamodules.text import train_tokenizer
+from tests.evaluation.conftest import no_spread
 from tests.evaluation.test_text import TEST, TRAIN, Texts
 
 SAID = [f"Return the number {number} of the things that are there." for number in range(40)]
@@ -127,6 +128,7 @@ def test_rouge_is_that_of_torchmetrics(said: str, wanted: str) -> None:
 def test_a_uniform_model_scores_its_entropy_on_whole_targets() -> None:
     evidence, model = scored(Uniform()), Uniform()
     scored(model)
+    assert no_spread(evidence) == no_spread(spans_scored(Remembers(tuple(range(VOCAB, VOCAB + 20))))) == set()
     assert figure(evidence, "target_perplexity").value == pytest.approx(VOCAB)
     assert model.scored == sum(len(TOKENIZER.encode(text, add_special_tokens=False).ids) for text in SAID[30:])
     tokens = model.scored + 10

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from components.evaluation.ngrams import bleu, cider, words_of
+from components.evaluation.ngrams import bleu, cider, distinct, repeated_share, self_bleu, words_of
 
 REFERENCES = [["a red bird sits on a branch"], ["a dog runs"], ["two dogs run in the park", "dogs in a park"]]
 
@@ -56,3 +56,23 @@ def test_cider_is_the_mean_cosine_of_runs_weighed_by_rarity() -> None:
 def test_a_run_counts_as_often_as_it_is_said() -> None:
     # "b b" beside "a b": words cosine 1 (a weighs nothing), the pair "b b" is not written.
     assert cider(["b b", "a c"], [["a b"], ["a c"]])[0] == pytest.approx(10 * 1 / 4)
+
+
+def test_distinct_is_the_share_of_runs_that_are_different() -> None:
+    assert distinct([("a", "b"), ("a", "c")], 1) == 3 / 4
+    assert distinct([("a", "b", "a", "b")], 2) == 2 / 3
+    assert distinct([("a",)], 2) == 0
+
+
+def test_self_bleu_is_the_mean_of_each_text_held_against_all_others() -> None:
+    texts = ["a red bird sits on a branch", "a red bird sits on a tree", "a red bird sits on a red bird sits", "two dogs run in the park"]
+    each = [bleu([text], [[other for other in texts if other != text]])[0] for text in texts]
+    assert self_bleu([words_of(text) for text in texts]) == pytest.approx(np.mean(each))
+    assert self_bleu([words_of(texts[0])] * 3) == pytest.approx(1)
+    assert self_bleu([words_of(texts[0]), words_of("x y z w v")]) == self_bleu([words_of(texts[0])]) == 0
+
+
+def test_repetition_is_the_share_of_runs_that_have_stood_before() -> None:
+    assert repeated_share([5] * 128) == pytest.approx(1 - 1 / 125)
+    assert repeated_share(list(range(128))) == repeated_share([1, 2, 3]) == 0
+    assert repeated_share([1, 2, 3, 4, 1, 2, 3, 4]) == pytest.approx(1 / 5)

@@ -17,7 +17,7 @@ from components.models.family import find_family
 from components.models.token_rows import BEGIN, END, PADDING, token_rows
 from components.project import Project
 from components.training import datamodules
-from tests.evaluation.conftest import read_images
+from tests.evaluation.conftest import no_spread, read_images
 
 QUESTIONS = {"what is it?": "label", "what kind of thing is it?": "^a handwritten (.*) [a-z]+$", "which one?": "digit (.*)$"}
 
@@ -88,6 +88,7 @@ class Knows(nn.Module):
 def figures_of(captions: Dataset, spec: DataSpec, *, right: bool) -> dict[str, float]:
     evidence = evaluate(Knows(captions, spec, right=right), captions, spec, config=EvaluationConfig(), cache=Path(), tell=SILENT)
     assert {"retrieval", "questions"} <= set(evidence.pictures)
+    assert no_spread(evidence) == set()
     assert {"retrieval", "questions", "masked_words"} <= set(evidence.texts)
     return {figure.name: figure.value for figure in evidence.figures}
 

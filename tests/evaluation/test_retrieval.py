@@ -14,7 +14,7 @@ from components.evaluation.config import EvaluationConfig
 from components.evaluation.evaluate import evaluate
 from components.evaluation.evidence import Evidence
 from components.evaluation.features import as_images
-from components.evaluation.retrieval import chance_recall, read_pairs, recall_at, same_text
+from components.evaluation.retrieval import chance_median_rank, chance_recall, ranks_of, read_pairs, recall_at, same_text
 from components.evaluation.scoring import shuffled
 from components.evaluation.telling import SILENT
 from components.models.capabilities import DataSpec
@@ -22,7 +22,7 @@ from components.models.family import find_family
 from components.models.token_rows import token_rows
 from components.project import Project
 from components.training import datamodules
-from tests.evaluation.conftest import read_images
+from tests.evaluation.conftest import no_spread, read_images
 
 
 def test_recall_counts_the_queries_whose_partner_is_among_the_first() -> None:
@@ -54,6 +54,20 @@ def test_chance_is_what_random_orders_reach() -> None:
     generator = torch.Generator().manual_seed(0)
     found = [recall_at(torch.rand(50, 50, generator=generator), partners, 3).mean().item() for _ in range(200)]
     assert math.isclose(sum(found) / len(found), chance_recall(partners, 3), abs_tol=0.02)
+
+
+def test_the_median_rank_of_random_orders_is_that_of_chance_and_of_perfect_ones_the_first() -> None:
+    partners = same_text([str(number % 7) for number in range(50)])
+    generator = torch.Generator().manual_seed(0)
+    found = [ranks_of(torch.rand(50, 50, generator=generator), partners).median().item() for _ in range(200)]
+    assert math.isclose(sum(found) / len(found), chance_median_rank(partners), abs_tol=0.6)
+    assert ranks_of(partners.float(), partners).tolist() == [1.0] * 50
+    assert chance_median_rank(torch.eye(1000, dtype=torch.bool)) == 500
+
+
+def test_vectors_that_are_all_the_same_have_no_good_rank() -> None:
+    alike = torch.zeros(11, 11)
+    assert ranks_of(alike, torch.eye(11, dtype=torch.bool)).tolist() == [6.0] * 11
 
 
 class Knows(nn.Module):
@@ -97,7 +111,12 @@ def scored(captions: Dataset, spec: DataSpec, *, right: bool) -> Evidence:
 
 def test_a_model_that_knows_every_partner_has_all_figures_at_one(captions: Dataset, spec: DataSpec) -> None:
     found = {figure.name: figure for figure in scored(captions, spec, right=True).figures}
-    assert set(found) == {"recall_at_1", "zero_shot_accuracy", *(f"{way}_recall_at_{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10))}
+    assert set(found) == {
+        "recall_at_1",
+        "zero_shot_accuracy",
+        *(f"{way}_{what}" for way in ("image_to_text", "text_to_image") for what in ("recall_at_1", "recall_at_5", "recall_at_10", "median_rank")),
+    }
+    assert no_spread(scored(captions, spec, right=True)) == set()
     assert all(figure.value == 1 for figure in found.values())
     pool = captions.manifest.rows("test")
     assert found["recall_at_1"].identity.num_samples == pool
@@ -110,6 +129,8 @@ def test_a_model_that_mixes_them_up_falls_back_to_chance_and_shows_it(captions: 
     found = {figure.name: figure for figure in evidence.figures}
     assert found["recall_at_1"].value < 0.4
     assert found["zero_shot_accuracy"].value < 0.4
+    assert found["image_to_text_median_rank"].value > 5
+    assert found["text_to_image_median_rank"].goal == "min"
     assert set(evidence.pictures) == {"retrieval"}
     assert "finds" in evidence.texts["retrieval"]
 

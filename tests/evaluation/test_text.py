@@ -24,6 +24,7 @@ from components.evaluation.telling import SILENT
 from components.evaluation.text import score_documents, score_text
 from components.models.capabilities import DataSpec
 from components.training.datamodules.text import train_tokenizer
+from tests.evaluation.conftest import no_spread
 
 TRAIN = [f"The method number {number} returns a new object and raises an error when it is empty." for number in range(60)]
 TEST = ["An iterator returns the next object — naïve ones never end.\n" * 4, "Short.", TRAIN[7] + " And more."]
@@ -147,6 +148,7 @@ def test_figures_carry_their_protocol() -> None:
     evidence = scored(Parrot(16))
     assert {found.name for found in evidence.figures} == {
         "bits_per_byte", "perplexity", "bits_per_byte_unigram", "bits_per_byte_xz", "bits_per_byte_xz_primed", "test_in_train_share", "copy_rate",
+        "distinct_1", "distinct_2", "distinct_3", "self_bleu", "repetition",
     }  # fmt: skip
     for found in evidence.figures:
         assert (found.identity.metric, found.identity.split, found.identity.reference_sha256) == (found.name, "test", "5" * 64)
@@ -158,6 +160,8 @@ def test_figures_carry_their_protocol() -> None:
     assert spread is not None
     assert spread > 0
     assert "3 documents" in figure(evidence, "bits_per_byte").spread_over
+    assert no_spread(evidence) == set()
+    assert "indicative only" in evidence.notes[0]
 
 
 def test_copying_the_training_text_is_seen_and_babble_is_not() -> None:
@@ -174,6 +178,21 @@ def test_samples_show_prompt_and_continuation() -> None:
     assert "[Short.]" in text
     drawn = draw_samples(Parrot(16), SPEC, seed=0, num=4).texts["samples"]
     assert drawn.split("\n\n----\n\n") == [f"[An]{TRAIN[3]}", f"[Sh]{TRAIN[3]}"]
+
+
+def test_of_a_single_document_no_spread_is_told() -> None:
+    evidence = scored(Uniform(16), TEST[:1])
+    assert figure(evidence, "bits_per_byte").spread is None
+    assert figure(evidence, "perplexity").spread is None
+
+
+def test_a_better_model_has_a_lower_perplexity() -> None:
+    class Better(Uniform):
+        def token_nll(self, tokens: Tensor) -> Tensor:
+            return 0.5 * super().token_nll(tokens)
+
+    for name in ("perplexity", "bits_per_byte"):
+        assert figure(scored(Better(16)), name).value < figure(scored(Uniform(16)), name).value
 
 
 def test_an_empty_test_split_is_refused_with_the_fix() -> None:

@@ -21,7 +21,7 @@ from components.models.capabilities import OWN_SETTINGS, DataSpec, SamplerSettin
 from components.models.family import find_family
 from components.models.token_rows import token_rows
 from components.training import datamodules
-from tests.evaluation.conftest import read_images
+from tests.evaluation.conftest import no_spread, read_images
 
 pytestmark = pytest.mark.slow
 
@@ -86,6 +86,11 @@ def test_images_of_the_right_captions_agree_as_real_ones_do(scored: Evidence) ->
         assert figure.value == pytest.approx(figure.floor, abs=0.05)
         assert figure.identity.extractor_sha256
         assert "chance is" in figure.note
+    for name in ("clip_score_own", "caption_recall_own"):
+        judged = by_name(scored.figures)[name]
+        assert judged.identity.extractor == "own-matcher-64"
+        assert f"judged by own-matcher-64 {judged.identity.extractor_sha256[:12]}" in judged.note
+    assert no_spread(scored) == set()
 
 
 def test_images_of_wrong_captions_agree_with_nothing_though_they_are_real(scored: Evidence, captioned: Dataset, spec: DataSpec, cache: Path) -> None:

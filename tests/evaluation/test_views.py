@@ -23,6 +23,7 @@ from components.models.capabilities import DataSpec, Rendering
 from components.models.nerf.config import NerfConfig
 from components.project import Project
 from components.training import datamodules
+from tests.evaluation.conftest import no_spread
 from tests.models.scenes import LENS, VIEWS
 
 WHITE = (1.0, 1.0, 1.0)
@@ -120,7 +121,9 @@ def test_a_perfect_model_is_scored_as_such_and_a_noisy_one_below(scene: Dataset,
     assert perfect["ssim"].value == pytest.approx(1)
     assert 19 < rough["psnr"].value < 25
     assert rough["ssim"].value < 0.9
-    assert (perfect["psnr"].unit, perfect["psnr"].goal, perfect["psnr"].spread_over) == ("dB", "max", "3 test views")
+    assert (perfect["psnr"].unit, perfect["psnr"].goal, perfect["psnr"].spread_over) == ("dB", "max", "3 test views (standard error)")
+    assert no_spread(score(Remembers(scene, 0.1), scene, spec)) == set()
+    assert "single views from" in rough["psnr"].note
     assert perfect["psnr"].identity == rough["psnr"].identity
     assert perfect["psnr"].identity.num_samples == 3
 
