@@ -25,6 +25,12 @@ FamilyOption = Annotated[
     list[str] | None,
     typer.Option("--family", help="With --dataset: a family that fits it, with a block or without; may be repeated.", autocompletion=complete_family),
 ]
+SeedsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seeds", min=1, max=100, help="Train each model from so many seeds, one after the other, for the uncertainty of its figures over trainings."
+    ),
+]
 RefreshOption = Annotated[bool, typer.Option("--refresh", help="Train again even where nothing changed.")]
 
 
@@ -39,6 +45,7 @@ def run(
     dataset: DatasetOption = None,
     family: FamilyOption = None,
     size: SizeOption = None,
+    seeds: SeedsOption = None,
     refresh: RefreshOption = False,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -50,7 +57,7 @@ def run(
     What fits a dataset, and some of it: [bold]genmill run --dataset glyphs --family gan --family clip[/]
     """
     where = open_project(project)
-    catalog = _catalog(where, size)
+    catalog = _catalog(where, size, seeds)
     catalog.choose(models or [], everything=everything, dataset=dataset, families=family or ())
     if dataset is not None and not as_json:
         _show_fitting(catalog, dataset, family or ())
@@ -66,7 +73,7 @@ def run(
 
         try:
             with listening(listener):
-                outcomes = build(str(where.root), models or None, size, refresh, everything, dataset, family)
+                outcomes = build(str(where.root), models or None, size, refresh, everything, dataset, family, seeds)
         except KeyboardInterrupt:
             again = shlex.join(["genmill", *sys.argv[1:]])
             raise RunInterrupted("Interrupted; what was finished, and the last checkpoint, are kept.", resume=again) from None
@@ -81,6 +88,7 @@ def plan(
     dataset: DatasetOption = None,
     family: FamilyOption = None,
     size: SizeOption = None,
+    seeds: SeedsOption = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -89,7 +97,7 @@ def plan(
     Example: [bold]genmill plan --all[/]
     """
     where = open_project(project)
-    catalog = _catalog(where, size)
+    catalog = _catalog(where, size, seeds)
     chosen = catalog.choose(models or [], everything=everything, dataset=dataset, families=family or ())
     from components.data import stages
     from components.data.pending import pending
@@ -133,13 +141,13 @@ def _action(where: "Project", tracker: "Tracker", entry: "ModelEntry", version: 
         if entry.begins_with not in [other.name for other in chosen]:
             raise
         return "train", f"once {entry.begins_with} is there to begin with"
-    return found.action, found.why
+    return found.work, found.why
 
 
-def _catalog(where: "Project", size: str | None) -> "Catalog":
+def _catalog(where: "Project", size: str | None, seeds: int | None) -> "Catalog":
     from pipelines.catalog import load_catalog
 
-    return load_catalog(where, size=size)
+    return load_catalog(where, size=size, seeds=seeds)
 
 
 def _show_fitting(catalog: "Catalog", dataset: str, families: "Sequence[str]") -> None:

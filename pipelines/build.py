@@ -23,10 +23,10 @@ from pipelines.train import resume_command, reused_outcome, train, unfinished_ou
 
 
 @task(name="plan models", cache_policy=NO_CACHE)
-def plan_models(project: str, models: list[str], versions: dict[str, DataVersion], size: str | None, refresh: bool) -> list[ModelPlan]:
+def plan_models(project: str, models: list[str], versions: dict[str, DataVersion], size: str | None, refresh: bool, seeds: int | None) -> list[ModelPlan]:
     """For each model: reuse, resume or train, and why."""
     where = Project(Path(project))
-    catalog, tracker = load_catalog(where, size=size), Tracker.of(where)
+    catalog, tracker = load_catalog(where, size=size, seeds=seeds), Tracker.of(where)
     entries = [catalog.model(name) for name in models]
     return [plan_model(where, tracker, entry, versions[entry.block.dataset], refresh=refresh) for entry in entries]
 
@@ -40,13 +40,16 @@ def build(
     everything: bool = False,
     dataset: str | None = None,
     families: list[str] | None = None,
+    seeds: int | None = None,
 ) -> list[ModelOutcome]:
     """The whole chain for the default set, the models named, everything, or those on one dataset (of ``families``); cheapest first.
+
+    With ``seeds`` each is trained that many times, from seeds that follow its own, for the uncertainty of its figures.
 
     One model that fails does not keep the others from being built. What begins with a model of the same build is planned when that one is there.
     """
     where = Project(Path(project))
-    catalog = load_catalog(where, size=size)
+    catalog = load_catalog(where, size=size, seeds=seeds)
     chosen = catalog.choose(models or [], everything=everything, dataset=dataset, families=families or ())
     names = [entry.name for entry in chosen]
     report = RunReport(where.reports / "run.html", project=str(where.root), plan=[*dict.fromkeys(entry.block.dataset for entry in chosen), *names])
@@ -56,20 +59,20 @@ def build(
         check_starts(where, tracker, chosen)
         versions = _prepare_all(where, chosen, report)
         later = {entry.name for entry in chosen if entry.begins_with in names}
-        plans = {plan.model: plan for plan in plan_models(project, [name for name in names if name not in later], versions, size, refresh)}
+        plans = {plan.model: plan for plan in plan_models(project, [name for name in names if name not in later], versions, size, refresh, seeds)}
         outcomes = []
         for entry in chosen:
-            plan = plans.get(entry.name) or _planned_late(project, entry, versions, size, refresh)
+            plan = plans.get(entry.name) or _planned_late(project, entry, versions, size, refresh, seeds)
             outcomes.append(_build_one(where, entry, plan, refresh, report))
     create_table_artifact(key="models", table=[outcome_row(outcome) for outcome in outcomes], description="What this build did with each model")
     report.finish(links=links(where))
     return outcomes
 
 
-def _planned_late(project: str, entry: ModelEntry, versions: dict[str, DataVersion], size: str | None, refresh: bool) -> ModelPlan:
+def _planned_late(project: str, entry: ModelEntry, versions: dict[str, DataVersion], size: str | None, refresh: bool, seeds: int | None) -> ModelPlan:
     """The plan of a model that begins with one of this build; where that cannot be used, training says why."""
     try:
-        (plan,) = plan_models(project, [entry.name], versions, size, refresh)
+        (plan,) = plan_models(project, [entry.name], versions, size, refresh, seeds)
     except UserError as error:
         return ModelPlan(model=entry.name, action="train", why=str(error), identity="", data_version=versions[entry.block.dataset].version)
     return plan
@@ -87,11 +90,11 @@ def _prepare_all(project: Project, chosen: list[ModelEntry], report: RunReport) 
 
 def _build_one(project: Project, entry: ModelEntry, plan: ModelPlan, refresh: bool, report: RunReport) -> ModelOutcome:
     tracker = Tracker.of(project)
-    if plan.action == "reuse" and plan.run is not None:
+    if plan.is_done and plan.run is not None:
         outcome = reused_outcome(tracker, entry, plan, plan.run)
         console.say(f"[green]✓[/] {entry.name}: version {outcome.version} reused, nothing changed")
     else:
-        console.say(f"[bold]{entry.name}[/]: {plan.action} ({plan.why})")
+        console.say(f"[bold]{entry.name}[/]: {plan.work} ({plan.why})")
         outcome = _train_guarded(project, entry, plan, refresh)
     report.add_model(model_entry(project, tracker, outcome))
     return outcome
@@ -99,7 +102,7 @@ def _build_one(project: Project, entry: ModelEntry, plan: ModelPlan, refresh: bo
 
 def _train_guarded(project: Project, entry: ModelEntry, plan: ModelPlan, refresh: bool) -> ModelOutcome:
     try:
-        outcome = train(str(project.root), entry.name, plan.data_version, entry.block.size, refresh)
+        outcome = train(str(project.root), entry.name, plan.data_version, entry.block.size, refresh, entry.block.seeds)
     except RunInterrupted:
         raise
     except (UserError, RuntimeError) as error:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from zoneinfo import available_timezones
@@ -39,6 +39,8 @@ class ModelBlock(Strict):
     """
     lora: Lora | None = None
     """Train adapters beside those weights instead of the weights themselves."""
+    seeds: int = Field(1, ge=1, le=100)
+    """How many trainings, this one and others from the seeds behind its own, the uncertainty of the figures is taken over."""
     evaluation: EvaluationConfig = EvaluationConfig()
     gates: dict[str, Any] = {}
 
@@ -86,7 +88,11 @@ class ModelEntry:
 
     def cost(self) -> float:
         """A rough order of cost, to run the cheapest first."""
-        return self.config.max_steps * self.family.cost_per_step * (1, 10, 100)[SIZES.index(self.block.size)]
+        return self.config.max_steps * self.family.cost_per_step * (1, 10, 100)[SIZES.index(self.block.size)] * self.block.seeds
+
+    def replicates(self) -> list["ModelEntry"]:
+        """The same trainings from the other seeds, without further ones of their own."""
+        return [replace(self, block=self.block.model_copy(update={"seed": self.block.seed + index, "seeds": 1})) for index in range(1, self.block.seeds)]
 
 
 class FittingFamily(NamedTuple):
@@ -113,6 +119,8 @@ class Catalog:
     source: Block
     """The whole of params.yaml."""
     size: str | None
+    """In place of every model's own."""
+    seeds: int | None = None
     """In place of every model's own."""
 
     def choose(self, names: Sequence[str], *, everything: bool = False, dataset: str | None = None, families: Sequence[str] = ()) -> list[ModelEntry]:
@@ -169,7 +177,7 @@ class Catalog:
             dataset = name.removeprefix(f"{family}-")
             if name != dataset and dataset in self.datasets and self.datasets[dataset].modality in find_family(family).modality:
                 value = {"family": family, "dataset": dataset}
-                return _model(name, Block(value, ("models", name), self.source.lines, self.source.file), self.datasets, self.size)
+                return _model(name, Block(value, ("models", name), self.source.lines, self.source.file), self.datasets, self.size, self.seeds)
         return None
 
     def dataset(self, name: str) -> DatasetConfig:
@@ -178,8 +186,8 @@ class Catalog:
         return self.datasets[name]
 
 
-def load_catalog(project: Project, *, size: str | None = None, path: Path | None = None) -> Catalog:
-    """Read and check all of params.yaml; ``size`` overrides the size of every model.
+def load_catalog(project: Project, *, size: str | None = None, seeds: int | None = None, path: Path | None = None) -> Catalog:
+    """Read and check all of params.yaml; ``size`` and ``seeds`` override those of every model.
 
     Raises:
         UserError: names the line and the nearest right word.
@@ -191,9 +199,9 @@ def load_catalog(project: Project, *, size: str | None = None, path: Path | None
     if size is not None and size not in SIZES:
         raise UserError(f"There is no size {size!r}; {nearest(size, SIZES)}")
     datasets = load_datasets(whole)
-    models = {name: _model(name, block, datasets, size) for name, block in whole.child("models").children()}
+    models = {name: _model(name, block, datasets, size, seeds) for name, block in whole.child("models").children()}
     schedules = {name: _schedule(block, models) for name, block in whole.child("schedules").children()}
-    return Catalog(project, datasets, models, _default_set(whole, models), schedules, whole.child("servers").validate(Ports), whole, size)
+    return Catalog(project, datasets, models, _default_set(whole, models), schedules, whole.child("servers").validate(Ports), whole, size, seeds)
 
 
 def _starts_first(entries: list[ModelEntry]) -> list[ModelEntry]:
@@ -211,10 +219,9 @@ def _starts_first(entries: list[ModelEntry]) -> list[ModelEntry]:
     return ordered
 
 
-def _model(name: str, block: Block, datasets: dict[str, DatasetConfig], size: str | None) -> ModelEntry:
-    model = block.validate(ModelBlock)
-    if size is not None:
-        model = model.model_copy(update={"size": size})
+def _model(name: str, block: Block, datasets: dict[str, DatasetConfig], size: str | None, seeds: int | None) -> ModelEntry:
+    given = {"size": size, "seeds": seeds}
+    model = block.validate(ModelBlock).model_copy(update={key: value for key, value in given.items() if value is not None})
     try:
         family = find_family(model.family)
     except UserError as error:

@@ -6,6 +6,7 @@ from typing import Literal
 from components.data.publish import DataVersion
 from components.params import Strict
 from components.project import Project
+from components.registry.trainings import TRAININGS_TAG
 from components.tracking import RunRecord, Tracker
 from components.training.identity import code_of, params_sha256, run_identity
 from components.training.start import Start
@@ -28,6 +29,20 @@ class ModelPlan(Strict):
     """Nothing of an earlier run may be used."""
     start: Start | None = None
     """Weights that training begins with."""
+    replicates: tuple["ModelPlan", ...] = ()
+    """The same of the trainings from other seeds."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is nothing to do: all is trained, and the figures know of the other seeds."""
+        others = [one.run.run_id for one in self.replicates if one.action == "reuse" and one.run is not None]
+        known = self.run.tag(TRAININGS_TAG) if self.run is not None else ""
+        return self.action == "reuse" and len(others) == len(self.replicates) and (not others or known == ",".join(others))
+
+    @property
+    def work(self) -> Action:
+        """What is done, the trainings from other seeds among it."""
+        return "train" if self.action == "reuse" and not self.is_done else self.action
 
 
 def start_of(project: Project, tracker: Tracker, entry: ModelEntry) -> Start | None:
@@ -72,7 +87,15 @@ def experiment_of(entry: ModelEntry) -> str:
 
 
 def plan_model(project: Project, tracker: Tracker, entry: ModelEntry, version: DataVersion, *, refresh: bool = False) -> ModelPlan:
-    """Reuse a finished run of the same identity, go on with an interrupted one, or train."""
+    """Reuse a finished run of the same identity, go on with an interrupted one, or train; the same for each training from another seed."""
+    plan = _plan_one(project, tracker, entry, version, refresh)
+    others = tuple(_plan_one(project, tracker, one, version, refresh, replicate=True) for one in entry.replicates())
+    missing = sum(one.action != "reuse" for one in others)
+    why = plan.why if not missing else f"{plan.why}; {missing} more of {entry.block.seeds} seeds"
+    return plan.model_copy(update={"replicates": others, "why": why})
+
+
+def _plan_one(project: Project, tracker: Tracker, entry: ModelEntry, version: DataVersion, refresh: bool, *, replicate: bool = False) -> ModelPlan:
     start = start_of(project, tracker, entry)
     identity = identity_of(entry, version, start)
     run = tracker.find_run(experiment_of(entry), identity)
@@ -81,7 +104,7 @@ def plan_model(project: Project, tracker: Tracker, entry: ModelEntry, version: D
         return plan.model_copy(update={"why": "asked for with --refresh", "refresh": True})
     if run is None:
         return plan.model_copy(update={"why": _what_changed(tracker, entry, version, start)})
-    if run.status == "FINISHED" and run.tag("registered"):
+    if run.status == "FINISHED" and (replicate or run.tag("registered")):
         return plan.model_copy(update={"action": "reuse", "why": "nothing changed", "run": run})
     return plan.model_copy(update={"action": "resume", "why": f"its run was {run.status.lower()}", "run": run})
 

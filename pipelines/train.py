@@ -1,8 +1,10 @@
 """Flow: train → evaluate → register, for one model."""
 
+import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from components.evaluation.protocol import Figure
 from components.project import Project
 from components.registry.registration import register_package
 from components.registry.stored import stored_figures
+from components.registry.trainings import REPLICATE_TAG, record_trainings
 from components.tracking import ModelVersion, RunRecord, Tracker
 from components.training.identity import code_of, library_versions, params_sha256
 from components.training.launch import launch
@@ -31,16 +34,16 @@ CODE_AND_LOCKS = ("components", "pipelines", "genmill", "pyproject.toml", "requi
 
 
 @task(name="open run", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=3, retry_condition_fn=a_retry_can_help)
-def open_run(project: str, entry: ModelEntry, version: DataVersion, plan: ModelPlan) -> RunSpec:
-    """Open the MLflow run, or the interrupted one of the same identity again."""
+def open_run(project: str, entry: ModelEntry, version: DataVersion, plan: ModelPlan, replicate_of: str = "") -> RunSpec:
+    """Open the MLflow run, or the interrupted one of the same identity again; ``replicate_of`` is the identity of the run whose uncertainty it serves."""
     where = Project(Path(project))
     tracker = Tracker.of(where)
-    tags = run_tags(where, entry, version, plan)
+    tags = {**run_tags(where, entry, version, plan), REPLICATE_TAG: replicate_of}
     run_dir = where.runs / plan.identity[:16]
     if plan.refresh:
         shutil.rmtree(run_dir, ignore_errors=True)
     if plan.run is not None:
-        tracker.reopen_run(plan.run.run_id, {"resumed_from": plan.run.status.lower(), "flow_run_id": tags["flow_run_id"]})
+        tracker.reopen_run(plan.run.run_id, {"resumed_from": plan.run.status.lower(), "flow_run_id": tags["flow_run_id"], REPLICATE_TAG: replicate_of})
         run_id = plan.run.run_id
     else:
         params = {"family": entry.block.family, "size": entry.block.size, "seed": entry.block.seed, **entry.config.model_dump()}
@@ -78,31 +81,67 @@ def register(project: str, spec: RunSpec, result: RunResult) -> ModelVersion:
     return version
 
 
+@task(name="uncertainty over trainings", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=3, retry_condition_fn=a_retry_can_help)
+def measure_uncertainty(project: str, run_id: str, others: list[str], headline: list[str]) -> tuple[Figure, ...]:
+    """The figures of a run with what the same training measured from other seeds."""
+    return record_trainings(Tracker.of(Project(Path(project))), run_id, others, headline)
+
+
 @flow(name="train", flow_run_name="train-{model}")
-def train(project: str, model: str, data_version: str, size: str | None = None, refresh: bool = False) -> ModelOutcome:
-    """Train ``model`` on one version of its dataset, evaluate it and register it as candidate."""
+def train(project: str, model: str, data_version: str, size: str | None = None, refresh: bool = False, seeds: int | None = None) -> ModelOutcome:
+    """Train ``model`` on one version of its dataset, evaluate it and register it as candidate; then the same from other seeds, where that is asked for."""
     where = Project(Path(project))
-    entry = load_catalog(where, size=size).model(model)
+    entry = load_catalog(where, size=size, seeds=seeds).model(model)
     version = find_version(where, entry.block.dataset, data_version)
     tracker = Tracker.of(where)
     plan = plan_model(where, tracker, entry, version, refresh=refresh)
     if plan.action == "reuse" and plan.run is not None:
-        return reused_outcome(tracker, entry, plan, plan.run)
-    spec = open_run(project, entry, version, plan)
+        outcome = reused_outcome(tracker, entry, plan, plan.run)
+    else:
+        outcome = _train_and_register(where, tracker, entry, version, plan)
+    if plan.replicates and not plan.is_done:
+        outcome = _replicated(where, tracker, entry, version, plan, outcome)
+    _leave_artifacts(where, tracker, outcome)
+    get_run_logger().info("%s version %s on %s %s", model, outcome.version, version.dataset, version.version)
+    return outcome
+
+
+def _train_and_register(project: Project, tracker: Tracker, entry: ModelEntry, version: DataVersion, plan: ModelPlan) -> ModelOutcome:
+    spec = open_run(str(project.root), entry, version, plan)
+    with _ended(tracker, spec):
+        result = train_and_evaluate(spec)
+        registered = register(str(project.root), spec, result)
+    return _outcome(entry, plan, result, registered)
+
+
+def _replicated(project: Project, tracker: Tracker, entry: ModelEntry, version: DataVersion, plan: ModelPlan, outcome: ModelOutcome) -> ModelOutcome:
+    """The same training from the other seeds, which registers nothing; returns ``outcome`` with figures that know how far they move."""
+    others = []
+    for number, (one, other) in enumerate(zip(entry.replicates(), plan.replicates, strict=True), start=2):
+        if other.action == "reuse" and other.run is not None:
+            others.append(other.run.run_id)
+            continue
+        console.say(f"  {entry.name}: training {number} of {entry.block.seeds}, seed {one.block.seed}")
+        spec = open_run(str(project.root), one, version, other, replicate_of=plan.identity)
+        with _ended(tracker, spec):
+            train_and_evaluate(spec)
+        others.append(spec.mlflow_run_id)
+    figures = measure_uncertainty(str(project.root), outcome.run_id, others, [entry.family.primary, *entry.family.guards])
+    return outcome.model_copy(update={"figures": figures, "status": "trained" if outcome.status == "reused" else outcome.status})
+
+
+@contextlib.contextmanager
+def _ended(tracker: Tracker, spec: RunSpec) -> Iterator[None]:
+    """The MLflow run of ``spec`` ends as the block does."""
     status = "FAILED"
     try:
-        result = train_and_evaluate(spec)
-        registered = register(project, spec, result)
+        yield
         status = "FINISHED"
     except (RunInterrupted, KeyboardInterrupt):
         status = "KILLED"
         raise
     finally:
         tracker.end_run(spec.mlflow_run_id, status)
-    outcome = _outcome(entry, plan, result, registered)
-    _leave_artifacts(where, tracker, outcome)
-    get_run_logger().info("%s version %s on %s %s", model, registered.version, version.dataset, version.version)
-    return outcome
 
 
 def run_tags(project: Project, entry: ModelEntry, version: DataVersion, plan: ModelPlan) -> dict[str, str]:

@@ -57,6 +57,11 @@ class Figure(Strict):
         """One standard deviation: over trainings, which holds that over samples too, where there were several, else ``spread``."""
         return statistics.stdev(self.trainings) if len(self.trainings) > 1 else self.spread
 
+    @property
+    def uncertainty_over(self) -> str:
+        """What `uncertainty` was taken over."""
+        return f"{len(self.trainings)} trainings from other seeds" if len(self.trainings) > 1 else self.spread_over
+
 
 def mismatch(a: Figure, b: Figure) -> str | None:
     """The first identity field in which two figures differ, or None where they may be compared."""

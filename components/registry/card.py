@@ -70,7 +70,7 @@ def _figures_table(figures: Sequence[Figure]) -> str:
 
 
 def _figure_row(figure: Figure) -> str:
-    value = f"{figure.value:.4g}" + (f" ± {figure.spread:.2g}" if figure.spread is not None else "") + (f" {figure.unit}" if figure.unit else "")
+    value = f"{figure.value:.4g}" + (f" ± {figure.uncertainty:.2g}" if figure.uncertainty is not None else "") + (f" {figure.unit}" if figure.unit else "")
     floor = f"{figure.floor:.4g} ({figure.floor_name or 'floor'})" if figure.floor is not None else ""
     identity = figure.identity
     return f"| {figure.name} | {value} | {floor} | {identity.split} | {identity.num_samples:,} | {identity.extractor or identity.metric} |"

@@ -77,7 +77,7 @@ def write_package(
         modules=modules,
         code_sha256=code_digest(*modules),
     )
-    request = example or _example(spec.abilities, data_spec)
+    request = example or request_of(spec.abilities, data_spec)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         parts, made = Path(scratch), Path(scratch) / "package"
@@ -105,7 +105,7 @@ def write_package(
     return Package(folder=folder, sha256=files_digest(files), code_sha256=spec.code_sha256, files=files)
 
 
-def _example(abilities: tuple[str, ...], data_spec: DataSpec) -> dict[str, Any]:
+def request_of(abilities: tuple[str, ...], data_spec: DataSpec) -> dict[str, Any]:
     """A small request that fits the model's vocabulary, and the form of its pictures."""
     given: dict[str, str] = {}
     if data_spec.token_counts:

@@ -18,7 +18,11 @@ def store_evidence(tracker: Tracker, run_id: str, evidence: Evidence) -> None:
     for name, text in evidence.texts.items():
         tracker.log_text(run_id, text, f"{TEXTS_FOLDER}/{name}.txt")
     tracker.log_text(run_id, json.dumps(evidence.notes), NOTES_ARTIFACT)
-    tracker.log_text(run_id, _dumped(evidence.figures), FIGURES_ARTIFACT)
+    store_figures(tracker, run_id, evidence.figures)
+
+
+def store_figures(tracker: Tracker, run_id: str, figures: Sequence[Figure]) -> None:
+    tracker.log_text(run_id, _dumped(figures), FIGURES_ARTIFACT)
 
 
 def stored_figures(tracker: Tracker, run_id: str) -> tuple[Figure, ...]:

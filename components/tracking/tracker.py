@@ -47,11 +47,11 @@ class Tracker:
 
     def find_run(self, experiment: str, identity: str) -> RunRecord | None:
         """The newest run of ``experiment`` with that run identity, whatever its status."""
-        return self._newest_run(experiment, "identity", identity)
+        return next(self._runs(experiment, "identity", identity), None)
 
     def latest_run(self, experiment: str, model: str) -> RunRecord | None:
-        """The newest run of ``experiment`` that trained ``model``, whatever its status."""
-        return self._newest_run(experiment, "model", model)
+        """The newest run of ``experiment`` that trained ``model``, whatever its status; not one that only serves another run's uncertainty."""
+        return next((run for run in self._runs(experiment, "model", model) if not run.tag("replicate_of")), None)
 
     def start_run(self, experiment: str, name: str, tags: Mapping[str, Any], params: Mapping[str, Any]) -> str:
         """Open a run and return its id; nested params are written with dotted names."""
@@ -310,13 +310,13 @@ class Tracker:
             raise UserError(f"The MLflow experiment {name!r} in {self.uri} is deleted: restore it with `mlflow experiments restore -x {found.experiment_id}`.")
         return str(found.experiment_id)
 
-    def _newest_run(self, experiment: str, tag: str, value: str) -> RunRecord | None:
+    def _runs(self, experiment: str, tag: str, value: str) -> Iterator[RunRecord]:
+        """The runs of ``experiment`` whose ``tag`` is ``value``, newest first."""
         found = self._client.get_experiment_by_name(experiment)
         if found is None:
-            return None
-        where = f"tags.`{PREFIX}{tag}` = '{value}'"
-        runs = self._client.search_runs([found.experiment_id], where, order_by=["attributes.start_time DESC"], max_results=1)
-        return self._record(runs[0]) if runs else None
+            return
+        search = {"filter_string": f"tags.`{PREFIX}{tag}` = '{value}'", "order_by": ["attributes.start_time DESC"], "max_results": 20}
+        yield from map(self._record, self._pages(self._client.search_runs, experiment_ids=[found.experiment_id], **search))
 
     def _record(self, run: Any) -> RunRecord:
         info, data = run.info, run.data

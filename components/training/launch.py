@@ -46,11 +46,7 @@ def launch(spec: RunSpec, on_event: Callable[[Event], None]) -> RunResult:
     run_json.write_text(spec.model_dump_json(indent=1), encoding="utf-8")
     result_json.unlink(missing_ok=True)
     log = spec.run_dir / "log.txt"
-    with log.open("ab") as errors, _process(run_json, errors) as process, _forwarded(process) as received:
-        assert process.stdout is not None
-        for line in process.stdout:
-            on_event(_event(line))
-        code = process.wait()
+    code, received = in_process("components.training", run_json, log, on_event)
     result = _result(spec, result_json, code, log)
     if code == Exit.USER_ERROR:
         raise UserError(result.message)
@@ -58,6 +54,18 @@ def launch(spec: RunSpec, on_event: Callable[[Event], None]) -> RunResult:
         # The handlers of this process are back in place: it is stopped as it would have been.
         signal.raise_signal(received[0])
     return result
+
+
+def in_process(module: str, request: Path, log: Path, on_event: Callable[[Event], None]) -> tuple[int, list[int]]:
+    """Run `python -m MODULE REQUEST` in a session of its own; returns its exit code, and the signals that were passed on to it.
+
+    ``on_event`` gets each JSON line that it writes, and the file ``log`` its stderr.
+    """
+    with log.open("ab") as errors, _process(module, request, errors) as process, _forwarded(process) as received:
+        assert process.stdout is not None
+        for line in process.stdout:
+            on_event(_event(line))
+        return process.wait(), received
 
 
 def _event(line: str) -> Event:
@@ -70,8 +78,8 @@ def _event(line: str) -> Event:
 
 
 @contextlib.contextmanager
-def _process(run_json: Path, errors: Any) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "components.training", str(run_json), UNTIL_STDIN_CLOSES]
+def _process(module: str, request: Path, errors: Any) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", module, str(request), UNTIL_STDIN_CLOSES]
     paths = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**FAST, **os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false"}
     process = subprocess.Popen(

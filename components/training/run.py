@@ -7,7 +7,7 @@ Marker files in ``run_dir`` say which phases are done: `trained.json` (with `wei
 import os
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,6 +43,7 @@ RESULT = "RESULT.json"
 WAIT_S = 15.0
 """How long a process waits for an earlier one of the same run, whose parent may just have died."""
 Marker = TypeVar("Marker", bound=Strict)
+Done = TypeVar("Done")
 
 
 class Evaluated(Strict):
@@ -78,23 +79,30 @@ def main(run_json: Path, *, until_stdin_closes: bool) -> Exit:
     stop.listen(until_stdin_closes=until_stdin_closes)
     emit("started", pid=os.getpid())
     spec = RunSpec.model_validate_json(run_json.read_text(encoding="utf-8"))
-    try:
+
+    def alone() -> RunResult:
         with _alone(spec):
-            result = Run(spec, stop).result()
-        status, message = Exit.FINISHED, ""
-    except Interrupted:
-        status, message = Exit.INTERRUPTED, "interrupted"
-    except Diverged as error:
-        status, message = Exit.DIVERGED, str(error)
-    except UserError as error:
-        status, message = Exit.USER_ERROR, str(error)
-    except Exception as error:  # noqa: BLE001 - whatever went wrong must reach RESULT.json
-        traceback.print_exc()
-        status, message = Exit.CRASHED, f"{type(error).__name__}: {error}"
-    if status != Exit.FINISHED:
-        result = _unfinished(spec, status, message)
+            return Run(spec, stop).result()
+
+    result, status, message = attempt(alone)
+    result = result or _unfinished(spec, status, message)
     write_text(spec.run_dir / RESULT, result.model_dump_json(indent=1))
     return status
+
+
+def attempt(work: Callable[[], Done]) -> tuple[Done | None, Exit, str]:
+    """What ``work`` returned, with how it ended; whatever went wrong becomes a sentence, for the parent must hear of it."""
+    try:
+        return work(), Exit.FINISHED, ""
+    except Interrupted:
+        return None, Exit.INTERRUPTED, "interrupted"
+    except Diverged as error:
+        return None, Exit.DIVERGED, str(error)
+    except UserError as error:
+        return None, Exit.USER_ERROR, str(error)
+    except Exception as error:  # noqa: BLE001 - it reaches the parent by its message, and the log by its traceback
+        traceback.print_exc()
+        return None, Exit.CRASHED, f"{type(error).__name__}: {error}"
 
 
 def _alone(spec: RunSpec) -> FileLock:

@@ -121,6 +121,19 @@ def test_more_rows_make_a_new_version_and_only_the_vae_trains_again(shop: Worksh
     assert Path(compared["page"]).is_file()
 
 
+def test_other_seeds_give_the_figures_their_uncertainty_and_register_nothing(shop: Workshop) -> None:
+    (outcome,) = shop.json("run", "vae-digits", "--seeds", "2")
+    values = {figure["name"]: figure["trainings"] for figure in outcome["figures"]}
+    assert len(values["fid_own"]) == 2
+    assert values["fid_own"][0] != values["fid_own"][1]
+    found = {row["model"]: row for row in shop.json("models")}
+    assert found["vae-digits"]["candidate"] == outcome["version"] == 2
+    assert {row["action"] for row in shop.json("plan", "vae-digits", "--seeds", "2")} == {"reuse"}
+    (again,) = shop.json("run", "vae-digits", "--seeds", "2")
+    assert again["status"] == "reused"
+    assert {figure["name"]: figure["trainings"] for figure in again["figures"]} == values
+
+
 def test_a_schedule_is_run_by_the_worker(shop: Workshop) -> None:
     shop.edit_params(schedules__nightly={"cron": "0 3 * * *", "models": ["vae-digits"]})
     assert shop.json("deploy") == {"nightly": "created"}

@@ -185,3 +185,13 @@ def test_a_model_comes_behind_the_one_that_it_begins_with(tmp_path: Path) -> Non
     circle = dearer.replace("config: {max_steps: 5000}", "init_from: gpt-pydocs")
     with pytest.raises(UserError, match="begin with one another"):
         load_catalog(write(tmp_path, GOOD.replace("  gpt-pydocs:\n", circle))).choose(["gpt-pydocs", "gpt-base"])
+
+
+def test_a_model_of_several_seeds_is_trained_again_from_those_behind_its_own(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(GOOD.replace("    dataset: digits\n    config", "    dataset: digits\n    seed: 5\n    seeds: 3\n    config"))
+    entry = load_catalog(Project(tmp_path)).model("vae-digits")
+    assert [one.block.seed for one in entry.replicates()] == [6, 7]
+    assert [one.replicates() for one in entry.replicates()] == [[], []]
+    assert entry.cost() == 3 * entry.replicates()[0].cost()
+    assert load_catalog(Project(tmp_path), seeds=1).model("vae-digits").replicates() == []
+    assert len(load_catalog(Project(tmp_path), seeds=2).model("gpt-pydocs").replicates()) == 1

@@ -1,15 +1,17 @@
-"""What is refused before any data is prepared."""
+"""What is refused before any data is prepared, and what a build would do with a model and its trainings from other seeds."""
 
 from pathlib import Path
 
 import pytest
 
+from components.data.publish import DataVersion
 from components.errors import UserError
 from components.project import Project
 from components.registry.package import Package
+from components.registry.trainings import REPLICATE_TAG, record_trainings
 from components.tracking import Tracker
 from pipelines.catalog import ModelEntry, load_catalog
-from pipelines.plan import check_starts, start_of
+from pipelines.plan import ModelPlan, check_starts, identity_of, plan_model, start_of
 from tests.stores import register
 
 PARAMS = """\
@@ -61,3 +63,60 @@ def test_a_model_goes_on_from_a_version_of_its_own_that_must_be_there(tmp_path: 
     start = start_of(project, tracker, entry)
     assert start is not None
     assert start.ref == "vae-digits/1"
+
+
+VERSION = DataVersion(
+    dataset="digits",
+    version="v1",
+    sha256="d" * 64,
+    tag="data/digits/v1",
+    commit="c" * 40,
+    created="",
+    actor="",
+    rows={},
+    bytes=0,
+    validation="passed",
+    source="",
+)
+
+
+def seeded(tmp_path: Path, seeds: int) -> tuple[Project, ModelEntry]:
+    project = Project(tmp_path)
+    project.params.write_text(PARAMS.replace("    init_from: BEGINNING\n", ""))
+    return project, load_catalog(project, seeds=seeds).model("first")
+
+
+def finished(tracker: Tracker, entry: ModelEntry, **tags: str) -> str:
+    run_id = tracker.start_run("digits", entry.name, {"identity": identity_of(entry, VERSION), "model": entry.name, **tags}, {})
+    tracker.end_run(run_id)
+    return run_id
+
+
+def planned(tmp_path: Path, tracker: Tracker, seeds: int) -> ModelPlan:
+    project, entry = seeded(tmp_path, seeds)
+    return plan_model(project, tracker, entry, VERSION)
+
+
+def test_trainings_from_other_seeds_are_planned_until_their_figures_are_known(tmp_path: Path, tracker: Tracker) -> None:
+    _, entry = seeded(tmp_path, 3)
+    run_id = finished(tracker, entry, registered="1")
+    assert planned(tmp_path, tracker, 1).is_done
+    plan = planned(tmp_path, tracker, 3)
+    assert (plan.action, plan.work, plan.is_done, plan.why) == ("reuse", "train", False, "nothing changed; 2 more of 3 seeds")
+    others = [finished(tracker, one, **{REPLICATE_TAG: plan.identity}) for one in entry.replicates()]
+    assert (planned(tmp_path, tracker, 3).work, planned(tmp_path, tracker, 3).why) == ("train", "nothing changed")
+    record_trainings(tracker, run_id, others, ["fid_own"])
+    assert planned(tmp_path, tracker, 3).is_done
+    assert not planned(tmp_path, tracker, 2).is_done  # its uncertainty would be over fewer
+
+
+def test_a_training_that_only_served_another_is_no_finished_model_and_not_what_a_change_is_told_by(tmp_path: Path, tracker: Tracker) -> None:
+    _, entry = seeded(tmp_path, 2)
+    run_id = finished(tracker, entry, registered="1")
+    (other,) = entry.replicates()
+    finished(tracker, other, **{REPLICATE_TAG: "1" * 64})
+    latest = tracker.latest_run("digits", "first")
+    assert latest is not None
+    assert latest.run_id == run_id
+    alone = plan_model(Project(tmp_path), tracker, other, VERSION)
+    assert (alone.action, alone.why) == ("resume", "its run was finished")
