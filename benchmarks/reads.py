@@ -30,6 +30,7 @@ def main() -> None:
     report("import, no verb", (*GENMILL, "--help"))
     report(f"compare, {len(refs)} references", (*GENMILL, "compare", *refs, "--project", arguments.project))
     report("history", (*GENMILL, "history", refs[0].partition("/")[0], "--project", arguments.project))
+    report("audit --no-rehash", (*GENMILL, "audit", refs[0], "--no-rehash", "--project", arguments.project))
     report("audit", (*GENMILL, "audit", refs[0], "--project", arguments.project))
 
 

@@ -5,8 +5,11 @@ a detached HEAD, in a second work tree, in a shallow clone, and before the first
 """
 
 import getpass
+import hashlib
+import io
 import os
 import subprocess
+import tarfile
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -105,6 +108,31 @@ def read_blob(root: Path, ref: str, path: str) -> bytes:
     if result.returncode:
         raise FileNotFoundError(f"{ref}:{path}")
     return result.stdout
+
+
+def is_intact(root: Path, ref: str, path: str) -> bool:
+    """Whether the bytes of ``path`` as of ``ref`` still have the name that git gave them; git itself does not look when it reads one.
+
+    Raises:
+        FileNotFoundError: there is no such ref or file, or it cannot be read at all.
+    """
+    content, name = read_blob(root, ref, path), _resolve(root, f"{ref}:{path}") or ""
+    digest = hashlib.sha256 if len(name) == 64 else hashlib.sha1
+    return digest(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == name
+
+
+def export_tree(root: Path, commit: str, to: Path) -> None:
+    """Write the files of ``commit`` below ``to``; the work tree and the index are not looked at.
+
+    Raises:
+        FileNotFoundError: there is no such commit.
+    """
+    result = _run(root, "archive", "--format=tar", commit)
+    if result.returncode:
+        raise FileNotFoundError(commit)
+    to.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(fileobj=io.BytesIO(result.stdout)) as archive:
+        archive.extractall(to, filter="data")
 
 
 def list_refs(root: Path, prefix: str) -> list[Ref]:

@@ -1,4 +1,4 @@
-"""Verbs on registered models: models, compare, audit, sample."""
+"""Verbs on registered models: models, compare, sample, export."""
 
 import re
 import sys
@@ -17,7 +17,7 @@ RefArgument = Annotated[str, typer.Argument(help="MODEL, MODEL@champion, MODEL/3
 
 
 def add_to(app: typer.Typer) -> None:
-    for verb in (models, compare, audit, sample, export):
+    for verb in (models, compare, sample, export):
         app.command()(verb)
 
 
@@ -65,30 +65,6 @@ def compare(
     for note in result.notes:
         out.print(note, soft_wrap=True)
     out.print(f"Page       {result.page}", soft_wrap=True)
-
-
-def audit(ref: RefArgument, project: ProjectOption = None, as_json: JsonOption = False) -> None:
-    """Follow a model back to the raw bytes, re-hashing everything; exit code 1 names the broken link.
-
-    Example: [bold]genmill audit vae-digits@champion[/]
-    """
-    where = open_project(project)
-    from components.registry.lineage import audit as audit_model
-    from components.tracking import Tracker
-    from genmill.console import out, print_json, print_table
-
-    report = audit_model(where, Tracker.of(where), ref)
-    if as_json:
-        print_json(report)
-    else:
-        rows = [("[green]✓[/]" if row.ok else "[red]✗[/]", row.link, row.expected, f"{row.found} {row.note}".strip()) for row in report.rows]
-        print_table(f"Audit of {report.version}", ("", "link", "recorded", "found"), rows)
-        for sentence in report.broken:
-            out.print(f"Broken: {sentence}", soft_wrap=True)
-        if report.ok:
-            out.print("Every link holds, down to the raw bytes.")
-    if not report.ok:
-        raise typer.Exit(1)
 
 
 def sample(

@@ -1,9 +1,9 @@
 """How a flow tells whoever started it what is going on, without knowing who that is."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Listener(Protocol):
@@ -45,3 +45,19 @@ def say(message: str) -> None:
 
 def progress(label: str, done: float, total: float, detail: str = "") -> None:
     (_listener.get() or Silent()).progress(label, done, total, detail)
+
+
+def events_of(model: str) -> Callable[[dict[str, Any]], None]:
+    """What shows the events of the process that trains ``model``."""
+
+    def on_event(event: dict[str, Any]) -> None:
+        if event.get("event") == "progress":
+            total = float(event.get("max_steps") or 1)
+            what = f"{event['detail']} " if event.get("detail") else ""
+            loss = f"loss {event['loss']:.4g} " if event.get("loss") is not None else ""
+            left = f"{event['eta_s']:.0f} s left" if event.get("eta_s") is not None else ""
+            progress(f"{event['phase']} {model}", float(event.get("step") or 0), total, f"{what}{loss}{left}")
+        elif event.get("event") == "say":
+            say(f"  {event['message']}")
+
+    return on_event

@@ -61,7 +61,7 @@ def open_run(project: str, entry: ModelEntry, version: DataVersion, plan: ModelP
 def train_and_evaluate(spec: RunSpec) -> RunResult:
     """Train, evaluate and package in one child process; a retry goes on from the last checkpoint."""
     resume = resume_command(Project(spec.project), spec.model)
-    result = launch(spec, on_event=_show(spec.model))
+    result = launch(spec, on_event=console.events_of(spec.model))
     if result.status == "interrupted":
         raise RunInterrupted(f"{spec.model} was interrupted at step {result.steps}; its checkpoint is kept.", resume=resume)
     if result.status == "diverged":
@@ -150,7 +150,8 @@ def run_tags(project: Project, entry: ModelEntry, version: DataVersion, plan: Mo
         "model": entry.name, "family": entry.block.family, "size": entry.block.size, "identity": plan.identity,
         "flow_run_id": str(runtime.flow_run.id or ""), "deployment": str(runtime.deployment.name or ""),
         "git_commit": git.head(project.root) or "", "dirty": str(git.is_dirty(project.root, CODE_AND_LOCKS)).lower(),
-        "dataset": version.dataset, "data_version": version.version, "data_sha256": version.sha256, "validation": version.validation,
+        "dataset": version.dataset, "data_version": version.version, "data_sha256": version.sha256, "data_commit": version.commit,
+        "validation": version.validation,
         "params_sha256": params_sha256(entry.config, entry.block.seed, entry.block.evaluation, plan.start),
         "init_from": plan.start.ref if plan.start else "", "init_from_sha256": plan.start.sha256 if plan.start else "",
         "code_sha256": code_of(entry.block.family, entry.batches), "resumed_from": "", "libraries": json.dumps(library_versions()),
@@ -195,20 +196,6 @@ def _outcome(entry: ModelEntry, plan: ModelPlan, result: RunResult, registered: 
             "evaluate_s": result.evaluate_s,
         }
     )
-
-
-def _show(model: str) -> Any:
-    def on_event(event: dict[str, Any]) -> None:
-        if event.get("event") == "progress":
-            total = float(event.get("max_steps") or 1)
-            what = f"{event['detail']} " if event.get("detail") else ""
-            loss = f"loss {event['loss']:.4g} " if event.get("loss") is not None else ""
-            left = f"{event['eta_s']:.0f} s left" if event.get("eta_s") is not None else ""
-            console.progress(f"{event['phase']} {model}", float(event.get("step") or 0), total, f"{what}{loss}{left}")
-        elif event.get("event") == "say":
-            console.say(f"  {event['message']}")
-
-    return on_event
 
 
 def _leave_artifacts(project: Project, tracker: Tracker, outcome: ModelOutcome) -> None:

@@ -1,5 +1,6 @@
 """The only file that talks to DVC: the repository's set-up, one stage at a time, push, and what the remote holds."""
 
+import hashlib
 import io
 import json
 import os
@@ -130,10 +131,14 @@ class Store:
 
         Raises:
             FileNotFoundError: the store does not have the list of a folder.
+            ValueError: a list is damaged.
         """
         found: list[StoredFile] = []
         for folder, md5 in locked_outputs(lock, name):
-            entries = json.loads(self.read(md5))
+            listed = self.read(md5)
+            if hashlib.md5(listed, usedforsecurity=False).hexdigest() != md5.removesuffix(".dir"):
+                raise ValueError(f"the list of the files of {folder} is damaged")
+            entries = json.loads(listed)
             found += [StoredFile(f"{folder}/{entry['relpath']}", entry["md5"]) for entry in entries]
         return found
 

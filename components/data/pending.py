@@ -31,5 +31,21 @@ def pending(project: Project, name: str) -> dict[str, str]:
     return found
 
 
+def current_stages(project: Project, name: str) -> list[str]:
+    """The output folders of dataset ``name`` that dvc.lock speaks for: what made them is unchanged, so their bytes are those that it pins."""
+    lock = project.root / "dvc.lock"
+    locked = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {}) if lock.is_file() else {}
+    found: dict[str, str] = {}
+    for stage in STAGES:
+        recorded, stamp = locked.get(f"{stage}@{name}"), stamp_path(project, name, stage)
+        if recorded is None or not stamp.is_file():
+            break
+        made_from = {stamp.relative_to(project.root).as_posix(): hashlib.md5(stamp.read_bytes(), usedforsecurity=False).hexdigest(), **found}
+        if any(made_from.get(dep["path"]) != dep.get("md5") for dep in recorded["deps"]):
+            break
+        found |= {out["path"]: out["md5"] for out in recorded["outs"]}
+    return list(found)
+
+
 def _recorded_md5(stage: dict[str, Any], path: str) -> str | None:
     return next((dep.get("md5") for dep in stage.get("deps", []) if dep["path"] == path), None)

@@ -4,10 +4,14 @@ import hashlib
 from pathlib import Path
 from typing import BinaryIO
 
+from pydantic import ValidationError
+
 from components import git
 from components.data import dvc_repo
-from components.data.dataset import Manifest, read_manifest, shard_problem, stage_folder
+from components.data.dataset import MANIFEST, STAGE_FOLDERS, Manifest, read_manifest, shard_problem, stage_folder
+from components.data.pending import current_stages
 from components.data.publish import DataVersion, current_version, find_version, read_published
+from components.data.recorded import check_records
 from components.errors import UserError
 from components.params import Strict
 from components.project import Project
@@ -28,18 +32,25 @@ class Verification(Strict):
 def verify(project: Project, name: str, version: str | None = None) -> Verification:
     """Compare every byte of a version (default: the newest) with its manifest: on the remote, in the cache, and in the project's folders.
 
-    The folders are looked at where they hold that version, the cache for what it has of it; the remote must have everything.
+    The folders are looked at where they hold that version, the cache for what it has of it; the remote must have everything. What is written
+    down of the version is compared as well, see `check_records`.
     """
     found = find_version(project, name, version) if version else current_version(project, name)
     if found is None:
         raise UserError(f"Dataset {name!r} has no published version: run `genmill run --dataset {name}`.")
-    manifest = read_published(project, found)
-    if manifest.sha256 != found.sha256:
-        return Verification(ok=False, checked=0, bytes=0, broken=(f"The manifest in {found.tag} is not the one that was published (its digest differs)",))
-    lock = git.read_blob(project.root, found.commit, "dvc.lock")
+    records = check_records(project, found)
+    if records.lock or records.manifest:  # nothing to compare bytes with
+        return Verification(ok=False, checked=0, bytes=0, broken=records.broken)
+    result = verify_files(project, found)
+    broken = (*records.broken, *result.broken)
+    return result.model_copy(update={"ok": not broken, "broken": broken})
+
+
+def verify_files(project: Project, version: DataVersion) -> Verification:
+    """The files of a version whose records hold: on the remote, in the cache, and in the project's folders."""
+    manifest, lock = read_published(project, version), git.read_blob(project.root, version.commit, "dvc.lock")
     with dvc_repo.stores(project) as (remote, cache):
-        results = [check_store(remote, lock, manifest), check_store(cache, lock, manifest, partial=True)]
-    results.append(_check_folders(project, manifest))
+        results = [check_store(remote, lock, manifest), check_store(cache, lock, manifest, partial=True), _check_folders(project, manifest, cache)]
     broken = tuple(sentence for result in results for sentence in result.broken)
     return Verification(ok=not broken, checked=sum(result.checked for result in results), bytes=sum(result.bytes for result in results), broken=broken)
 
@@ -75,10 +86,11 @@ def check_store(store: dvc_repo.Store, lock: bytes, manifest: Manifest, *, parti
     return Verification(ok=not broken, checked=checked, bytes=num_bytes, broken=tuple(broken))
 
 
-def restore(project: Project, name: str, version: str, to: Path) -> Path:
+def restore(project: Project, name: str, version: str, to: Path, *, from_remote: bool = False) -> Path:
     """Put the published ``version`` into the folder ``to``, laid out as in a project (data/clean/NAME, data/augmented/NAME, …).
 
-    Nothing else is touched. Every shard is hashed on the way; the folder appears only when it is whole.
+    Nothing else is touched. The local cache is read where it has everything, unless ``from_remote``.
+    Every shard is hashed on the way; the folder appears only when it is whole.
 
     Raises:
         UserError: no such version, ``to`` is not empty, or a file cannot be had undamaged from the remote or the cache.
@@ -90,7 +102,7 @@ def restore(project: Project, name: str, version: str, to: Path) -> Path:
     lock = git.read_blob(project.root, found.commit, "dvc.lock")
     part = to.with_name(f"{to.name}.part")
     with dvc_repo.stores(project) as pair:
-        store = next((store for store in reversed(pair) if _complete(store, lock, name)), pair[0])
+        store = pair[0] if from_remote else next((store for store in reversed(pair) if _complete(store, lock, name)), pair[0])
         for file in store_files(store, lock, found):
             if file.path.split("/")[1] in _RESTORED:
                 _copy(store, file, part / file.path)
@@ -122,12 +134,54 @@ def _complete(store: dvc_repo.Store, lock: bytes, name: str) -> bool:
     return not missing and all(store.has(file.md5) for file in files)
 
 
-def _check_folders(project: Project, manifest: Manifest) -> Verification:
-    local = read_manifest(stage_folder(project, manifest.name, "augment"))
-    if local is None or local.sha256 != manifest.sha256:
+def _check_folders(project: Project, manifest: Manifest, cache: dvc_repo.Store) -> Verification:
+    """Hash what the project's folders hold of the version: the shards by the manifest, all else by the project's own dvc.lock."""
+    pinned = _pinned_here(project, manifest, cache)
+    if not pinned and not _lies_here(project, manifest):
         return Verification(ok=True, checked=0, bytes=0, broken=())
-    broken = [f"{problem} in {project.root}" for shard in manifest.shards if (problem := shard_problem(project.root / shard.path, shard))]
-    return Verification(ok=not broken, checked=len(manifest.shards), bytes=manifest.num_bytes, broken=tuple(broken))
+    shards = {shard.path: shard for shard in manifest.shards}
+    problems = [shard_problem(project.root / path, shard) for path, shard in shards.items()]
+    others = [file for file in pinned if file.path not in shards]
+    problems += [_file_problem(project.root / file.path, file) for file in others]
+    num_bytes = manifest.num_bytes + sum(path.stat().st_size for file in others if (path := project.root / file.path).is_file())
+    broken = tuple(f"{problem} in {project.root}" for problem in problems if problem)
+    return Verification(ok=not broken, checked=len(problems), bytes=num_bytes, broken=broken)
+
+
+def _lies_here(project: Project, manifest: Manifest) -> bool:
+    """Whether the manifest in the project's folders is one of the same content."""
+    try:
+        local = read_manifest(stage_folder(project, manifest.name, "augment"))
+    except UserError:
+        return False
+    return local is not None and local.sha256 == manifest.sha256
+
+
+def _pinned_here(project: Project, manifest: Manifest, cache: dvc_repo.Store) -> list[dvc_repo.StoredFile]:
+    """The files that the project's dvc.lock pins, where they are of this content and no stage is about to write them anew.
+
+    The manifest is read from the cache, not from the folder: were it damaged there, it would name another version, and nothing would be looked at.
+    """
+    lock = project.root / "dvc.lock"
+    files, _ = _listed(cache, lock.read_bytes(), manifest.name) if lock.is_file() else ([], None)
+    own = f"data/{STAGE_FOLDERS['augment']}/{manifest.name}/{MANIFEST}"
+    md5 = next((file.md5 for file in files if file.path == own), None)
+    try:
+        pinned = Manifest.from_json(cache.read(md5)) if md5 else None
+    except (FileNotFoundError, ValidationError):
+        return []
+    if pinned is None or pinned.sha256 != manifest.sha256:
+        return []
+    folders = tuple(f"{folder}/" for folder in current_stages(project, manifest.name))
+    return [file for file in files if file.path.startswith(folders)]
+
+
+def _file_problem(path: Path, file: dvc_repo.StoredFile) -> str | None:
+    if not path.is_file():
+        return f"{file.path} is missing"
+    with path.open("rb") as stream:
+        md5, _, _ = _digests(stream)
+    return None if md5 == file.md5 else f"{file.path} is damaged (md5 {md5[:12]}…, dvc.lock says {file.md5[:12]}…)"
 
 
 def _check_restored(folder: Path, manifest: Manifest, version: DataVersion) -> None:

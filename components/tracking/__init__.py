@@ -6,7 +6,9 @@ store is SQLite under the project's mlflow/ folder; the variable MLFLOW_TRACKING
 
 from components.tracking.records import (
     ANIMATIONS_FOLDER,
+    ENVIRONMENT_ARTIFACT,
     FIGURES_ARTIFACT,
+    GATES_ARTIFACT,
     NOTES_ARTIFACT,
     PICTURES_FOLDER,
     PREFIX,
@@ -23,7 +25,9 @@ from components.tracking.tracker import Tracker
 
 __all__ = [
     "ANIMATIONS_FOLDER",
+    "ENVIRONMENT_ARTIFACT",
     "FIGURES_ARTIFACT",
+    "GATES_ARTIFACT",
     "NOTES_ARTIFACT",
     "PICTURES_FOLDER",
     "PREFIX",

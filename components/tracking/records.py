@@ -1,8 +1,9 @@
 """Runs and model versions as plain values, and the names under which a run stores its artifacts.
 
-- ``SPEC_ARTIFACT``: the RunSpec of the run as JSON;
+- ``SPEC_ARTIFACT``: the RunSpec of the run as JSON; ``ENVIRONMENT_ARTIFACT``: every installed distribution as `name==version`, a line each;
 - ``FIGURES_ARTIFACT``: a JSON list of `Figure` dumps; ``NOTES_ARTIFACT``: a JSON list of sentences on what was left out;
 - ``RESCORED_FOLDER``/NAME.json: the same of a later evaluation of the version under another protocol (a new data version, another extractor);
+- ``GATES_ARTIFACT``: the verdicts of the gates on the version, as JSON: model, version, passed, and rows of rule, figure, value, limit, verdict, note;
 - ``PICTURES_FOLDER``/NAME.png, ``ANIMATIONS_FOLDER``/NAME.gif and ``TEXTS_FOLDER``/NAME.txt: the evidence of the final evaluation, drawn from fixed seeds;
 - ``images/``: MLflow's own names for the sample grids of each step, see `Tracker.log_image`.
 """
@@ -14,7 +15,9 @@ from components.params import Strict
 FIGURES_ARTIFACT = "evaluation/figures.json"
 RESCORED_FOLDER = "evaluation/rescored"
 NOTES_ARTIFACT = "evaluation/notes.json"
+GATES_ARTIFACT = "evaluation/gates.json"
 SPEC_ARTIFACT = "run.json"
+ENVIRONMENT_ARTIFACT = "environment.txt"
 PICTURES_FOLDER = "evaluation/pictures"
 ANIMATIONS_FOLDER = "evaluation/animations"
 TEXTS_FOLDER = "evaluation/texts"

@@ -27,11 +27,12 @@ from components.project import Project
 from components.registry.card import CardCost, CardData, model_card
 from components.registry.package import write_package
 from components.registry.stored import store_evidence
-from components.tracking import SPEC_ARTIFACT, MetricPoint, Tracker
+from components.tracking import MetricPoint, Tracker
 from components.training import datamodules
 from components.training.begin import started_data_spec
 from components.training.callbacks import Diverged
 from components.training.cost import core_seconds, peak_memory_bytes
+from components.training.environment import record_inputs
 from components.training.files import checkpoint_folder, last_checkpoint, write_atomically, write_text
 from components.training.fit import Training, build_model, fit
 from components.training.progress import Telling, emit
@@ -165,7 +166,7 @@ class Run:
             done.hardware.apply()
             model.eval().to(done.hardware.device)
             return done
-        self.tracker.log_text(self.spec.mlflow_run_id, self.spec.model_dump_json(indent=1), SPEC_ARTIFACT)
+        record_inputs(self.tracker, self.spec)
         training = fit(model, self.spec, self.dataset, self.data_spec, self.config, cache=self.project.cache, stop=self.stop, log=self._log_progress)
         write_atomically(weights, lambda path: save_model(model, str(path)))
         write_text(marker, training.model_dump_json(indent=1))
