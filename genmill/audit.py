@@ -1,5 +1,6 @@
-"""Verbs that prove what a registered model is: audit."""
+"""Verbs that prove what a registered model is: audit, reproduce."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +11,16 @@ from genmill.options import JsonOption, ProjectOption, complete_model, open_proj
 
 if TYPE_CHECKING:
     from components.registry.lineage import AuditReport
+    from components.training.reproducing.reproduce import Reproduction
 
 RefArgument = Annotated[str, typer.Argument(help="MODEL, MODEL@champion, MODEL/3 or a run id.", autocompletion=complete_model)]
+VERDICTS = {"identical": "[green]identical[/]", "agrees": "[green]agrees[/]", "differs": "[red]differs[/]", "not measured": "[red]not measured[/]"}
 MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[dim]·[/]"}
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(audit)
+    for verb in (audit, reproduce):
+        app.command()(verb)
 
 
 def audit(
@@ -50,6 +54,54 @@ def audit(
     print_json(report) if as_json else _show(report)
     if not report.ok:
         raise typer.Exit(1)
+
+
+def reproduce(
+    ref: RefArgument,
+    to: Annotated[Path | None, typer.Option("--to", help="A new folder (default: one below .genmill/reproductions); an interrupted one goes on.")] = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a version again from its recorded code, data and params, in a folder of its own; exit code 1 where a figure does not agree.
+
+    Example: [bold]genmill reproduce vae-digits@champion --to /tmp/again[/]
+    """
+    where = open_project(project)
+    from components.registry.references import resolve
+    from components.tracking import Tracker
+    from components.training.reproducing.reproduce import default_folder
+    from components.training.reproducing.reproduce import reproduce as reproduce_version
+    from genmill.console import LiveListener, print_json
+    from pipelines import console
+    from pipelines.outcomes import RunInterrupted
+
+    tracker = Tracker.of(where)
+    version = resolve(tracker, ref)
+    folder = to if to is not None else default_folder(where, version)
+    with LiveListener() as listener, console.listening(listener):
+        try:
+            result = reproduce_version(where, tracker, version.ref, to=folder, say=console.say, on_event=console.events_of(version.name))
+        except KeyboardInterrupt:
+            again = shlex.join(["genmill", "reproduce", version.ref, "--to", str(folder), "--project", str(where.root)])
+            raise RunInterrupted("Interrupted; what was restored, and the last checkpoint, are kept.", resume=again) from None
+    print_json(result) if as_json else _show_reproduction(result)
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+def _show_reproduction(result: "Reproduction") -> None:
+    from genmill.console import out, print_table
+
+    rows = [
+        (row.figure, f"{row.recorded:.6g}", "–" if row.reproduced is None else f"{row.reproduced:.6g}",
+         "–" if row.difference is None else f"{row.difference:.2g}", f"{row.tolerance:.2g}", f"{VERDICTS[row.verdict]} {row.note}".strip())
+        for row in result.figures
+    ]  # fmt: skip
+    print_table(f"{result.version}, trained again", ("figure", "recorded", "reproduced", "difference", "tolerance", "verdict"), rows)
+    out.print(f"Weights    {'identical to the last bit' if result.weights == 'identical' else 'not the same bits'}", soft_wrap=True)
+    if result.differences:
+        print_table("What was not the same", ("what", "recorded", "here"), [(row.what, row.recorded, row.here) for row in result.differences])
+    out.print(f"Folder     {result.folder}", soft_wrap=True)
 
 
 def _show(report: "AuditReport") -> None:

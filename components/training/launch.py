@@ -19,6 +19,7 @@ from components.training.spec import Exit, RunResult, RunSpec
 from components.training.stopping import UNTIL_STDIN_CLOSES
 
 Event = dict[str, Any]
+RUN_JSON, RESULT_JSON, LOG = "RUN.json", "RESULT.json", "log.txt"
 STOP_WAIT_S = 10.0
 FAST = {
     # A waiting thread spins briefly, then sleeps: as fast as the default on an idle machine, and 5 to 8 times faster beside one busy process.
@@ -41,13 +42,8 @@ def launch(spec: RunSpec, on_event: Callable[[Event], None]) -> RunResult:
     Raises:
         UserError: the run cannot be done as it is; nothing was trained.
     """
-    spec.run_dir.mkdir(parents=True, exist_ok=True)
-    run_json, result_json = spec.run_dir / "RUN.json", spec.run_dir / "RESULT.json"
-    run_json.write_text(spec.model_dump_json(indent=1), encoding="utf-8")
-    result_json.unlink(missing_ok=True)
-    log = spec.run_dir / "log.txt"
-    code, received = in_process("components.training", run_json, log, on_event)
-    result = _result(spec, result_json, code, log)
+    code, received = follow(spec.run_dir, spec.model_dump_json(indent=1), on_event)
+    result = _result(spec, spec.run_dir / RESULT_JSON, code, spec.run_dir / LOG)
     if code == Exit.USER_ERROR:
         raise UserError(result.message)
     if received:
@@ -56,12 +52,23 @@ def launch(spec: RunSpec, on_event: Callable[[Event], None]) -> RunResult:
     return result
 
 
-def in_process(module: str, request: Path, log: Path, on_event: Callable[[Event], None]) -> tuple[int, list[int]]:
+def follow(run_dir: Path, run_json: str, on_event: Callable[[Event], None], *, code: Path = PACKAGE_ROOT, threads: int | None = None) -> tuple[int, list[int]]:
+    """Do the run that ``run_json`` describes; ``code`` and ``threads`` as for `in_process`."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / RUN_JSON).write_text(run_json, encoding="utf-8")
+    (run_dir / RESULT_JSON).unlink(missing_ok=True)
+    return in_process("components.training", run_dir / RUN_JSON, run_dir / LOG, on_event, code=code, threads=threads)
+
+
+def in_process(
+    module: str, request: Path, log: Path, on_event: Callable[[Event], None], *, code: Path = PACKAGE_ROOT, threads: int | None = None
+) -> tuple[int, list[int]]:
     """Run `python -m MODULE REQUEST` in a session of its own; returns its exit code, and the signals that were passed on to it.
 
-    ``on_event`` gets each JSON line that it writes, and the file ``log`` its stderr.
+    ``on_event`` gets each JSON line that it writes, and the file ``log`` its stderr. Its package `components` is that of the folder ``code``;
+    ``threads`` are those that it may use, where that is not left to the machine.
     """
-    with log.open("ab") as errors, _process(module, request, errors) as process, _forwarded(process) as received:
+    with log.open("ab") as errors, _process(module, request, errors, code, threads) as process, _forwarded(process) as received:
         assert process.stdout is not None
         for line in process.stdout:
             on_event(_event(line))
@@ -78,13 +85,16 @@ def _event(line: str) -> Event:
 
 
 @contextlib.contextmanager
-def _process(module: str, request: Path, errors: Any) -> Iterator[subprocess.Popen[str]]:
+def _process(module: str, request: Path, errors: Any, code: Path, threads: int | None) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", module, str(request), UNTIL_STDIN_CLOSES]
-    paths = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(code), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**FAST, **os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false"}
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = str(threads)
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, encoding="utf-8", env=environment, start_new_session=True
-    )
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, encoding="utf-8", env=environment, start_new_session=True,
+        cwd=None if code == PACKAGE_ROOT else code,  # the folder that one stands in comes first on the path
+    )  # fmt: skip
     try:
         yield process
     finally:

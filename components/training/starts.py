@@ -44,10 +44,15 @@ def _of_folder(model: str, config: TrainingConfig, ref: str, folder: Path, lora:
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{model} cannot begin with {ref}, whose {DESCRIPTION} cannot be understood: write the folder anew.") from None
     _require_alike(model, ref, config, described)
+    return Start(ref=ref, sha256=folder_sha256(folder), folder=folder, kind="transformers", lora=lora)
+
+
+def folder_sha256(folder: Path) -> str:
+    """Digest of the description, weights and tokenizer in a folder in the format of transformers."""
     digest = hashlib.sha256()
     for name in (DESCRIPTION, WEIGHTS, TOKENIZER):
         digest.update((folder / name).read_bytes())
-    return Start(ref=ref, sha256=digest.hexdigest(), folder=folder, kind="transformers", lora=lora)
+    return digest.hexdigest()
 
 
 def _require_alike(model: str, ref: str, config: TrainingConfig, theirs: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.workshop import GENMILL, clean_environment
 
 VERBS = [
-    "init", "doctor", "env", "run", "plan", "models", "compare", "audit", "sample", "export",
+    "init", "doctor", "env", "run", "plan", "models", "compare", "audit", "reproduce", "sample", "export",
     "promote", "rollback", "history", "up", "down", "status", "deploy", "trigger",
 ]  # fmt: skip
 
