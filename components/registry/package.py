@@ -14,14 +14,16 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.code import PACKAGE_ROOT, code_digest, import_closure, module_file
-from components.models.capabilities import DataSpec
 from components.params import Strict
 from components.registry import wire
 from components.registry.runtime import SPEC_FILE, WEIGHTS_FILE, PackageSpec, Runtime, abilities_of
 from components.tracking.model_folder import save_model_folder
+
+if TYPE_CHECKING:
+    from components.models.capabilities import DataSpec  # with torch, which reading the registry does without
 
 CARD_FILE = "card.md"
 SCRIPT = "components.registry.served_model"
@@ -46,7 +48,7 @@ def write_package(
     *,
     family: str,
     config: Mapping[str, Any],
-    data_spec: DataSpec,
+    data_spec: "DataSpec",
     model_name: str,
     identity: str,
     dataset: str,
@@ -105,7 +107,7 @@ def write_package(
     return Package(folder=folder, sha256=files_digest(files), code_sha256=spec.code_sha256, files=files)
 
 
-def request_of(abilities: tuple[str, ...], data_spec: DataSpec) -> dict[str, Any]:
+def request_of(abilities: tuple[str, ...], data_spec: "DataSpec") -> dict[str, Any]:
     """A small request that fits the model's vocabulary, and the form of its pictures."""
     given: dict[str, str] = {}
     if data_spec.token_counts:
@@ -117,7 +119,7 @@ def request_of(abilities: tuple[str, ...], data_spec: DataSpec) -> dict[str, Any
     return wire.example(abilities, data_spec.class_names, **given)
 
 
-def _known_word(data_spec: DataSpec) -> str:
+def _known_word(data_spec: "DataSpec") -> str:
     """The commonest word of the vocabulary behind its marks."""
     from tokenizers import Tokenizer
 
