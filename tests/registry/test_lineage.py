@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +72,11 @@ def test_an_empty_registry_says_how_to_fill_it(tracker: Tracker) -> None:
 def test_the_overview_shows_aliases_and_the_newest_figures(three: Tracker) -> None:
     (found,) = overview(three)
     assert (found.model, found.champion, found.candidate, found.figures, found.data_version) == ("vae-digits", 1, 3, "fid_own 25", "digits@v1")
+
+
+def test_reading_the_registry_and_the_ledger_imports_no_torch() -> None:
+    code = "import sys, components.registry.lineage, components.registry.ledger, components.report.audit; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
 
 
 Undo = Callable[[], object]
