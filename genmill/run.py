@@ -169,14 +169,14 @@ def _show(where: "Project", outcomes: "list[ModelOutcome]", as_json: bool) -> No
     if as_json:
         print_json(outcomes)
         return
-    print_table("Models", ("model", "version", "status", "data", "figure (floor)", "trained", "evaluated"), [_row(outcome) for outcome in outcomes])
+    print_table("Models", ("model", "version", "status", "data", "figure (floor)", "gates", "trained", "evaluated"), [_row(outcome) for outcome in outcomes])
     out.print()
     out.print(f"Report     {where.reports / 'run.html'}", soft_wrap=True)
     for line in running_lines(where):
         out.print(line, soft_wrap=True)
-    trained = next((outcome.model for outcome in outcomes if outcome.version), None)
-    if trained:
-        out.print(f"Next       genmill promote {trained}   (candidate → champion, through the gates)", soft_wrap=True)
+    passed = next((outcome.model for outcome in outcomes if outcome.gates and outcome.gates.passed and not outcome.promotion), None)
+    if passed:
+        out.print(f"Next       genmill promote {passed}   (candidate → champion, through the gates)", soft_wrap=True)
 
 
 def _row(outcome: "ModelOutcome") -> tuple[Any, ...]:
@@ -186,6 +186,14 @@ def _row(outcome: "ModelOutcome") -> tuple[Any, ...]:
     unique = {figure.name: figure for figure in figures}.values()
     shown = "\n".join(f"{figure.name} {figure.value:.3f}" + (f" ({figure.floor:.3f})" if figure.floor is not None else "") for figure in unique)
     return (
-        outcome.model, outcome.version, outcome.status, f"{outcome.dataset} {outcome.data_version}", shown or outcome.message,
+        outcome.model, outcome.version, outcome.status, f"{outcome.dataset} {outcome.data_version}", shown or outcome.message, _gates_cell(outcome),
         human_seconds(outcome.train_s), human_seconds(outcome.evaluate_s),
     )  # fmt: skip
+
+
+def _gates_cell(outcome: "ModelOutcome") -> str:
+    """`passed`, or the rules and figures that failed."""
+    if outcome.gates is None:
+        return ""
+    failed = [row.figure or row.rule for row in outcome.gates.rows if row.verdict == "failed"]
+    return f"[red]failed[/]: {', '.join(dict.fromkeys(failed))}" if failed else "[green]passed[/]"

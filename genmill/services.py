@@ -69,6 +69,7 @@ def up(project: ProjectOption = None) -> None:
     from pipelines.servers import find_server, start_worker, wait_ready
 
     ensure_servers(where, load_catalog(where), err.print)
+    _mend(where)
     from pipelines.deployments import POOL, ensure_pool
 
     ensure_pool()
@@ -78,6 +79,21 @@ def up(project: ProjectOption = None) -> None:
         wait_ready(where, mlflow, "/health")
     for line in running_lines(where):
         out.print(line, soft_wrap=True)
+
+
+def _mend(where: "Project") -> None:
+    """Finish or undo a promotion that a kill interrupted, and say so; a broken ledger keeps no server from starting."""
+    from components.errors import UserError
+    from components.registry.moves import mend
+    from components.tracking import Tracker
+    from genmill.console import err
+
+    try:
+        told = mend(where, Tracker.of(where))
+    except UserError as error:
+        told = [str(error)]
+    for sentence in told:
+        err.print(sentence, soft_wrap=True)
 
 
 def down(project: ProjectOption = None) -> None:

@@ -17,6 +17,7 @@ from pipelines.catalog import ModelEntry, load_catalog
 from pipelines.outcomes import DatasetOutcome, ModelOutcome, RunInterrupted
 from pipelines.plan import ModelPlan, check_starts, plan_model
 from pipelines.prepare import prepare
+from pipelines.promote import mend, promote_automatically
 from pipelines.reporting import dataset_entry, links, model_entry
 from pipelines.tasks import brisk_subflows
 from pipelines.train import resume_command, reused_outcome, train, unfinished_outcome
@@ -56,6 +57,7 @@ def build(
     with where.lock("build", "genmill run", console.say), brisk_subflows():
         tracker = Tracker.of(where)
         tracker.sweep_running()
+        _mend_guarded(where, tracker)
         check_starts(where, tracker, chosen)
         versions = _prepare_all(where, chosen, report)
         later = {entry.name for entry in chosen if entry.begins_with in names}
@@ -64,9 +66,34 @@ def build(
         for entry in chosen:
             plan = plans.get(entry.name) or _planned_late(project, entry, versions, size, refresh, seeds)
             outcomes.append(_build_one(where, entry, plan, refresh, report))
+        outcomes = _promote_automatically(where, chosen, outcomes, report)
     create_table_artifact(key="models", table=[outcome_row(outcome) for outcome in outcomes], description="What this build did with each model")
     report.finish(links=links(where))
     return outcomes
+
+
+def _mend_guarded(project: Project, tracker: Tracker) -> None:
+    """Mend an interrupted promotion; a broken ledger keeps nobody from training, and nothing from being told."""
+    try:
+        mend(project, tracker)
+    except UserError as error:
+        console.say(f"[red]✗[/] {error}")
+
+
+def _promote_automatically(project: Project, chosen: list[ModelEntry], outcomes: list[ModelOutcome], report: RunReport) -> list[ModelOutcome]:
+    """Promote what params.yaml says is to be promoted without being asked for; what became of it goes into the outcomes and onto the page."""
+    versions = {outcome.model: outcome for outcome in outcomes if outcome.version is not None}
+    try:
+        results = promote_automatically(project, [entry for entry in chosen if entry.name in versions])
+    except UserError as error:
+        console.say(f"[red]✗[/] {error}")
+        return outcomes
+    told = {result.model: result.message for result in results}
+    done = [outcome.model_copy(update={"promotion": told.get(outcome.model, "")}) for outcome in outcomes]
+    for outcome in done:
+        if outcome.promotion:
+            report.add_model(model_entry(project, Tracker.of(project), outcome))
+    return done
 
 
 def _planned_late(project: str, entry: ModelEntry, versions: dict[str, DataVersion], size: str | None, refresh: bool, seeds: int | None) -> ModelPlan:
@@ -91,8 +118,8 @@ def _prepare_all(project: Project, chosen: list[ModelEntry], report: RunReport) 
 def _build_one(project: Project, entry: ModelEntry, plan: ModelPlan, refresh: bool, report: RunReport) -> ModelOutcome:
     tracker = Tracker.of(project)
     if plan.is_done and plan.run is not None:
-        outcome = reused_outcome(tracker, entry, plan, plan.run)
-        console.say(f"[green]✓[/] {entry.name}: version {outcome.version} reused, nothing changed")
+        outcome = reused_outcome(project, tracker, entry, plan, plan.run)
+        console.say(f"{_mark(outcome)} {entry.name}: version {outcome.version} reused, nothing changed; it {outcome.verdict}")
     else:
         console.say(f"[bold]{entry.name}[/]: {plan.work} ({plan.why})")
         outcome = _train_guarded(project, entry, plan, refresh)
@@ -109,8 +136,12 @@ def _train_guarded(project: Project, entry: ModelEntry, plan: ModelPlan, refresh
         resume = getattr(error, "resume", None) or resume_command(project, entry.name)
         console.say(f"[red]✗[/] {error}\n  Go on with: {resume}")
         return unfinished_outcome(entry, plan, f"{error} Go on with: {resume}")
-    console.say(f"[green]✓[/] {entry.name}: version {outcome.version} is candidate")
+    console.say(f"{_mark(outcome)} {entry.name}: version {outcome.version} is candidate and {outcome.verdict}")
     return outcome
+
+
+def _mark(outcome: ModelOutcome) -> str:
+    return "[green]✓[/]" if outcome.gates is not None and outcome.gates.passed else "[yellow]![/]"
 
 
 def _dataset_line(outcome: DatasetOutcome) -> str:
@@ -128,5 +159,5 @@ def outcome_row(outcome: ModelOutcome) -> dict[str, Any]:
         "model": outcome.model, "version": outcome.version, "status": outcome.status, "data": f"{outcome.dataset} {outcome.data_version}",
         "figure": outcome.primary, "value": None if figure is None else round(figure.value, 4),
         "floor": None if figure is None or figure.floor is None else round(figure.floor, 4), "trained_s": round(outcome.train_s, 1),
-        "evaluated_s": round(outcome.evaluate_s, 1), "message": outcome.message,
+        "evaluated_s": round(outcome.evaluate_s, 1), "gates": outcome.verdict, "promotion": outcome.promotion, "message": outcome.message,
     }  # fmt: skip

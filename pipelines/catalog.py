@@ -17,10 +17,10 @@ from components.evaluation.config import EvaluationConfig
 from components.models.family import Family, Size, TrainingConfig, family_names, find_family
 from components.params import Block, Strict
 from components.project import Project
-from components.registry.gates import load_gates
+from components.registry.gates import Gates, load_gates
 from components.training.start import Lora
 
-TOP_LEVEL = ("datasets", "models", "run", "schedules", "servers")
+TOP_LEVEL = ("datasets", "models", "gates", "promotion", "run", "schedules", "servers")
 SIZES = ("tiny", "small", "base")
 
 
@@ -43,6 +43,20 @@ class ModelBlock(Strict):
     """How many trainings, this one and others from the seeds behind its own, the uncertainty of the figures is taken over."""
     evaluation: EvaluationConfig = EvaluationConfig()
     gates: dict[str, Any] = {}
+    """Over those of `gates.FAMILY`, which are over the family's own: a figure with `min`, `max` or both, a rule of `RULES`, or `false` for none."""
+    promotion: dict[str, Any] = {}
+    """Over those of `promotion:`."""
+
+
+class PromotionSettings(Strict):
+    """The `promotion:` block, of the whole file or of a model."""
+
+    approval: Literal["none", "required"] = "none"
+    """Whether a person must say yes, in the Prefect UI or by `genmill approve`."""
+    approval_timeout_h: float = Field(24.0, gt=0, le=24 * 30)
+    """Hours after which a promotion that nobody answers is refused."""
+    auto: bool = False
+    """Whether a candidate that passes its gates is promoted by the build, and by `genmill promote --auto`."""
 
 
 class Schedule(Strict):
@@ -71,7 +85,8 @@ class ModelEntry:
     block: ModelBlock
     family: Family
     config: TrainingConfig
-    gates: Block
+    gates: Gates
+    promotion: PromotionSettings
     batches: str
     """Kind of the batches it is trained on."""
 
@@ -177,7 +192,7 @@ class Catalog:
             dataset = name.removeprefix(f"{family}-")
             if name != dataset and dataset in self.datasets and self.datasets[dataset].modality in find_family(family).modality:
                 value = {"family": family, "dataset": dataset}
-                return _model(name, Block(value, ("models", name), self.source.lines, self.source.file), self.datasets, self.size, self.seeds)
+                return _model(name, Block(value, ("models", name), self.source.lines, self.source.file), self.datasets, self.size, self.seeds, self.source)
         return None
 
     def dataset(self, name: str) -> DatasetConfig:
@@ -199,7 +214,8 @@ def load_catalog(project: Project, *, size: str | None = None, seeds: int | None
     if size is not None and size not in SIZES:
         raise UserError(f"There is no size {size!r}; {nearest(size, SIZES)}")
     datasets = load_datasets(whole)
-    models = {name: _model(name, block, datasets, size, seeds) for name, block in whole.child("models").children()}
+    _check_defaults(whole)
+    models = {name: _model(name, block, datasets, size, seeds, whole) for name, block in whole.child("models").children()}
     schedules = {name: _schedule(block, models) for name, block in whole.child("schedules").children()}
     return Catalog(project, datasets, models, _default_set(whole, models), schedules, whole.child("servers").validate(Ports), whole, size, seeds)
 
@@ -219,7 +235,18 @@ def _starts_first(entries: list[ModelEntry]) -> list[ModelEntry]:
     return ordered
 
 
-def _model(name: str, block: Block, datasets: dict[str, DatasetConfig], size: str | None, seeds: int | None) -> ModelEntry:
+def _check_defaults(whole: Block) -> None:
+    """The blocks `promotion:` and `gates:` by themselves: gates stand there by family."""
+    whole.child("promotion").validate(PromotionSettings)
+    for name, block in whole.child("gates").children():
+        try:
+            family = find_family(name)
+        except UserError as error:
+            raise whole.child("gates").error(str(error), name) from None
+        load_gates(family.gates, block)
+
+
+def _model(name: str, block: Block, datasets: dict[str, DatasetConfig], size: str | None, seeds: int | None, whole: Block) -> ModelEntry:
     given = {"size": size, "seeds": seeds}
     model = block.validate(ModelBlock).model_copy(update={key: value for key, value in given.items() if value is not None})
     try:
@@ -233,8 +260,9 @@ def _model(name: str, block: Block, datasets: dict[str, DatasetConfig], size: st
         raise block.error(_misfit(model, family, datasets), "dataset")
     if model.lora is not None and model.init_from is None:
         raise block.error("lora adapts weights that are there: give init_from, or leave lora out.", "lora")
-    load_gates(block.child("gates"))
-    return ModelEntry(name, model, family, family.resolve(model.size, block.child("config")), block.child("gates"), family.batches_of(modality))
+    gates = load_gates(family.gates, whole.child("gates").child(model.family), block.child("gates"))
+    promotion = block.child("promotion").validate(PromotionSettings, {**whole.child("promotion").value, **model.promotion})
+    return ModelEntry(name, model, family, family.resolve(model.size, block.child("config")), gates, promotion, family.batches_of(modality))
 
 
 def _misfit(model: ModelBlock, family: Family, datasets: dict[str, DatasetConfig]) -> str:

@@ -6,6 +6,8 @@ from components.data.publish import DataVersion
 from components.errors import UserError
 from components.evaluation.protocol import Figure
 from components.params import Strict
+from components.registry.checks import GatesTable
+from components.registry.gates import describe
 
 
 class ModelOutcome(Strict):
@@ -23,10 +25,21 @@ class ModelOutcome(Strict):
     """Version in the model registry; None where nothing was registered."""
     primary: str
     figures: tuple[Figure, ...] = ()
+    gates: GatesTable | None = None
+    """The verdicts on the version; None where there is none."""
+    promotion: str = ""
+    """What became of its automatic promotion, one sentence."""
     train_s: float = 0.0
     evaluate_s: float = 0.0
     message: str = ""
     """Why it failed, one sentence."""
+
+    @property
+    def verdict(self) -> str:
+        """One line: whether the candidate passed its gates, and why not."""
+        if self.gates is None:
+            return ""
+        return "passed its gates" if self.gates.passed else f"did not pass its gates: {describe(self.gates.rows)}"
 
     def figure(self, name: str) -> Figure | None:
         return next((figure for figure in self.figures if figure.name == name), None)

@@ -25,6 +25,7 @@ from components.training.launch import launch
 from components.training.spec import RunResult, RunSpec
 from pipelines import console
 from pipelines.catalog import ModelEntry, load_catalog
+from pipelines.gates import check_gates, kept_gates
 from pipelines.outcomes import ModelOutcome, RunFailed, RunInterrupted
 from pipelines.plan import ModelPlan, experiment_of, plan_model
 from pipelines.servers import find_server
@@ -96,11 +97,13 @@ def train(project: str, model: str, data_version: str, size: str | None = None, 
     tracker = Tracker.of(where)
     plan = plan_model(where, tracker, entry, version, refresh=refresh)
     if plan.action == "reuse" and plan.run is not None:
-        outcome = reused_outcome(tracker, entry, plan, plan.run)
+        outcome = reused_outcome(where, tracker, entry, plan, plan.run)
     else:
         outcome = _train_and_register(where, tracker, entry, version, plan)
     if plan.replicates and not plan.is_done:
         outcome = _replicated(where, tracker, entry, version, plan, outcome)
+    assert outcome.version is not None, "what was trained is registered"
+    outcome = outcome.model_copy(update={"gates": check_gates(project, model, outcome.version)})
     _leave_artifacts(where, tracker, outcome)
     get_run_logger().info("%s version %s on %s %s", model, outcome.version, version.dataset, version.version)
     return outcome
@@ -159,7 +162,7 @@ def run_tags(project: Project, entry: ModelEntry, version: DataVersion, plan: Mo
     }  # fmt: skip
 
 
-def reused_outcome(tracker: Tracker, entry: ModelEntry, plan: ModelPlan, run: RunRecord) -> ModelOutcome:
+def reused_outcome(project: Project, tracker: Tracker, entry: ModelEntry, plan: ModelPlan, run: RunRecord) -> ModelOutcome:
     """The outcome of a run that is finished already, from what MLflow stores of it."""
     return unfinished_outcome(entry, plan, "").model_copy(
         update={
@@ -167,6 +170,7 @@ def reused_outcome(tracker: Tracker, entry: ModelEntry, plan: ModelPlan, run: Ru
             "run_id": run.run_id,
             "version": int(run.tag("registered")),
             "figures": stored_figures(tracker, run.run_id),
+            "gates": kept_gates(project, tracker, entry, run.run_id, int(run.tag("registered"))),
             "train_s": float(run.tag("train_s") or 0),
             "evaluate_s": float(run.tag("evaluate_s") or 0),
         }

@@ -15,7 +15,12 @@ from components.evaluation.protocol import Figure, Goal, Identity
 from components.models.capabilities import DataSpec, Question
 from components.models.family import find_family
 from components.project import Project
+from components.registry import promotion
+from components.registry.checks import check_gates
+from components.registry.gates import Gates
+from components.registry.moves import mend
 from components.registry.package import Package, write_package
+from components.registry.promotion import PromotionResult
 from components.registry.registration import register_package
 from components.registry.stored import store_evidence
 from components.tracking import ModelVersion, Tracker
@@ -240,3 +245,26 @@ def published_as(project: Project, manifest: Manifest, result: ValidationResult,
     sha = git.make_tag(project.root, tag, commit, f"{tag}\n\n{body}", "tester")
     git.transaction(project.root, [git.RefUpdate(f"refs/tags/{tag}", sha, None)], "test")
     return made.model_copy(update={"commit": commit})
+
+
+FIGURES_ALONE = Gates(champion=None, data=False, lineage=False)
+"""Rules for versions without a dataset and a history behind them."""
+
+
+def promote(
+    project: Project,
+    tracker: Tracker,
+    model: str = "vae-digits",
+    *,
+    rules: Gates = FIGURES_ALONE,
+    version: int | None = None,
+    actor: str = "ann",
+    reason: str = "better",
+    force: bool = False,
+    auto: bool = False,
+) -> PromotionResult:
+    """The flow's steps one after the other, without a server."""
+    mend(project, tracker)
+    request = promotion.begin(project, tracker, model, version=version, actor=actor, reason=reason, force=force, auto=auto)
+    table = check_gates(project, tracker, tracker.model_version(model, request.version), rules)
+    return promotion.promote(project, tracker, request, table)

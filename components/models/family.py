@@ -126,6 +126,8 @@ class Family:
     """Relative cost of one training step, so that the cheapest model is built first."""
     guards: tuple[str, ...] = ()
     """Figures that must not get worse while the primary one gets better."""
+    gates: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By figure, the least (`min`) or the most (`max`) that a version must reach to be promoted, unless params.yaml says another."""
     search_space: Mapping[str, Any] = field(default_factory=dict)
     summary: str = ""
     """One line of what the family does."""

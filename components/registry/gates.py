@@ -1,14 +1,22 @@
-"""Absolute thresholds that a version must meet before it may become champion, from a model's `gates:` in params.yaml."""
+"""Rules that a version must meet before it may become champion: on its figures, beside its champion's, on its data and on its lineage.
+
+The settings come from three places, each over the one before it: the family's own (`Family.gates`), `gates.FAMILY` and
+`models.NAME.gates` in params.yaml.
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from components.errors import UserError, nearest
-from components.evaluation.protocol import Figure
+from components.evaluation.alarms import COLLAPSE, MEMORISATION
+from components.evaluation.protocol import Figure, find_comparable, mismatch
 from components.params import Block, Strict
+
+RULES = ("champion", "collapse", "memorisation", "data", "lineage")
+"""Rules that are on unless turned off; every other key of `gates:` is the name of a figure."""
 
 
 class Limit(Strict):
@@ -34,35 +42,119 @@ class Limit(Strict):
         return " and ".join(end for end in ends if end)
 
 
+class ChampionRule(Strict):
+    """No headline figure may be worse than the champion's by more than chance explains."""
+
+    spreads: float = Field(2.0, ge=0, le=100)
+    """How many standard deviations of the difference a figure may be worse."""
+
+
+class Gates(Strict):
+    """The rules of one model, from every place together."""
+
+    limits: dict[str, Limit] = {}
+    """By the figure's name."""
+    places: dict[str, str] = {}
+    """Where params.yaml sets a limit; the family's own are not among them, and hold only for figures that there are."""
+    champion: ChampionRule | None = ChampionRule()
+    collapse: bool = True
+    memorisation: bool = True
+    data: bool = True
+    lineage: bool = True
+
+
 class GateRow(Strict):
-    """The verdict on one figure."""
+    """The verdict of one rule, on one figure where it is about figures."""
 
     rule: str
-    """Name of the figure."""
-    value: float
+    """`limit`, or one of `RULES`."""
+    figure: str = ""
+    value: float | None
+    """None where there is none, or it is not a number."""
     limit: str
     verdict: Literal["passed", "failed"]
+    note: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_old_ledger(cls, value: Any) -> Any:
+        """Records from before there were rules besides limits have the figure's name as the rule."""
+        if isinstance(value, dict) and "figure" not in value and value.get("rule") not in (None, "limit", *RULES):
+            return {**value, "rule": "limit", "figure": value["rule"]}
+        return value
+
+    def __str__(self) -> str:
+        what = self.figure or self.rule
+        found = f"{what} is {self.value:.4g}, {'as asked' if self.verdict == 'passed' else 'not'} {self.limit}" if self.value is not None else ""
+        return f"{found} ({self.note})" if found and self.note else found or f"{what}: {self.note or self.limit}"
 
 
-def load_gates(gates: Block) -> dict[str, Limit]:
-    """The block `gates:` of one model in params.yaml; mistakes are named with their line."""
-    return {figure: block.validate(Limit) for figure, block in gates.children()}
+class Champion(NamedTuple):
+    """What a candidate is held against."""
+
+    ref: str
+    figures: tuple[Figure, ...]
+    """Under every protocol that it was scored by."""
 
 
-def evaluate_gates(gates: Mapping[str, Limit], figures: Iterable[Figure]) -> tuple[GateRow, ...]:
-    """Every gate against the figure of its name.
+def load_gates(family: Mapping[str, Mapping[str, float]], *blocks: Block) -> Gates:
+    """The rules of a model: those of its family under those of ``blocks`` of params.yaml, the later over the earlier.
 
     Raises:
-        UserError: a gate names a figure that was not measured.
+        UserError: names the line of a mistake and the nearest right word.
     """
+    limits = {figure: Limit.model_validate(ends) for figure, ends in family.items()}
+    places: dict[str, str] = {}
+    rules: dict[str, Any] = {}
+    for block in blocks:
+        for key, value in block.value.items():
+            if key in RULES:
+                rules[key] = _rule(block, key)
+            elif value is False and key in limits:
+                del limits[key]
+                places.pop(key, None)
+            else:
+                limits[key], places[key] = _limit(block, key, limits), f"{block.file.name} line {block.line(key)}"
+    return Gates(limits=limits, places=places, **rules)
+
+
+def figure_rows(gates: Gates, figures: Sequence[Figure]) -> list[GateRow]:
+    """The limits, and the least that alarms allow, against the figures of their names; a figure of params.yaml that was not measured fails."""
     measured = {figure.name: figure.value for figure in figures}
-    for name in gates:
+    rows = [_limit_row("limit", name, limit, measured[name]) for name, limit in gates.limits.items() if name in measured]
+    rows += [_unmeasured(name, gates, measured) for name in gates.places if name not in measured]
+    for rule, least in (("collapse", COLLAPSE if gates.collapse else {}), ("memorisation", MEMORISATION if gates.memorisation else {})):
+        rows += [_limit_row(rule, name, Limit(min=value), measured[name]) for name, value in least.items() if name in measured]
+    return rows
+
+
+def champion_rows(rule: ChampionRule, headline: Iterable[str], figures: Sequence[Figure], champion: Champion) -> list[GateRow]:
+    """Each figure of ``headline`` beside the champion's of the same protocol.
+
+    A figure may be worse by ``rule.spreads`` standard deviations of the difference: sqrt(u_candidate² + u_champion²).
+    """
+    measured = {figure.name: figure for figure in figures}
+    known = {figure.name for figure in champion.figures}
+    rows = [_beside(rule, measured[name], champion) for name in headline if name in measured]
+    return rows + [_lost(name, champion) for name in headline if name in known - measured.keys()]
+
+
+def incomparable(headline: Iterable[str], figures: Iterable[Figure], champion: Champion) -> list[str]:
+    """The headline figures for which the champion has none of the same protocol: it must be scored again before the two can be compared."""
+    wanted = set(headline)
+    return [figure.name for figure in figures if figure.name in wanted and find_comparable(figure, champion.figures) is None]
+
+
+def require_measured(gates: Gates, figures: Iterable[Figure]) -> None:
+    """Refuse a limit of params.yaml that names no figure.
+
+    Raises:
+        UserError: with its line and the nearest name.
+    """
+    measured = [figure.name for figure in figures]
+    for name, place in gates.places.items():
         if name not in measured:
-            raise UserError(f"The gate {name!r} names no figure of this model; {nearest(name, measured)}")
-    return tuple(
-        GateRow(rule=name, value=measured[name], limit=str(limit), verdict="passed" if limit.admits(measured[name]) else "failed")
-        for name, limit in gates.items()
-    )
+            raise UserError(f"{place}: the gate {name!r} names no figure of this model; {nearest(name, (*measured, *RULES))}")
 
 
 def have_passed(rows: Iterable[GateRow]) -> bool:
@@ -74,4 +166,61 @@ def describe(rows: Sequence[GateRow]) -> str:
     if not rows:
         return "no gates are set in params.yaml"
     failed = [row for row in rows if row.verdict == "failed"]
-    return "; ".join(f"{row.rule} is {row.value:.4g}, {'not' if failed else 'as asked'} {row.limit}" for row in failed or rows)
+    limits = [row for row in rows if row.rule == "limit"]
+    if failed:
+        return "; ".join(str(row) for row in failed)
+    return "; ".join([*(str(row) for row in limits), *([f"{len(rows) - len(limits)} other checks passed"] if len(rows) > len(limits) else [])])
+
+
+def _rule(block: Block, key: str) -> Any:
+    value = block.value[key]
+    if key != "champion":
+        if not isinstance(value, bool):
+            raise block.error(f"{'.'.join(map(str, (*block.location, key)))} must be true or false (it is {value!r}).", key)
+        return value
+    if isinstance(value, bool):
+        return ChampionRule() if value else None
+    return block.child(key).validate(ChampionRule)
+
+
+def _limit(block: Block, key: str, limits: Mapping[str, Limit]) -> Limit:
+    value = block.value[key]
+    if isinstance(value, bool) or (isinstance(value, dict) and value.keys() & ChampionRule.model_fields.keys()):
+        raise block.error(f"{key!r} is neither a rule nor a figure with a limit here; {nearest(key, (*RULES, *limits))}", key)
+    return block.child(key).validate(Limit)
+
+
+def _limit_row(rule: str, name: str, limit: Limit, value: float, note: str = "") -> GateRow:
+    if math.isnan(value):
+        return GateRow(rule=rule, figure=name, value=None, limit=str(limit), verdict="failed", note="not a number")
+    return GateRow(rule=rule, figure=name, value=value, limit=str(limit), verdict="passed" if limit.admits(value) else "failed", note=note)
+
+
+def _unmeasured(name: str, gates: Gates, measured: Iterable[str]) -> GateRow:
+    note = f"names no figure of this model, see {gates.places[name]}; {nearest(name, (*measured, *RULES))}"
+    return GateRow(rule="limit", figure=name, value=None, limit=str(gates.limits[name]), verdict="failed", note=note)
+
+
+def _beside(rule: ChampionRule, figure: Figure, champion: Champion) -> GateRow:
+    other = find_comparable(figure, champion.figures)
+    if other is None:
+        return _no_comparison(figure, champion)
+    if math.isnan(other.value):
+        return _limit_row("champion", figure.name, Limit(min=-math.inf), figure.value, f"{champion.ref} has none that is a number")
+    margin = rule.spreads * math.hypot(figure.uncertainty or 0.0, other.uncertainty or 0.0)
+    limit = Limit(max=other.value + margin) if figure.goal == "min" else Limit(min=other.value - margin)
+    spread = f" ± {other.uncertainty:.2g}" if other.uncertainty is not None else ""
+    return _limit_row("champion", figure.name, limit, figure.value, f"{champion.ref} has {other.value:.4g}{spread}")
+
+
+def _no_comparison(figure: Figure, champion: Champion) -> GateRow:
+    same_name = next((other for other in champion.figures if other.name == figure.name), None)
+    why = f"another {mismatch(figure, same_name)}" if same_name is not None else "none of its own"
+    note = f"{champion.ref} was scored with {why}; promoting scores it again under this protocol"
+    value = None if math.isnan(figure.value) else figure.value
+    return GateRow(rule="champion", figure=figure.name, value=value, limit=f"comparable with {champion.ref}", verdict="failed", note=note)
+
+
+def _lost(name: str, champion: Champion) -> GateRow:
+    note = f"{champion.ref} has this headline figure, and it was not measured here"
+    return GateRow(rule="champion", figure=name, value=None, limit=f"measured, as of {champion.ref}", verdict="failed", note=note)

@@ -2,7 +2,8 @@
 
 The branch holds one file, a JSON record per line; every record carries the digest of the line before it, and every
 commit adds lines to the file of its parent and changes none. A change of the state of production is written as an
-`intent` before the alias moves and as `done` (or `undone`) after it, so that a kill in between is seen.
+`intent` before the alias moves and as `done` (or `undone`) after it, so that a kill in between is seen. What did not
+happen is a record too: `refused` (by the gates, by the clock, or because another promotion came first) and `rejected` (by a person).
 """
 
 import hashlib
@@ -25,7 +26,7 @@ LEDGER_FILE = "promotions.jsonl"
 ATTEMPTS = 20
 
 Kind = Literal["promote", "rollback"]
-State = Literal["intent", "done", "undone", "refused"]
+State = Literal["intent", "done", "undone", "refused", "rejected"]
 
 
 class Record(Strict):
@@ -45,6 +46,14 @@ class Record(Strict):
     previous_version: int | None = None
     """Version of the alias `previous` before the intent, to which an undo returns."""
     gates: tuple[GateRow, ...] = ()
+    forced: bool = False
+    """Whether gates had failed and it was to happen all the same."""
+    approval: str = ""
+    """Who approved or rejected it, and why, where it had to be approved."""
+    note: str = ""
+    """Why it did not happen, where neither gates nor approval say it."""
+    request: str = ""
+    """Names the wish behind it, so that a retry knows its own records."""
     data_version: str = ""
     """e.g. `digits@v3`."""
     data_sha256: str = ""
@@ -65,7 +74,13 @@ class Record(Strict):
 
     def __str__(self) -> str:
         """One line for a commit's subject."""
-        return f"{self.kind} {self.model} {self.from_version or 'nothing'} -> {self.to_version}: {self.state}"
+        return f"{self.kind} {self.model} {self.from_version or 'nothing'} -> {self.to_version}: {self.state}{' (forced)' if self.forced else ''}"
+
+    @property
+    def why_not(self) -> str:
+        """What kept it from happening, or what it happened in spite of."""
+        failed = [str(row) for row in self.gates if row.verdict == "failed"]
+        return "; ".join(part for part in (self.approval, self.note, *failed) if part)
 
 
 class Mirror(NamedTuple):
@@ -93,12 +108,12 @@ def append(project: Project, record: Record) -> Record:
     git.require_repository(project.root)
     for _ in range(ATTEMPTS):
         head = git.resolve(project.root, f"refs/heads/{BRANCH}")
-        records = _parse(_file(project, head))
-        last = records[-1] if records else None
-        written = record.model_copy(
-            update={"number": len(records) + 1, "when": datetime.now(UTC).isoformat(timespec="seconds"), "previous_sha256": last.sha256 if last else ""}
-        )
-        content = "".join(f"{one.line()}\n" for one in [*records, written]).encode()
+        before = _file(project, head)
+        number = len(_parse(before)) + 1
+        # The lines that stand there are kept byte by byte: written anew, those of an older version would gain fields and break the chain.
+        last = hashlib.sha256(before.splitlines()[-1]).hexdigest() if before else ""
+        written = record.model_copy(update={"number": number, "when": datetime.now(UTC).isoformat(timespec="seconds"), "previous_sha256": last})
+        content = before + f"{written.line()}\n".encode()
         try:
             git.append_commit(project.root, BRANCH, {LEDGER_FILE: content}, f"{written}\n\n{written.reason}\n", written.who, head)
         except git.RefConflict:
@@ -131,6 +146,11 @@ def open_intents(records: Sequence[Record]) -> list[Record]:
     """Intents that nothing closes: a promotion was killed there."""
     closed = {record.intent for record in records}
     return [record for record in records if record.state == "intent" and record.number not in closed]
+
+
+def last_move(records: Sequence[Record]) -> Record | None:
+    """The record of the last change of the champion among ``records`` of one model."""
+    return next((record for record in reversed(records) if record.state == "done"), None)
 
 
 def champions(records: Sequence[Record]) -> list[int]:

@@ -1,23 +1,46 @@
-"""Moves a version into production and back: gates, ledger, aliases, in an order that survives a kill at any point."""
+"""Moves a version into production and back: ledger and aliases, in an order that survives a kill at any point.
 
+A promotion has two halves: `begin` notes what is wanted and how production stood then, `promote` carries it out under the lock. What lies
+between them (gates, an approval that may take a day) holds no lock, so `promote` looks whether anybody else came first.
+"""
+
+import uuid
 from typing import Literal
 
 from pydantic import computed_field
 
 from components.errors import UserError
-from components.params import Block, Strict
+from components.params import Strict
 from components.project import Project
 from components.registry import ledger
-from components.registry.gates import GateRow, describe, evaluate_gates, have_passed, load_gates
+from components.registry.checks import GatesTable
+from components.registry.gates import GateRow, describe, have_passed
 from components.registry.ledger import Mirror, Record
+from components.registry.moves import LEDGER_TAG, carry_out, mirror, recover
 from components.registry.references import resolve
-from components.registry.registration import CHAMPION, PREVIOUS
-from components.registry.stored import stored_figures
+from components.registry.registration import CHAMPION
 from components.tracking import ModelVersion, Tracker
 
-LEDGER_TAG = "ledger"
+Outcome = Literal["done", "refused", "rejected", "overtaken", "unchanged", "dry-run"]
 
-Outcome = Literal["done", "refused", "unchanged", "dry-run"]
+
+class Request(Strict):
+    """What somebody wants to be in production, and how production stood when they asked."""
+
+    id: str
+    model: str
+    kind: ledger.Kind = "promote"
+    version: int
+    actor: str
+    reason: str = ""
+    force: bool = False
+    """Promote in spite of failed gates."""
+    auto: bool = False
+    """Nobody asked: the same refusal is not recorded again and again."""
+    champion: int | None
+    """The champion then."""
+    seen: int = 0
+    """Number of the record of the last change of the champion then; 0 where there was none."""
 
 
 class PromotionResult(Strict):
@@ -29,6 +52,7 @@ class PromotionResult(Strict):
     from_version: int | None
     to_version: int
     gates: tuple[GateRow, ...] = ()
+    forced: bool = False
     record: int | None = None
     """Number of the last record that was written."""
     message: str
@@ -37,82 +61,100 @@ class PromotionResult(Strict):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
-        """Whether the gates were passed."""
-        return have_passed(self.gates)
+        """Whether what was asked for stands, or would."""
+        return self.outcome in ("done", "unchanged") or (self.outcome == "dry-run" and (self.forced or have_passed(self.gates)))
 
 
-def promote(
-    project: Project, tracker: Tracker, model: str, *, gates: Block, actor: str, version: int | None = None, reason: str = "", dry_run: bool = False
-) -> PromotionResult:
-    """Make ``version`` (default: the candidate) the champion, if it passes ``gates`` (the model's block in params.yaml).
-
-    A refusal is a record of the ledger too; a dry run writes nothing.
+def begin(
+    project: Project,
+    tracker: Tracker,
+    model: str,
+    *,
+    actor: str,
+    version: int | None = None,
+    reason: str = "",
+    force: bool = False,
+    auto: bool = False,
+) -> Request:
+    """The wish to promote ``version`` (default: the candidate).
 
     Raises:
-        UserError: no such model or version, or a gate that names no figure.
+        UserError: no such model or version, or force without a reason.
     """
+    if force and not reason.strip():
+        raise UserError("--force puts a version into production in spite of its gates: say why with --reason.")
     target = resolve(tracker, f"{model}/{version}" if version is not None else f"{model}@candidate")
-    verdicts = evaluate_gates(load_gates(gates), stored_figures(tracker, target.run_id))
-    with project.lock("promotion", f"genmill promote {model}"):
-        if not dry_run:
-            recover(project, tracker)
-        champion = tracker.alias(model, CHAMPION)
-        plan = _plan(target, "promote", champion=champion, reason=reason, actor=actor, gates=verdicts)
-        if champion == target.version and ledger.champions(ledger.read(project, model))[-1:] == [champion]:
-            return _outcome(plan, "unchanged", verdicts, f"{target.ref} is the champion already.")
-        if dry_run:
-            verdict = "would become champion" if have_passed(verdicts) else "would be refused"
-            return _outcome(plan, "dry-run", verdicts, f"{target.ref} {verdict}: {describe(verdicts)}.")
-        if not have_passed(verdicts):
-            written = ledger.append(project, plan.model_copy(update={"state": "refused"}))
-            _mirror(tracker, written)
-            return _outcome(written, "refused", verdicts, f"{target.ref} stays out of production: {describe(verdicts)}.")
-        written = _carry_out(project, tracker, plan)
-    return _outcome(written, "done", verdicts, f"{target.ref} is the champion now: {describe(verdicts)}.")
+    return _request(project, tracker, "promote", target, actor=actor, reason=reason, force=force, auto=auto)
 
 
-def rollback(project: Project, tracker: Tracker, model: str, *, actor: str, reason: str = "", dry_run: bool = False) -> PromotionResult:
-    """Put the champion before the present one back; going back needs no gate.
+def begin_rollback(project: Project, tracker: Tracker, model: str, *, actor: str, reason: str = "") -> Request:
+    """The wish to put the champion before the present one back.
 
     Raises:
         UserError: there is no champion, none before it, or the alias was moved past the ledger.
     """
-    with project.lock("promotion", f"genmill rollback {model}"):
-        if not dry_run:
-            recover(project, tracker)
-        champion = tracker.alias(model, CHAMPION)
-        if champion is None:
-            resolve(tracker, model)
-            raise UserError(f"{model} has no champion, so there is nothing to roll back: `genmill promote {model}` makes one.")
-        stack = ledger.champions(ledger.read(project, model))
-        if stack[-1:] != [champion]:
-            raise UserError(
-                f"The alias {CHAMPION} of {model} stands on version {champion}, but the ledger says {stack[-1] if stack else 'none'}: it was moved past "
-                f"Genmill. Record what shall be in production with `genmill promote {model} --version N --reason …`."
-            )
-        if len(stack) < 2:
-            raise UserError(f"{model} had no champion before version {champion}: promote another version with `genmill promote {model} --version N`.")
-        target = resolve(tracker, f"{model}/{stack[-2]}")
-        plan = _plan(target, "rollback", champion=champion, reason=reason, actor=actor, gates=())
-        if dry_run:
-            return _outcome(plan, "dry-run", (), f"{target.ref} would be the champion again, after {model}/{champion}.")
-        written = _carry_out(project, tracker, plan)
-    return _outcome(written, "done", (), f"{target.ref} is the champion again, after {model}/{champion}.")
+    champion = tracker.alias(model, CHAMPION)
+    if champion is None:
+        resolve(tracker, model)
+        raise UserError(f"{model} has no champion, so there is nothing to roll back: `genmill promote {model}` makes one.")
+    stack = ledger.champions(ledger.read(project, model))
+    if stack[-1:] != [champion]:
+        raise UserError(
+            f"The alias {CHAMPION} of {model} stands on version {champion}, but the ledger says {stack[-1] if stack else 'none'}: it was moved past "
+            f"Genmill. Record what shall be in production with `genmill promote {model} --version N --reason …`."
+        )
+    if len(stack) < 2:
+        raise UserError(f"{model} had no champion before version {champion}: promote another version with `genmill promote {model} --version N`.")
+    return _request(project, tracker, "rollback", resolve(tracker, f"{model}/{stack[-2]}"), actor=actor, reason=reason)
 
 
-def recover(project: Project, tracker: Tracker) -> list[str]:
-    """Finish or undo what a kill interrupted; one sentence per case. Call it under the lock `promotion`."""
-    told = []
-    for intent in ledger.open_intents(ledger.read(project)):
-        if tracker.alias(intent.model, CHAMPION) == intent.to_version:
-            _close(project, tracker, intent)
-            told.append(f"Finished an interrupted {intent.kind} of {intent.model} to version {intent.to_version} (record {intent.number}).")
-        else:
-            _point(tracker, intent.model, PREVIOUS, intent.previous_version)
-            written = ledger.append(project, intent.model_copy(update={"state": "undone", "intent": intent.number}))
-            _mirror(tracker, written)
-            told.append(f"Undid an interrupted {intent.kind} of {intent.model} to version {intent.to_version} (record {intent.number}).")
-    return told
+def is_champion(project: Project, tracker: Tracker, request: Request) -> bool:
+    """Whether what is asked for stands already, by the registry and by the ledger."""
+    stack = ledger.champions(ledger.read(project, request.model))
+    return tracker.alias(request.model, CHAMPION) == request.version == (stack[-1] if stack else None)
+
+
+def promote(project: Project, tracker: Tracker, request: Request, table: GatesTable, *, approval: str = "") -> PromotionResult:
+    """Carry ``request`` out if its gates were passed (or force was asked for) and nobody came first; a refusal is a record of the ledger too."""
+    with project.lock("promotion", f"genmill promote {request.model}"):
+        settled = _settled(project, tracker, request, table)
+        if settled is not None:
+            return settled
+        plan = _plan(tracker, request, table.rows).model_copy(update={"approval": approval, "forced": request.force and not table.passed})
+        if not table.passed and not request.force:
+            return _refuse(project, tracker, request, plan, f"{request.model}/{request.version} stays out of production: {describe(table.rows)}.")
+        written = carry_out(project, tracker, plan)
+    return _result(request, "done", _done_message(written), written)
+
+
+def reject(project: Project, tracker: Tracker, request: Request, table: GatesTable, *, approval: str = "", note: str = "") -> PromotionResult:
+    """Record that nobody approved ``request``: a person's no (``approval`` says whose) is `rejected`, silence (``note``) is `refused`."""
+    state: Literal["rejected", "refused"] = "rejected" if approval else "refused"
+    with project.lock("promotion", f"genmill promote {request.model}"):
+        recover(project, tracker)
+        plan = _plan(tracker, request, table.rows).model_copy(update={"approval": approval, "note": note, "forced": request.force and not table.passed})
+        written = ledger.append(project, plan.model_copy(update={"state": state}))
+        mirror(tracker, written)
+    return _result(request, state, f"{request.model}/{request.version} stays out of production: {approval or note}.", written)
+
+
+def preview(project: Project, tracker: Tracker, request: Request, table: GatesTable) -> PromotionResult:
+    """What `promote` would say; nothing is written."""
+    plan = _plan(tracker, request, table.rows).model_copy(update={"forced": request.force and not table.passed})
+    if is_champion(project, tracker, request):
+        return _result(request, "unchanged", f"{request.model}/{request.version} is the champion already.", plan)
+    verdict = "would become champion" if table.passed else "would become champion by force" if request.force else "would be refused"
+    return _result(request, "dry-run", f"{request.model}/{request.version} {verdict}: {describe(table.rows)}.", plan)
+
+
+def rollback(project: Project, tracker: Tracker, request: Request) -> PromotionResult:
+    """Put the former champion back; going back needs no gate, also over a forced promotion."""
+    with project.lock("promotion", f"genmill rollback {request.model}"):
+        settled = _settled(project, tracker, request, None)
+        if settled is not None:
+            return settled
+        written = carry_out(project, tracker, _plan(tracker, request, ()))
+    return _result(request, "done", _done_message(written), written)
 
 
 def mirrors(tracker: Tracker) -> list[Mirror]:
@@ -121,46 +163,80 @@ def mirrors(tracker: Tracker) -> list[Mirror]:
     return [mirror for mirror in found if mirror is not None]
 
 
-def _carry_out(project: Project, tracker: Tracker, plan: Record) -> Record:
-    intent = ledger.append(project, plan.model_copy(update={"previous_version": tracker.alias(plan.model, PREVIOUS)}))
-    tracker.set_alias(plan.model, CHAMPION, plan.to_version)
-    return _close(project, tracker, intent)
+def _settled(project: Project, tracker: Tracker, request: Request, table: GatesTable | None) -> PromotionResult | None:
+    """The result where ``request`` is carried out already (a retry), holds anyway, or somebody else came first. Call it under the lock."""
+    recover(project, tracker)
+    plan = _plan(tracker, request, table.rows if table else ())
+    last = ledger.last_move(ledger.read(project, request.model))
+    if last is not None and last.request == request.id:
+        return _result(request, "done", _done_message(last), last)
+    overtaken = _overtaken(tracker, request, last)
+    if overtaken:
+        written = ledger.append(project, plan.model_copy(update={"state": "refused", "note": overtaken}))
+        mirror(tracker, written)
+        return _result(request, "overtaken", overtaken, written)
+    if is_champion(project, tracker, request):
+        return _result(request, "unchanged", f"{request.model}/{request.version} is the champion already.", plan)
+    return None
 
 
-def _close(project: Project, tracker: Tracker, intent: Record) -> Record:
-    """What follows once the champion has moved: `previous`, the closing record, and the registry's mirror of it."""
-    done = intent.model_copy(update={"state": "done", "intent": intent.number})
-    stack = ledger.champions([*ledger.read(project, intent.model), done])
-    _point(tracker, intent.model, PREVIOUS, stack[-2] if len(stack) > 1 else None)
-    written = ledger.append(project, done)
-    _mirror(tracker, written)
-    what = "promoted" if written.kind == "promote" else "returned to"
-    note = f"{what} by {written.who} at {written.when}, record {written.number}" + (f": {written.reason}" if written.reason else "")
-    tracker.set_version_tags(written.model, written.to_version, {"promotion": note})
-    return written
+def _overtaken(tracker: Tracker, request: Request, last: Record | None) -> str | None:
+    """Who moved the champion since ``request`` was made, in one sentence."""
+    model, wanted = request.model, f"the {request.kind} to {request.model}/{request.version} was left undone"
+    look = f"look at `genmill history {model}`, then ask again if it is still wanted."
+    if last is not None and last.number != request.seen:
+        did = "promoted" if last.kind == "promote" else "rolled back to"
+        return f"{last.who} {did} {model}/{last.to_version} meanwhile (record {last.number}), so {wanted}: {look}"
+    champion = tracker.alias(model, CHAMPION)
+    if champion != request.champion:
+        return f"The champion of {model} became {f'version {champion}' if champion else 'none'} meanwhile, past Genmill, so {wanted}: {look}"
+    return None
 
 
-def _mirror(tracker: Tracker, record: Record) -> None:
-    tracker.set_model_tag(record.model, LEDGER_TAG, str(Mirror(record.model, record.number, record.sha256)))
+def _refuse(project: Project, tracker: Tracker, request: Request, plan: Record, message: str) -> PromotionResult:
+    refused = plan.model_copy(update={"state": "refused"})
+    known = ledger.read(project, plan.model)[-1:]
+    if request.auto and known and _same_refusal(known[0], refused):
+        return _result(request, "refused", message, known[0])
+    written = ledger.append(project, refused)
+    mirror(tracker, written)
+    return _result(request, "refused", message, written)
 
 
-def _point(tracker: Tracker, model: str, alias: str, version: int | None) -> None:
-    if version is not None:
-        tracker.set_alias(model, alias, version)
-    elif tracker.alias(model, alias) is not None:
-        tracker.delete_alias(model, alias)
+def _same_refusal(a: Record, b: Record) -> bool:
+    return (a.state, a.reason, a.from_version, a.to_version, a.gates) == (b.state, b.reason, b.from_version, b.to_version, b.gates)
 
 
-def _plan(target: ModelVersion, kind: ledger.Kind, *, champion: int | None, reason: str, actor: str, gates: tuple[GateRow, ...]) -> Record:
-    return Record(
-        who=actor,
+def _request(
+    project: Project, tracker: Tracker, kind: ledger.Kind, target: ModelVersion, *, actor: str, reason: str, force: bool = False, auto: bool = False
+) -> Request:
+    last = ledger.last_move(ledger.read(project, target.name))
+    return Request(
+        id=uuid.uuid4().hex,
         model=target.name,
         kind=kind,
-        state="intent",
+        version=target.version,
+        actor=actor,
         reason=reason,
-        from_version=champion,
+        force=force,
+        auto=auto,
+        champion=tracker.alias(target.name, CHAMPION),
+        seen=last.number if last else 0,
+    )
+
+
+def _plan(tracker: Tracker, request: Request, gates: tuple[GateRow, ...]) -> Record:
+    target = tracker.model_version(request.model, request.version)
+    return Record(
+        who=request.actor,
+        model=target.name,
+        kind=request.kind,
+        state="intent",
+        reason=request.reason,
+        from_version=tracker.alias(target.name, CHAMPION),
         to_version=target.version,
         gates=gates,
+        request=request.id,
         data_version=f"{target.tag('dataset')}@{target.tag('data_version')}",
         data_sha256=target.tag("data_sha256"),
         run_id=target.run_id,
@@ -169,14 +245,23 @@ def _plan(target: ModelVersion, kind: ledger.Kind, *, champion: int | None, reas
     )
 
 
-def _outcome(record: Record, outcome: Outcome, gates: tuple[GateRow, ...], message: str) -> PromotionResult:
+def _done_message(record: Record) -> str:
+    version = f"{record.model}/{record.to_version}"
+    if record.kind == "rollback":
+        return f"{version} is the champion again, after {record.model}/{record.from_version}."
+    how = " by force" if record.forced else ""
+    return f"{version} is the champion now{how}: {describe(record.gates)}."
+
+
+def _result(request: Request, outcome: Outcome, message: str, record: Record) -> PromotionResult:
     return PromotionResult(
-        model=record.model,
-        kind=record.kind,
+        model=request.model,
+        kind=request.kind,
         outcome=outcome,
         from_version=record.from_version,
         to_version=record.to_version,
-        gates=gates,
+        gates=record.gates,
+        forced=record.forced,
         record=record.number or None,
         message=message,
     )

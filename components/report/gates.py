@@ -2,9 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from components.tracking import Tracker
-
-GATES_ARTIFACT = "evaluation/gates.json"
+from components.tracking import GATES_ARTIFACT, Tracker
 
 
 class Verdict(BaseModel):

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from components.evaluation.protocol import Figure
 from components.params import Strict
+from components.registry.gates import GateRow
 from components.report.page import render, write_page
 
 
@@ -53,6 +54,11 @@ class ModelEntry(Strict):
     primary: str = ""
     """Name of the figure that ranks runs of this family."""
     figures: tuple[Figure, ...] = ()
+    gates: tuple[GateRow, ...] = ()
+    verdict: str = ""
+    """One line: whether it passed its gates, and why not."""
+    promotion: str = ""
+    """What became of its automatic promotion."""
     pictures: dict[str, bytes] = Field(default_factory=dict)
     animations: dict[str, bytes] = Field(default_factory=dict)
     texts: dict[str, str] = Field(default_factory=dict)

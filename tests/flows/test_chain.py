@@ -1,18 +1,23 @@
 """The joined story on two small models: run → reuse → compare → gate → promote → roll back → audit to the raw bytes."""
 
+import contextlib
 import json
 import re
 import subprocess
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.workshop import Workshop
+from tests.workshop import GENMILL, Workshop, clean_environment
 
 pytestmark = pytest.mark.slow
+
+LENIENT = {"fid_own": False, "active_units": False, "collapse": False, "memorisation": False, "champion": False, "bits_per_dim": {"max": 1000.0}}
+"""Gates that even a model of forty steps passes; data and lineage are looked at all the same."""
 
 Built = tuple[Workshop, subprocess.CompletedProcess[str]]
 
@@ -66,8 +71,9 @@ def test_the_data_version_is_a_tag_and_verifies(shop: Workshop) -> None:
 
 
 def test_promote_rollback_and_history_tell_one_story(shop: Workshop) -> None:
-    shop.edit_params(models__vae_DASH_digits__gates={"bits_per_dim": {"max": 1000.0}})
-    shop.run("promote", "vae-digits", "--reason", "first")
+    shop.edit_params(models__vae_DASH_digits__gates=LENIENT)
+    promoted = shop.run("promote", "vae-digits", "--reason", "first")
+    assert "bytes re-hashed" in promoted.stdout
     assert {row["model"]: row for row in shop.json("models")}["vae-digits"]["champion"] == 1
     refused = shop.run("rollback", "vae-digits", code=2)
     assert "had no champion before version 1" in refused.stderr
@@ -79,6 +85,53 @@ def test_a_failed_gate_refuses_and_names_the_figure(shop: Workshop) -> None:
     refused = shop.run("promote", "gpt-pydocs", code=1)
     assert "bits_per_byte" in refused.stdout
     assert {row["model"]: row for row in shop.json("models")}["gpt-pydocs"]["champion"] is None
+
+
+def test_a_promotion_waits_for_a_person_and_a_no_and_silence_are_recorded(shop: Workshop) -> None:
+    shop.edit_params(
+        models__gpt_DASH_pydocs__gates={"bits_per_byte": {"max": 100}}, models__gpt_DASH_pydocs__promotion={"approval": "required", "approval_timeout_h": 0.001}
+    )
+    silence = shop.run("promote", "gpt-pydocs", code=1)
+    assert "waits for approval" in " ".join(silence.stderr.split())
+    assert "nobody answered within 0.001 h" in silence.stdout
+    shop.edit_params(models__gpt_DASH_pydocs__promotion={"approval": "required"})
+    with waiting_promotion(shop, "gpt-pydocs") as promotion:
+        told = shop.run("approve", "gpt-pydocs", "--reject", "--reason", "blurry")
+        assert "stays out of production: rejected by" in told.stdout
+        assert "rejected by" in promotion.communicate(timeout=120)[0]
+        assert promotion.returncode == 1
+    assert [(record["state"], record["reason"]) for record in shop.json("history", "gpt-pydocs")][:2] == [("rejected", ""), ("refused", "")]
+    assert "No promotion of gpt-pydocs waits" in shop.run("approve", "gpt-pydocs", code=2).stderr
+
+
+def test_what_fails_its_gates_goes_into_production_by_force_alone_and_only_with_approval(shop: Workshop) -> None:
+    shop.edit_params(models__gpt_DASH_pydocs__gates={"bits_per_byte": {"max": 0.001}})
+    assert "say why with --reason" in shop.run("promote", "gpt-pydocs", "--force", code=2).stderr
+    with waiting_promotion(shop, "gpt-pydocs", "--force", "--reason", "the demo is tonight") as promotion:
+        assert "waits for approval already" in shop.run("promote", "gpt-pydocs", code=2).stderr
+        shop.run("approve", "gpt-pydocs")
+        assert "by force" in promotion.communicate(timeout=120)[0]
+        assert promotion.returncode == 0
+    last = shop.json("history", "gpt-pydocs")[0]
+    assert (last["state"], last["forced"], last["reason"]) == ("done", True, "the demo is tonight")
+    assert any(row["figure"] == "bits_per_byte" and row["verdict"] == "failed" for row in last["gates"])
+    assert "done, forced" in shop.run("history", "gpt-pydocs").stdout
+
+
+@contextlib.contextmanager
+def waiting_promotion(shop: Workshop, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """`genmill promote ARGUMENTS` in a process of its own, once it waits."""
+    command = [str(GENMILL), "promote", *arguments]
+    running = subprocess.Popen(command, cwd=shop.root, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    note, deadline = shop.root / ".genmill" / "approvals" / f"{arguments[0]}.json", time.monotonic() + 120
+    try:
+        while not note.exists() and time.monotonic() < deadline:
+            assert running.poll() is None, running.communicate()
+            time.sleep(0.1)
+        yield running
+    finally:
+        running.kill()
+        running.communicate()
 
 
 def test_audit_follows_the_model_to_the_raw_bytes_and_names_a_broken_link(shop: Workshop) -> None:
@@ -112,10 +165,12 @@ def test_text_is_continued_from_a_prompt(shop: Workshop) -> None:
 
 
 def test_more_rows_make_a_new_version_and_only_the_vae_trains_again(shop: Workshop) -> None:
-    shop.edit_params(datasets__digits__source__rows=500)
+    shop.edit_params(datasets__digits__source__rows=500, models__vae_DASH_digits__promotion={"auto": True})
     outcomes = {outcome["model"]: outcome for outcome in shop.json("run")}
     assert (outcomes["vae-digits"]["status"], outcomes["vae-digits"]["data_version"]) == ("trained", "v2")
     assert outcomes["gpt-pydocs"]["status"] == "reused"
+    assert outcomes["vae-digits"]["promotion"].startswith("vae-digits/2 is the champion now")
+    assert shop.json("history", "vae-digits")[0]["reason"] == "auto: passed its gates"
     compared = shop.json("compare", "vae-digits/1", "vae-digits/2")
     assert "data" in str(compared)
     assert Path(compared["page"]).is_file()

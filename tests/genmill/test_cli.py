@@ -11,7 +11,7 @@ from tests.workshop import GENMILL, clean_environment
 
 VERBS = [
     "init", "doctor", "env", "run", "plan", "models", "compare", "audit", "reproduce", "sample", "export",
-    "promote", "rollback", "history", "up", "down", "status", "deploy", "trigger",
+    "promote", "approve", "rollback", "history", "up", "down", "status", "deploy", "trigger",
 ]  # fmt: skip
 
 
@@ -73,6 +73,13 @@ def test_a_misspelt_model_exits_2_with_the_nearest_word(project: Path) -> None:
     done = genmill("run", "vae-digts", cwd=project)
     assert done.returncode == 2
     assert "did you mean 'vae-digits'?" in done.stderr
+
+
+def test_force_without_a_reason_and_auto_of_a_model_that_is_not_are_refused(project: Path) -> None:
+    done = genmill("promote", "--auto", "vae-digits", cwd=project)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "set `promotion: {auto: true}`" in done.stderr
+    assert "Name one model" in genmill("promote", cwd=project).stderr
 
 
 def test_a_folder_without_git_is_refused_before_any_work(tmp_path: Path, project: Path) -> None:

@@ -51,6 +51,16 @@ def test_a_correct_file_is_resolved(tmp_path: Path) -> None:
     assert catalog.schedules["nightly"].models == ("vae-digits",)
 
 
+def test_gates_and_promotion_of_a_model_are_over_those_of_its_family_and_of_the_file(tmp_path: Path) -> None:
+    text = GOOD.replace("    family: gpt\n", "    family: gpt\n    gates: {bits_per_byte: {max: 2}, data: false}\n    promotion: {approval: none}\n")
+    text += "gates:\n  gpt: {bits_per_byte: {max: 9}, lineage: false}\n  vae: {fid_own: {max: 7}}\npromotion: {approval: required, auto: true}\n"
+    catalog = load_catalog(write(tmp_path, text))
+    gpt, vae = catalog.model("gpt-pydocs"), catalog.model("vae-digits")
+    assert (gpt.gates.limits["bits_per_byte"].max, gpt.gates.data, gpt.gates.lineage) == (2, False, False)
+    assert (vae.gates.limits["fid_own"].max, vae.gates.data) == (7, True)
+    assert (gpt.promotion.approval, gpt.promotion.auto, vae.promotion.approval) == ("none", True, "required")
+
+
 @pytest.mark.parametrize(
     ("right", "wrong", "line", "hint"),
     [
@@ -69,6 +79,10 @@ def test_a_correct_file_is_resolved(tmp_path: Path) -> None:
         ('    cron: "0 3 * * *"', '    cron: "0 25 * *"', 22, "five fields"),
         ('    cron: "0 3 * * *"', '    cron: "0 25 * * *"', 22, "e.g."),
         ("    models: [vae-digits]", "    models: [vae-digit]", 23, "did you mean 'vae-digits'?"),
+        ("run: [vae-digits]", "gates:\n  vea: {fid_own: {max: 3}}\nrun: [vae-digits]", 20, "did you mean 'vae'?"),
+        ("run: [vae-digits]", "gates:\n  vae: {colapse: false}\nrun: [vae-digits]", 20, "did you mean 'collapse'?"),
+        ("run: [vae-digits]", "promotion: {approval: yes}\nrun: [vae-digits]", 19, "promotion.approval"),
+        ("    family: gpt", "    family: gpt\n    promotion: {autos: true}", 18, "did you mean 'auto'?"),
     ],
 )
 def test_a_mistake_names_its_line_and_the_nearest_word(tmp_path: Path, right: str, wrong: str, line: int, hint: str) -> None:

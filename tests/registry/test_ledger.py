@@ -50,6 +50,25 @@ def test_records_are_kept_in_order_and_by_model(project: Project) -> None:
     assert verify(project) == []
 
 
+OLD_LINE = (
+    '{"data_sha256":"","data_version":"digits@v1","from_version":null,"gates":[{"limit":"at most 40","rule":"fid_own","value":20.0,"verdict":"passed"}],'
+    '"identity":"","intent":null,"kind":"promote","model":"vae-digits","number":1,"package_sha256":"","previous_sha256":"","previous_version":null,'
+    '"reason":"because","run_id":"","state":"done","to_version":1,"when":"2026-01-01T00:00:00+00:00","who":"ann"}'
+)
+"""A record as it was written before there were rules besides limits."""
+
+
+def test_an_old_ledger_is_read_and_goes_on_without_a_break(project: Project) -> None:
+    git.append_commit(project.root, BRANCH, {LEDGER_FILE: f"{OLD_LINE}\n".encode()}, "old", "ann", None)
+    (old,) = read(project)
+    assert (old.gates[0].rule, old.gates[0].figure, old.forced) == ("limit", "fid_own", False)
+    append(project, record(2, 1))
+    append(project, record(3, 2))
+    assert verify(project) == []
+    assert git.read_blob(project.root, REF, LEDGER_FILE).decode().splitlines()[0] == OLD_LINE
+    assert champions(read(project)) == [1, 2, 3]
+
+
 def test_the_users_branch_and_files_are_left_alone(project: Project) -> None:
     (project.root / "file").write_text("x")
     append(project, record(1))
@@ -111,7 +130,7 @@ def test_a_deleted_branch_is_named(project: Project) -> None:
 def test_a_line_that_is_no_record_is_named(project: Project) -> None:
     append(project, record(1))
     append(project, record(2))
-    rewrite(project, b'{"data_sha256"', b'{"data_sha', keep_history=True)
+    rewrite(project, b'{"approval"', b'{"appro', keep_history=True)
     assert "Record 1 cannot be read." in verify(project)
 
 

@@ -14,16 +14,15 @@ from components import git
 from components.data.dataset import Dataset
 from components.data.publish import find_version
 from components.errors import UserError
-from components.params import load
 from components.project import Project
-from components.registry import ledger, promotion
+from components.registry import ledger
 from components.registry.lineage import AuditReport, audit, overview
 from components.registry.package import Package
 from components.registry.references import resolve
 from components.report.audit import write_audit_page
 from components.tracking import ENVIRONMENT_ARTIFACT, Tracker
 from tests import conftest
-from tests.stores import register, tracker_in, write_digits_package
+from tests.stores import promote, register, tracker_in, write_digits_package
 
 
 @pytest.fixture
@@ -94,7 +93,7 @@ def audited(published_project: Project, empty_store: Path, tmp_path_factory: pyt
     tags = {"git_commit": git.head(project.root) or "", "dirty": "false", "validation": data.validation, "data_sha256": data.sha256, **digests}
     version = register(tracker, package, tags=tags)
     tracker.log_text(version.run_id, "torch==2\n", ENVIRONMENT_ARTIFACT)
-    promotion.promote(project, tracker, "vae-digits", gates=load(project.params).child("gates"), actor="ann")
+    promote(project, tracker)
     return project, tracker
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import UserError
+from components.registry.gates import GateRow
 from components.report.page import duration, number, size, write_page
 from components.report.run import DatasetEntry, ModelEntry, RunReport
 from tests.stores import figure
@@ -56,6 +57,19 @@ def test_the_page_is_there_at_once_and_says_what_is_to_come(tmp_path: Path) -> N
     assert "Still to come: digits, vae-digits" in html
     assert 'http-equiv="refresh"' in html
     parse(report.path)
+
+
+def test_the_verdicts_of_the_gates_are_on_the_page(tmp_path: Path) -> None:
+    rows = (
+        GateRow(rule="limit", figure="fid_own", value=50.0, limit="at most 40", verdict="failed"),
+        GateRow(rule="data", value=None, limit="every file as it was published", verdict="passed", note="12 files re-hashed"),
+    )
+    report = RunReport(tmp_path / "run.html")
+    report.add_model(model(gates=rows, verdict="stays candidate", promotion="vae-digits/2 stays out of production."))
+    html = report.path.read_text()
+    parse(report.path)
+    assert all(text in html for text in ("at most 40", "12 files re-hashed", "vae-digits stays candidate.", "vae-digits/2 stays out of production."))
+    assert html.index("at most 40") < html.index('<span class="tag bad">failed</span>')
 
 
 def test_it_grows_after_each_entry_and_stops_refreshing_at_the_end(tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ FAMILY = Family(
     primary="masked_perplexity",
     goal="min",
     guards=("masked_accuracy",),
+    gates={"masked_perplexity": {"max": 150}, "masked_accuracy": {"min": 0.1}},
     sizes={
         "small": {
             "max_steps": 6000,

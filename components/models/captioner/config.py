@@ -53,6 +53,7 @@ FAMILY = Family(
     primary="caption_perplexity",
     goal="min",
     guards=("cider",),
+    gates={"caption_perplexity": {"max": 20}, "cider": {"min": 0.5}},
     sizes={
         "small": {
             "max_steps": 10_000,

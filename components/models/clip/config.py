@@ -52,6 +52,7 @@ FAMILY = Family(
     primary="recall_at_1",
     goal="max",
     guards=("zero_shot_accuracy",),
+    gates={"recall_at_1": {"min": 0.05}},
     sizes={
         "small": {
             "max_steps": 10_000,

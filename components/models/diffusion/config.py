@@ -93,6 +93,7 @@ FAMILY = Family(
     primary="fid_own",
     goal="min",
     guards=("neighbour_ratio", "recall_own", "coverage_own"),
+    gates={"fid_own": {"max": 100}, "recall_own": {"min": 0.1}, "neighbour_ratio": {"min": 0.85}},
     sizes={
         "small": {
             "max_steps": 20_000,

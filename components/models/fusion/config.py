@@ -99,6 +99,7 @@ FAMILY = Family(
     primary="recall_at_1",
     goal="max",
     guards=("matching_accuracy", "masked_word_accuracy"),
+    gates={"recall_at_1": {"min": 0.05}, "matching_accuracy": {"min": 0.5}},
     sizes={
         "small": {
             "max_steps": 10_000,

@@ -60,6 +60,7 @@ FAMILY = Family(
     primary="fid_own",
     goal="min",
     guards=("recall_own", "coverage_own", "neighbour_ratio"),
+    gates={"fid_own": {"max": 100}, "recall_own": {"min": 0.1}},
     sizes={
         "small": {
             "max_steps": 20_000,

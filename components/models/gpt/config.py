@@ -104,6 +104,7 @@ FAMILY = Family(
     primary="bits_per_byte",
     goal="min",
     guards=("copy_rate",),
+    gates={"bits_per_byte": {"max": 3}},
     sizes={
         "small": {
             "max_steps": 4000,

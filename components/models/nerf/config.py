@@ -80,6 +80,7 @@ FAMILY = Family(
     primary="psnr",
     goal="max",
     guards=("ssim",),
+    gates={"psnr": {"min": 18}, "ssim": {"min": 0.5}},
     sizes={
         "small": {
             "max_steps": 10_000,

@@ -104,6 +104,7 @@ FAMILY = Family(
     primary="target_perplexity",
     goal="min",
     guards=("exact_spans", "bleu", "rouge_l"),
+    gates={"target_perplexity": {"max": 150}},
     sizes={
         "small": {
             "max_steps": 8000,

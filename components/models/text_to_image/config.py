@@ -57,6 +57,7 @@ FAMILY = Family(
     primary="fid_own",
     goal="min",
     guards=("caption_recall_own", "neighbour_ratio"),
+    gates={"fid_own": {"max": 100}, "caption_recall_own": {"min": 0.05}, "neighbour_ratio": {"min": 0.85}},
     sizes={
         "small": {
             "max_steps": 4000,

@@ -71,6 +71,7 @@ FAMILY = Family(
     primary="fid_own",
     goal="min",
     guards=("bits_per_dim", "active_units"),
+    gates={"fid_own": {"max": 100}, "active_units": {"min": 1}},
     sizes={
         "small": {
             "max_steps": 12_000,

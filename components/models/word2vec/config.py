@@ -56,6 +56,7 @@ FAMILY = Family(
     primary="context_perplexity",
     goal="min",
     guards=("context_recall_10",),
+    gates={"context_recall_10": {"min": 0.1}},
     sizes={
         "small": {
             "max_steps": 20_000,

@@ -1,0 +1,165 @@
+"""Holds a version against its gates: figures, champion, data and lineage, all read from what is stored; and keeps the verdicts with the version."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+from components import git
+from components.data.publish import find_version
+from components.data.verify import verify
+from components.errors import UserError
+from components.evaluation.alarms import COLLAPSE, MEMORISATION
+from components.models.family import find_family
+from components.params import Strict
+from components.project import Project
+from components.registry.gates import Champion, GateRow, Gates, champion_rows, figure_rows, have_passed, incomparable
+from components.registry.package import file_hashes, files_digest
+from components.registry.registration import CHAMPION, FILES_ARTIFACT
+from components.registry.stored import every_stored_figure, stored_figures
+from components.tracking import GATES_ARTIFACT, ModelVersion, RunRecord, Tracker
+
+GATES_TAG = "gates"
+"""Tag of version and run: `passed` or `failed`."""
+_VERSION_TAGS = ("family", "identity", "dataset", "data_version", "data_sha256", "package_sha256", "package_code_sha256")
+_RUN_TAGS = ("identity", "dataset", "data_version", "data_sha256", "validation", "params_sha256", "code_sha256", "libraries")
+
+
+class GatesTable(Strict):
+    """The verdicts on one version."""
+
+    model: str
+    version: int
+    passed: bool
+    rows: tuple[GateRow, ...]
+    champion: int | None = None
+    """The version that it was held against."""
+    rules_sha256: str = ""
+    """Digest of the rules that were applied."""
+
+
+def check_gates(project: Project, tracker: Tracker, version: ModelVersion, gates: Gates) -> GatesTable:
+    """Every rule of ``gates`` on ``version``; reads what is stored and re-hashes its data, measures nothing."""
+    figures = stored_figures(tracker, version.run_id)
+    champion = tracker.alias(version.name, CHAMPION)
+    rows = figure_rows(gates, figures)
+    if gates.champion is not None:
+        rows += _champion_rows(tracker, version, gates, champion)
+    if gates.data:
+        rows += _data_rows(project, version)
+    if gates.lineage:
+        rows.append(_lineage_row(project, tracker, version))
+    table = tuple(rows)
+    return GatesTable(model=version.name, version=version.version, passed=have_passed(table), rows=table, champion=champion, rules_sha256=rules_digest(gates))
+
+
+def champion_of(tracker: Tracker, version: ModelVersion) -> Champion | None:
+    """The champion of the version's model with all figures that are known of it; None where there is none, or it is the version itself."""
+    number = tracker.alias(version.name, CHAMPION)
+    if number is None or number == version.version:
+        return None
+    champion = tracker.model_version(version.name, number)
+    return Champion(champion.ref, every_stored_figure(tracker, champion.run_id))
+
+
+def headline(version: ModelVersion) -> tuple[str, ...]:
+    """The figures in which a version must not be worse than the champion: those by which its family is ranked and guarded."""
+    family = find_family(version.tag("family"))
+    return (family.primary, *family.guards)
+
+
+def needs_rescoring(tracker: Tracker, version: ModelVersion) -> list[str]:
+    """The headline figures of ``version`` that the champion was never scored on under the same protocol."""
+    champion = champion_of(tracker, version)
+    return incomparable(headline(version), stored_figures(tracker, version.run_id), champion) if champion is not None else []
+
+
+def store_table(tracker: Tracker, version: ModelVersion, table: GatesTable) -> None:
+    """Keep ``table`` with the run of ``version``, and its verdict as a tag of both."""
+    tracker.log_text(version.run_id, table.model_dump_json(indent=1), GATES_ARTIFACT)
+    verdict = {GATES_TAG: "passed" if table.passed else "failed"}
+    tracker.set_tags(version.run_id, verdict)
+    tracker.set_version_tags(version.name, version.version, verdict)
+
+
+def stored_table(tracker: Tracker, run_id: str) -> GatesTable | None:
+    """The verdicts that were kept; None where a run from before there were any has none."""
+    data = tracker.read_artifact(run_id, GATES_ARTIFACT)
+    return GatesTable.model_validate_json(data) if data else None
+
+
+def still_holds(table: GatesTable, gates: Gates, champion: int | None) -> bool:
+    """Whether a kept verdict can be used again: it passed, under the same rules, beside the same champion."""
+    return table.passed and table.rules_sha256 == rules_digest(gates) and table.champion == champion
+
+
+def rules_digest(gates: Gates) -> str:
+    """sha256 of the rules, wherever they stand."""
+    rules = {**gates.model_dump(exclude={"places"}), "asked": sorted(gates.places), "least": {**COLLAPSE, **MEMORISATION}}
+    return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
+
+
+def _champion_rows(tracker: Tracker, version: ModelVersion, gates: Gates, number: int | None) -> list[GateRow]:
+    champion = champion_of(tracker, version)
+    assert gates.champion is not None, "the rule is on"
+    if champion is None:
+        note = "there is no champion yet" if number is None else "it is the champion itself"
+        return [GateRow(rule="champion", value=None, limit="no worse than the champion", verdict="passed", note=note)]
+    return champion_rows(gates.champion, headline(version), stored_figures(tracker, version.run_id), champion)
+
+
+def _data_rows(project: Project, version: ModelVersion) -> Iterator[GateRow]:
+    name, wanted = version.tag("dataset"), version.tag("data_version")
+    try:
+        data = find_version(project, name, wanted)
+        same = data.sha256 == version.tag("data_sha256")
+        outcome = f"{name}@{wanted}: {data.validation}" if same else f"{name}@{wanted} is not what it was trained on (another sha256)"
+        yield _row("data", "validated, passed or with warnings", same and data.validation in ("passed", "warnings"), outcome)
+        checked = verify(project, name, wanted)
+        found = f"{checked.checked} files, {checked.bytes:,} bytes re-hashed" if checked.ok else "; ".join(checked.broken[:3])
+        yield _row("data", "every file as it was published", checked.ok, found)
+    except UserError as error:
+        yield _row("data", "every file as it was published", False, str(error))
+
+
+def _lineage_row(project: Project, tracker: Tracker, version: ModelVersion) -> GateRow:
+    run = tracker.get_run(version.run_id)
+    recorded: dict[str, str] = json.loads(tracker.read_artifact(version.run_id, FILES_ARTIFACT) or b"{}")
+    faults = [*_tag_faults(version, run), *_commit_faults(project, run), *_package_faults(tracker, version, recorded)]
+    whole = f"commit {run.tag('git_commit')[:12]}, {len(recorded)} package files, {len(json.loads(run.tag('libraries') or '{}'))} library versions"
+    return _row("lineage", "run, code, data, package and libraries on record", not faults, "; ".join(faults) or whole)
+
+
+def _tag_faults(version: ModelVersion, run: RunRecord) -> Iterator[str]:
+    missing = [f"tag {tag} of the version" for tag in _VERSION_TAGS if not version.tag(tag)]
+    missing += [f"tag {tag} of the run" for tag in _RUN_TAGS if not run.tag(tag)]
+    if missing:
+        yield f"missing: {', '.join(missing)}"
+    yield from (f"{tag} of version and run differ" for tag in _VERSION_TAGS if tag in _RUN_TAGS and version.tag(tag) != run.tag(tag))
+    if run.status != "FINISHED":
+        yield f"its run is {run.status}"
+
+
+def _commit_faults(project: Project, run: RunRecord) -> Iterator[str]:
+    commit = run.tag("git_commit")
+    if not commit:
+        yield "no git commit was noted: commit the project's files (`git add -A && git commit`), then train again with --refresh"
+    elif git.resolve(project.root, commit) != commit:
+        yield f"git commit {commit[:12]} is not in this repository: fetch it"
+
+
+def _package_faults(tracker: Tracker, version: ModelVersion, recorded: dict[str, str]) -> Iterator[str]:
+    """A package on this machine is hashed anew; of one in a store elsewhere its list of hashes is looked at."""
+    if not recorded or files_digest(recorded) != version.tag("package_sha256"):
+        yield "the list of package files is not the one that was registered"
+        return
+    folder = tracker.local_path(version.source)
+    if folder is None:
+        return
+    found = file_hashes(folder)
+    changed = sorted(path for path in recorded.keys() | found.keys() if recorded.get(path) != found.get(path))
+    if changed:
+        yield f"package files differ from what was registered: {', '.join(changed[:3])}"
+
+
+def _row(rule: str, limit: str, ok: bool, note: str) -> GateRow:
+    return GateRow(rule=rule, value=None, limit=limit, verdict="passed" if ok else "failed", note=note)

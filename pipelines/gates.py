@@ -1,0 +1,38 @@
+"""Tasks around the gates: check a version, keep the verdicts with it, and show them in Prefect."""
+
+from pathlib import Path
+
+from prefect import task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from components.project import Project
+from components.registry import checks
+from components.registry.checks import GatesTable
+from components.registry.gates import describe
+from components.registry.registration import CHAMPION
+from components.tracking import Tracker
+from pipelines.catalog import ModelEntry, load_catalog
+from pipelines.tasks import a_retry_can_help
+
+
+@task(name="check gates", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2, retry_condition_fn=a_retry_can_help)
+def check_gates(project: str, model: str, version: int) -> GatesTable:
+    """Hold a version against the gates of params.yaml; the verdicts are kept in its run, as tags, and as a table in Prefect."""
+    where = Project(Path(project))
+    tracker, entry = Tracker.of(where), load_catalog(where).model(model)
+    found = tracker.model_version(model, version)
+    table = checks.check_gates(where, tracker, found, entry.gates)
+    checks.store_table(tracker, found, table)
+    rows = [row.model_dump(mode="json") for row in table.rows]
+    verdict = "passed its gates" if table.passed else "failed its gates"
+    create_table_artifact(key=f"gates-{model.replace('_', '-').lower()}", table=rows, description=f"{found.ref} {verdict}: {describe(table.rows)}")
+    return table
+
+
+def kept_gates(project: Project, tracker: Tracker, entry: ModelEntry, run_id: str, version: int) -> GatesTable:
+    """The verdicts that stand for a version that is reused; checked anew where they failed, or rules or champion have changed since."""
+    kept = checks.stored_table(tracker, run_id)
+    if kept is not None and kept.version == version and checks.still_holds(kept, entry.gates, tracker.alias(entry.name, CHAMPION)):
+        return kept
+    return check_gates(str(project.root), entry.name, version)
