@@ -18,6 +18,7 @@ from components.models.capabilities import (
     CaptionsImages,
     DataSpec,
     DrawsFromText,
+    EmbedsText,
     FillsCaptions,
     FillsMasks,
     HasLatentSpace,
@@ -87,6 +88,10 @@ def _of_text(model: Any, dataset: Dataset, data_spec: DataSpec, config: Evaluati
         from components.evaluation.masked import score_masked
 
         evidence = evidence.plus(score_masked(model, dataset, data_spec, tell=tell))
+    if isinstance(model, EmbedsText):
+        from components.evaluation.probe import score_probe
+
+        evidence = evidence.plus(score_probe(model, dataset, data_spec, tell=tell))
     if isinstance(model, MapsText):
         evidence = evidence.plus(_score_mapping(model, dataset, data_spec, config, tell))
     if isinstance(model, PredictsContext):
