@@ -12,7 +12,7 @@ from components.evaluation.alarms import COLLAPSE, MEMORISATION
 from components.models.family import find_family
 from components.params import Strict
 from components.project import Project
-from components.registry.gates import Champion, GateRow, Gates, champion_rows, figure_rows, have_passed, incomparable
+from components.registry.gates import Champion, GateRow, Gates, champion_rows, figure_rows, have_passed
 from components.registry.package import file_hashes, files_digest
 from components.registry.registration import CHAMPION, FILES_ARTIFACT
 from components.registry.stored import every_stored_figure, stored_figures
@@ -65,12 +65,6 @@ def headline(version: ModelVersion) -> tuple[str, ...]:
     """The figures in which a version must not be worse than the champion: those by which its family is ranked and guarded."""
     family = find_family(version.tag("family"))
     return (family.primary, *family.guards)
-
-
-def needs_rescoring(tracker: Tracker, version: ModelVersion) -> list[str]:
-    """The headline figures of ``version`` that the champion was never scored on under the same protocol."""
-    champion = champion_of(tracker, version)
-    return incomparable(headline(version), stored_figures(tracker, version.run_id), champion) if champion is not None else []
 
 
 def store_table(tracker: Tracker, version: ModelVersion, table: GatesTable) -> None:

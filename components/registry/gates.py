@@ -139,12 +139,6 @@ def champion_rows(rule: ChampionRule, headline: Iterable[str], figures: Sequence
     return rows + [_lost(name, champion) for name in headline if name in known - measured.keys()]
 
 
-def incomparable(headline: Iterable[str], figures: Iterable[Figure], champion: Champion) -> list[str]:
-    """The headline figures for which the champion has none of the same protocol: it must be scored again before the two can be compared."""
-    wanted = set(headline)
-    return [figure.name for figure in figures if figure.name in wanted and find_comparable(figure, champion.figures) is None]
-
-
 def require_measured(gates: Gates, figures: Iterable[Figure]) -> None:
     """Refuse a limit of params.yaml that names no figure.
 
@@ -216,7 +210,7 @@ def _beside(rule: ChampionRule, figure: Figure, champion: Champion) -> GateRow:
 def _no_comparison(figure: Figure, champion: Champion) -> GateRow:
     same_name = next((other for other in champion.figures if other.name == figure.name), None)
     why = f"another {mismatch(figure, same_name)}" if same_name is not None else "none of its own"
-    note = f"{champion.ref} was scored with {why}; promoting scores it again under this protocol"
+    note = f"{champion.ref} was scored with {why}; promoting scores it again under this protocol, where it can be"
     value = None if math.isnan(figure.value) else figure.value
     return GateRow(rule="champion", figure=figure.name, value=value, limit=f"comparable with {champion.ref}", verdict="failed", note=note)
 
