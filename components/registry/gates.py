@@ -163,7 +163,7 @@ def describe(rows: Sequence[GateRow]) -> str:
     limits = [row for row in rows if row.rule == "limit"]
     if failed:
         return "; ".join(str(row) for row in failed)
-    return "; ".join([*(str(row) for row in limits), *([f"{len(rows) - len(limits)} other checks passed"] if len(rows) > len(limits) else [])])
+    return "; ".join([*(str(row) for row in limits), *([f"{len(rows) - len(limits)} more passed"] if len(rows) > len(limits) else [])])
 
 
 def _rule(block: Block, key: str) -> Any:
