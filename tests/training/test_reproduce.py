@@ -162,6 +162,7 @@ def packaged_code(folder: Path, text: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_code_of_a_project_without_code_is_that_at_hand_or_the_packaged_one_over_it(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     package = packaged_code(tmp_path / "package", "OLDER = 1\n")
