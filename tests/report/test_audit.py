@@ -34,7 +34,20 @@ def registered(tmp_path: Path, empty_store: Path, package: Package, monkeypatch:
     rows = [{"rule": "limit", "figure": "fid_own", "value": 9.5, "limit": "at most 10", "verdict": "passed", "note": "close", "more": "later"}]
     tracker.log_text(version.run_id, json.dumps({"model": "vae-digits", "version": 1, "passed": True, "rows": rows}), GATES_ARTIFACT)
     tracker.log_text(version.run_id, "numpy==2.4.6\n", ENVIRONMENT_ARTIFACT)
-    ledger.append(project, Record(who="ann", model="vae-digits", kind="promote", state="done", reason="sharper", from_version=None, to_version=1))
+    ledger.append(
+        project,
+        Record(
+            who="ann",
+            model="vae-digits",
+            kind="promote",
+            state="done",
+            reason="sharper",
+            from_version=None,
+            to_version=1,
+            forced=True,
+            approval="approved by bob",
+        ),
+    )
     return project, tracker
 
 
@@ -54,6 +67,8 @@ def test_a_stranger_finds_figures_samples_gates_promotions_and_environment(regis
         "real images",
         "sharper",
         "ann",
+        "approved by bob",
+        "forced past its gates",
         "at most 10",
         "close",
         "numpy==2.4.6",
