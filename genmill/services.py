@@ -47,12 +47,16 @@ def ensure_servers(where: "Project", catalog: "Catalog", say: Callable[[str], No
 
 
 def running_lines(where: "Project") -> list[str]:
-    """What is left running, with its address and the command that stops it."""
+    """What is left running, with its address, the pages that compare runs, and the command that stops it."""
+    from components.report.mlflow_pages import COMPARISON
+    from components.tracking import Tracker
     from pipelines.servers import running_servers
 
     servers = running_servers(where)
     titles = {"prefect": "Prefect UI", "mlflow": "MLflow UI", "worker": "Worker"}
     lines = [f"{titles[name]:<10} {server.url or f'process {server.pid}'}" for name, server in servers.items()]
+    comparisons = Tracker.of(where).view_urls(COMPARISON, servers["mlflow"].url if "mlflow" in servers else None)
+    lines += [f"{'Compare':<10} {address}   (runs on {dataset})" for dataset, address in comparisons.items()]
     if lines:
         lines.append(f"Stop       genmill down --project {where.root}")
     return lines

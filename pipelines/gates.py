@@ -11,6 +11,7 @@ from components.registry import checks
 from components.registry.checks import GatesTable
 from components.registry.gates import describe
 from components.registry.registration import CHAMPION
+from components.report.mlflow_pages import lay_out_version
 from components.tracking import Tracker
 from pipelines.catalog import ModelEntry, load_catalog
 from pipelines.tasks import a_retry_can_help
@@ -24,6 +25,7 @@ def check_gates(project: str, model: str, version: int) -> GatesTable:
     found = tracker.model_version(model, version)
     table = checks.check_gates(where, tracker, found, entry.gates)
     checks.store_table(tracker, found, table)
+    lay_out_version(tracker, found)
     rows = [row.model_dump(mode="json") for row in table.rows]
     verdict = "passed its gates" if table.passed else "failed its gates"
     create_table_artifact(key=f"gates-{model.replace('_', '-').lower()}", table=rows, description=f"{found.ref} {verdict}: {describe(table.rows)}")

@@ -1,15 +1,18 @@
-"""What flows put on the page of a run."""
+"""What flows put on the page of a run, and on the pages of MLflow."""
 
 from components.data.dataset import Dataset
 from components.data.modalities import find_modality
-from components.data.publish import read_published
+from components.data.publish import DataVersion, read_published, versions
 from components.models.family import find_family
 from components.project import Project
 from components.registry.stored import stored_evidence
+from components.report.mlflow_pages import DatasetText, lay_out_experiment
 from components.report.run import DatasetEntry, ModelEntry
 from components.tracking import Tracker
 from pipelines.outcomes import DatasetOutcome, ModelOutcome
 from pipelines.servers import find_server, running_servers
+
+SHOWN_VERSIONS = 5
 
 
 def dataset_entry(project: Project, outcome: DatasetOutcome) -> DatasetEntry:
@@ -70,3 +73,21 @@ def links(project: Project) -> list[tuple[str, str]]:
     servers = running_servers(project)
     found = [(title, servers[name].url) for name, title in (("prefect", "Prefect UI"), ("mlflow", "MLflow UI")) if name in servers]
     return [*found, ("Stop them", f"genmill down --project {project.root}")] if found else []
+
+
+def lay_out_experiment_of(project: Project, tracker: Tracker, dataset: str) -> None:
+    """Let the experiment's page in MLflow say what its dataset is, and compare the runs that it has now."""
+    published = versions(project, dataset)
+    manifest = read_published(project, published[0])
+    about = DatasetText(
+        modality=manifest.modality,
+        source=", ".join(f"{key} {value}" for key, value in manifest.source.items()),
+        licence=manifest.licence,
+        versions=tuple(_version_line(version) for version in published[:SHOWN_VERSIONS]),
+    )
+    lay_out_experiment(tracker, dataset, about)
+
+
+def _version_line(version: DataVersion) -> str:
+    rows = ", ".join(f"{count:,} {split}" for split, count in version.rows.items())
+    return f"**{version.version}**, {version.created[:10]}: {rows}; validation {version.validation}"

@@ -19,6 +19,7 @@ from components.project import Project
 from components.registry.registration import register_package
 from components.registry.stored import stored_figures
 from components.registry.trainings import REPLICATE_TAG, record_trainings
+from components.report.mlflow_pages import lay_out_version, run_name
 from components.tracking import ModelVersion, RunRecord, Tracker
 from components.training.identity import code_of, library_versions, params_sha256
 from components.training.launch import launch
@@ -28,6 +29,7 @@ from pipelines.catalog import ModelEntry, load_catalog
 from pipelines.gates import check_gates, kept_gates
 from pipelines.outcomes import ModelOutcome, RunFailed, RunInterrupted
 from pipelines.plan import ModelPlan, experiment_of, plan_model
+from pipelines.reporting import lay_out_experiment_of
 from pipelines.servers import find_server
 from pipelines.tasks import a_retry_can_help
 
@@ -48,8 +50,9 @@ def open_run(project: str, entry: ModelEntry, version: DataVersion, plan: ModelP
         run_id = plan.run.run_id
     else:
         params = {"family": entry.block.family, "size": entry.block.size, "seed": entry.block.seed, **entry.config.model_dump()}
-        run_id = tracker.start_run(experiment_of(entry), f"{entry.name}-{plan.identity[:8]}", tags, params)
+        run_id = tracker.start_run(experiment_of(entry), run_name(entry.name, seed=entry.block.seed, identity=plan.identity), tags, params)
         tracker.log_dataset(run_id, name=version.dataset, digest=version.version, source=version.tag, context="training", profile=version.rows)
+    lay_out_experiment_of(where, tracker, version.dataset)
     return RunSpec(
         model=entry.name, family=entry.block.family, size=entry.block.size, seed=entry.block.seed, config=entry.config.model_dump(),
         evaluation=entry.block.evaluation, dataset=entry.block.dataset, batches=entry.batches, data_version=version.version,
@@ -76,16 +79,23 @@ def train_and_evaluate(spec: RunSpec) -> RunResult:
 def register(project: str, spec: RunSpec, result: RunResult) -> ModelVersion:
     """A new version in the registry with the alias `candidate`."""
     assert result.package is not None, "a finished run has its package"
-    tracker = Tracker.of(Project(Path(project)))
+    where = Project(Path(project))
+    tracker = Tracker.of(where)
     version = register_package(tracker, run_id=spec.mlflow_run_id, folder=result.package)
     tracker.set_tags(spec.mlflow_run_id, {"registered": version.version, "train_s": round(result.train_s, 2), "evaluate_s": round(result.evaluate_s, 2)})
+    lay_out_version(tracker, version)
+    lay_out_experiment_of(where, tracker, spec.dataset)
     return version
 
 
 @task(name="uncertainty over trainings", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=3, retry_condition_fn=a_retry_can_help)
 def measure_uncertainty(project: str, run_id: str, others: list[str], headline: list[str]) -> tuple[Figure, ...]:
     """The figures of a run with what the same training measured from other seeds."""
-    return record_trainings(Tracker.of(Project(Path(project))), run_id, others, headline)
+    tracker = Tracker.of(Project(Path(project)))
+    figures = record_trainings(tracker, run_id, others, headline)
+    run = tracker.get_run(run_id)
+    lay_out_version(tracker, tracker.model_version(run.tag("model"), int(run.tag("registered"))))
+    return figures
 
 
 @flow(name="train", flow_run_name="train-{model}")

@@ -22,8 +22,8 @@ from components.registry.moves import mend
 from components.registry.package import Package, write_package
 from components.registry.promotion import PromotionResult
 from components.registry.registration import register_package
-from components.registry.stored import store_evidence
-from components.tracking import ModelVersion, Tracker
+from components.registry.stored import show_evidence, store_evidence
+from components.tracking import MetricPoint, ModelVersion, Tracker
 
 DIGITS = DataSpec("image", channels=1, image_size=8, class_names=tuple("0123456789"))
 
@@ -268,3 +268,38 @@ def promote(
     request = promotion.begin(project, tracker, model, version=version, actor=actor, reason=reason, force=force, auto=auto)
     table = check_gates(project, tracker, tracker.model_version(model, request.version), rules)
     return promotion.promote(project, tracker, request, table)
+
+
+def register_two_runs(tracker: Tracker, folder: Path) -> list[ModelVersion]:
+    """Two finished runs of vae-digits with curves, figures, pictures of real digits and packages below ``folder``, laid out as the flows do it."""
+    from components.report.mlflow_pages import DatasetText, lay_out_experiment, lay_out_version, run_name
+
+    versions = []
+    for seed, fid in ((0, 12.5), (1, 9.25)):
+        package = write_digits_package(folder / str(seed), seed=seed)
+        tags = {"identity": f"{seed:x}" * 64, "dataset": "digits", "data_version": "v1", "data_sha256": "d" * 64, "validation": "passed"}
+        params = {"family": "vae", "size": "tiny", "seed": seed, "max_steps": 100, "latent_dim": 4 + 4 * seed, "width": 8}
+        name = run_name("vae-digits", seed=seed, identity=tags["identity"])
+        run_id = tracker.start_run("digits", name, {**tags, "model": "vae-digits", "family": "vae", "size": "tiny"}, params)
+        tracker.log_dataset(run_id, name="digits", digest="v1", source="data/digits/v1", context="training", profile={"train": 900})
+        tracker.log_metrics(run_id, [MetricPoint("train/loss", 10 / (step + seed + 1), step, 1000 + step) for step in range(0, 101, 10)])
+        measured = (figure(value=fid, floor=2.5), figure("bits_per_dim", 2.25 - seed / 4))
+        evidence = Evidence(measured, {"samples": digits_picture(seed)})
+        store_evidence(tracker, run_id, evidence)
+        show_evidence(tracker, run_id, evidence, cost={"wall_s": 61.0 + seed}, step=100, now_ms=2000)
+        versions.append(register_package(tracker, run_id=run_id, folder=package.folder))
+        tracker.end_run(run_id)
+        lay_out_version(tracker, versions[-1])
+    about = DatasetText(modality="image", source="kind digits", licence="CC BY 4.0", versions=("**v1**, 2026-11-21: 900 train; validation passed",))
+    lay_out_experiment(tracker, "digits", about)
+    return versions
+
+
+def digits_picture(start: int) -> bytes:
+    """A PNG grid of handwritten digits."""
+    import torch
+    from sklearn.datasets import load_digits
+
+    from components.evaluation.pictures import grid_png
+
+    return grid_png(torch.from_numpy(load_digits().images[start * 40 :][:40]).float()[:, None] / 16, 8)

@@ -13,6 +13,8 @@ CANDIDATE = "candidate"
 CHAMPION = "champion"
 PREVIOUS = "previous"
 
+CARD_ARTIFACT = "card.md"
+"""The card as a file of the run: the registry keeps 5,000 characters of a description, and cards can be longer."""
 FILES_ARTIFACT = "package_files.json"
 """sha256 of every file of the package by its path, stored in the run."""
 
@@ -29,6 +31,8 @@ def register_package(tracker: Tracker, *, run_id: str, folder: Path, tags: Mappi
         return known[0]
     files = file_hashes(folder)
     tracker.log_text(run_id, json.dumps(files, indent=1), FILES_ARTIFACT)
+    card = (folder / CARD_FILE).read_text(encoding="utf-8")
+    tracker.log_text(run_id, card, CARD_ARTIFACT)
     source = tracker.log_model(run_id, folder, name=spec.model)
     own = {
         "family": spec.family,
@@ -40,6 +44,6 @@ def register_package(tracker: Tracker, *, run_id: str, folder: Path, tags: Mappi
         "package_code_sha256": spec.code_sha256,
         "abilities": " ".join(spec.abilities),
     }
-    version = tracker.register(spec.model, source, run_id, {**own, **(tags or {})}, (folder / CARD_FILE).read_text(encoding="utf-8"))
+    version = tracker.register(spec.model, source, run_id, {**own, **(tags or {})}, card)
     tracker.set_alias(spec.model, CANDIDATE, version.version)
     return tracker.model_version(spec.model, version.version)

@@ -1,12 +1,22 @@
 """What a run stored of its evaluation, read back: the source of every comparison, so that nothing is measured twice."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure
-from components.tracking import ANIMATIONS_FOLDER, FIGURES_ARTIFACT, NOTES_ARTIFACT, PICTURES_FOLDER, RESCORED_FOLDER, TEXTS_FOLDER, Tracker
+from components.tracking import (
+    ANIMATIONS_FOLDER,
+    FIGURES_ARTIFACT,
+    NOTES_ARTIFACT,
+    PICTURE_KEYS,
+    PICTURES_FOLDER,
+    RESCORED_FOLDER,
+    TEXTS_FOLDER,
+    MetricPoint,
+    Tracker,
+)
 
 
 def store_evidence(tracker: Tracker, run_id: str, evidence: Evidence) -> None:
@@ -23,6 +33,17 @@ def store_evidence(tracker: Tracker, run_id: str, evidence: Evidence) -> None:
 
 def store_figures(tracker: Tracker, run_id: str, figures: Sequence[Figure]) -> None:
     tracker.log_text(run_id, _dumped(figures), FIGURES_ARTIFACT)
+
+
+def show_evidence(tracker: Tracker, run_id: str, evidence: Evidence, *, cost: Mapping[str, float], step: int, now_ms: int) -> None:
+    """Log figures, their floors and ``cost`` as metrics and the pictures at ``step``, so that the charts of the UI compare runs."""
+    values = {f"test/{figure.name}": figure.value for figure in evidence.figures}
+    values |= {f"test/{figure.name}_floor": figure.floor for figure in evidence.figures if figure.floor is not None}
+    values |= {f"cost/{name}": value for name, value in cost.items()}
+    # At step 0 the UI draws bars, one per run; from step 1 on it would draw curves, of a single point here.
+    tracker.log_metrics(run_id, [MetricPoint(key, value, 0, now_ms) for key, value in values.items()])
+    for name, png in evidence.pictures.items():
+        tracker.log_image(run_id, PICTURE_KEYS + name, png, step)
 
 
 def stored_figures(tracker: Tracker, run_id: str) -> tuple[Figure, ...]:

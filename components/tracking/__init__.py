@@ -10,6 +10,7 @@ from components.tracking.records import (
     FIGURES_ARTIFACT,
     GATES_ARTIFACT,
     NOTES_ARTIFACT,
+    PICTURE_KEYS,
     PICTURES_FOLDER,
     PREFIX,
     PROCESS_TAG,
@@ -21,23 +22,33 @@ from components.tracking.records import (
     RunRecord,
 )
 from components.tracking.store import embedded_uri
-from components.tracking.tracker import Tracker
+from components.tracking.tracker import DESCRIPTION_LENGTH, Tracker
+from components.tracking.view import Chart, Section, View, attribute, metric, param, tag
 
 __all__ = [
     "ANIMATIONS_FOLDER",
+    "DESCRIPTION_LENGTH",
     "ENVIRONMENT_ARTIFACT",
     "FIGURES_ARTIFACT",
     "GATES_ARTIFACT",
     "NOTES_ARTIFACT",
     "PICTURES_FOLDER",
+    "PICTURE_KEYS",
     "PREFIX",
     "PROCESS_TAG",
     "RESCORED_FOLDER",
     "SPEC_ARTIFACT",
     "TEXTS_FOLDER",
+    "Chart",
     "MetricPoint",
     "ModelVersion",
     "RunRecord",
+    "Section",
     "Tracker",
+    "View",
+    "attribute",
     "embedded_uri",
+    "metric",
+    "param",
+    "tag",
 ]

@@ -5,7 +5,8 @@
 - ``RESCORED_FOLDER``/NAME.json: the same of a later evaluation of the version under another protocol (a new data version, another extractor);
 - ``GATES_ARTIFACT``: the verdicts of the gates on the version, as JSON: model, version, passed, and rows of rule, figure, value, limit, verdict, note;
 - ``PICTURES_FOLDER``/NAME.png, ``ANIMATIONS_FOLDER``/NAME.gif and ``TEXTS_FOLDER``/NAME.txt: the evidence of the final evaluation, drawn from fixed seeds;
-- ``images/``: MLflow's own names for the sample grids of each step, see `Tracker.log_image`.
+- ``images/``: MLflow's own names for the pictures of each step, see `Tracker.log_image`; their keys begin with ``PICTURE_KEYS``, so that the UI shows
+  those of several runs side by side in a section of their own.
 """
 
 from typing import NamedTuple
@@ -20,6 +21,7 @@ SPEC_ARTIFACT = "run.json"
 ENVIRONMENT_ARTIFACT = "environment.txt"
 PICTURES_FOLDER = "evaluation/pictures"
 ANIMATIONS_FOLDER = "evaluation/animations"
+PICTURE_KEYS = "pictures/"
 TEXTS_FOLDER = "evaluation/texts"
 
 PREFIX = "genmill."

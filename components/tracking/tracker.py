@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,15 @@ from components.errors import UserError
 from components.project import Project
 from components.tracking.records import PREFIX, PROCESS_TAG, MetricPoint, ModelVersion, RunRecord
 from components.tracking.store import absolute_uri, connect, default_artifacts, embedded_uri
+from components.tracking.view import VIEW_TAG, View, view_path
 
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
+DESCRIPTION_LENGTH = 5000
+"""Characters of a description that the registry keeps."""
+NOTE_TAG = "mlflow.note.content"
+KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
+"""Without a kind the UI asks for it when the experiment is opened."""
 
 
 class Tracker:
@@ -53,6 +60,13 @@ class Tracker:
         """The newest run of ``experiment`` that trained ``model``, whatever its status; not one that only serves another run's uncertainty."""
         return next((run for run in self._runs(experiment, "model", model) if not run.tag("replicate_of")), None)
 
+    def runs(self, experiment: str) -> list[RunRecord]:
+        """Every run of ``experiment`` that was not deleted, newest first; none where there is no such experiment."""
+        found = self._client.get_experiment_by_name(experiment)
+        if found is None:
+            return []
+        return [self._record(run, found.name) for run in self._pages(self._client.search_runs, experiment_ids=[found.experiment_id])]
+
     def start_run(self, experiment: str, name: str, tags: Mapping[str, Any], params: Mapping[str, Any]) -> str:
         """Open a run and return its id; nested params are written with dotted names."""
         own = {"mlflow.user": _user(), "mlflow.source.name": "genmill", "mlflow.source.type": "LOCAL", PROCESS_TAG: _this_process()}
@@ -69,6 +83,9 @@ class Tracker:
         """Set a run back to RUNNING, owned by this process."""
         self._client.update_run(run_id, status="RUNNING")
         self.set_tags(run_id, {**tags, PROCESS_TAG: _this_process()})
+
+    def rename_run(self, run_id: str, name: str) -> None:
+        self._client.update_run(run_id, name=name)
 
     def end_run(self, run_id: str, status: str = "FINISHED") -> None:
         self._client.set_terminated(run_id, status=status)
@@ -102,7 +119,44 @@ class Tracker:
         server = server or (self.uri if self.uri.startswith("http") else "")
         if not server:
             return ""
-        return f"{server.rstrip('/')}/#/experiments/{self._client.get_run(run_id).info.experiment_id}/runs/{run_id}"
+        return f"{server.rstrip('/')}/{self.run_link(run_id)}"
+
+    def view_urls(self, view: str, server: str | None = None) -> dict[str, str]:
+        """The address of the saved view ``view`` of every experiment that has it, in the UI of ``server`` (default: as in `run_url`); empty without one."""
+        server = server or (self.uri if self.uri.startswith("http") else "")
+        found = [one for one in self._pages(self._client.search_experiments) if VIEW_TAG + view in one.tags] if server else []
+        return {one.name: f"{server.rstrip('/')}/{view_path(one.experiment_id, view)}" for one in sorted(found, key=lambda one: one.name)}
+
+    # What the pages of the UI say
+
+    def describe_experiment(self, experiment: str, text: str) -> None:
+        """Put ``text`` (Markdown) on top of the experiment's page."""
+        experiment_id = self._experiment(experiment)
+        self._client.set_experiment_tag(experiment_id, KIND_TAG, KIND)
+        self._client.set_experiment_tag(experiment_id, NOTE_TAG, text)
+
+    def save_view(self, experiment: str, view: View) -> None:
+        """Offer ``view`` among the saved views of the experiment's page, in place of one of the same key."""
+        self._client.set_experiment_tag(self._experiment(experiment), VIEW_TAG + view.key, view.encoded(int(time.time() * 1000)))
+
+    def run_link(self, run_id: str) -> str:
+        """The address of the run's page, as a link on any page of the same server has it."""
+        return f"#/experiments/{self._client.get_run(run_id).info.experiment_id}/runs/{run_id}"
+
+    def view_link(self, experiment: str, view: str) -> str:
+        """The address of the experiment's page with its saved view ``view``, as a link on any page of the same server has it."""
+        return view_path(self._experiment(experiment), view)
+
+    def describe_run(self, run_id: str, text: str) -> None:
+        """Give the run's page its description (Markdown)."""
+        self._client.set_tag(run_id, NOTE_TAG, text)
+
+    def describe_model(self, name: str, text: str) -> None:
+        """Give the registered model's page its description (Markdown); the store keeps its first 5,000 characters."""
+        self._client.update_registered_model(name, text[:DESCRIPTION_LENGTH])
+
+    def describe_version(self, name: str, version: int, text: str) -> None:
+        self._client.update_model_version(name, str(version), text[:DESCRIPTION_LENGTH])
 
     # What a run logs
 
@@ -224,7 +278,7 @@ class Tracker:
                     raise
         model_id = source.removeprefix("models:/") if source.startswith("models:/m-") else None
         made = self._client.create_model_version(
-            name, self._artifact_uri(source), run_id=run_id, tags=_prefixed(tags), description=description[:5000], model_id=model_id
+            name, self._artifact_uri(source), run_id=run_id, tags=_prefixed(tags), description=description[:DESCRIPTION_LENGTH], model_id=model_id
         )
         return self.model_version(name, int(made.version))
 
@@ -301,7 +355,7 @@ class Tracker:
         if found is None:
             folder = (self._artifacts / name).as_uri() if self._artifacts is not None else None
             try:
-                return str(self._client.create_experiment(name, artifact_location=folder))
+                return str(self._client.create_experiment(name, artifact_location=folder, tags={KIND_TAG: KIND}))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
@@ -318,12 +372,12 @@ class Tracker:
         search = {"filter_string": f"tags.`{PREFIX}{tag}` = '{value}'", "order_by": ["attributes.start_time DESC"], "max_results": 20}
         yield from map(self._record, self._pages(self._client.search_runs, experiment_ids=[found.experiment_id], **search))
 
-    def _record(self, run: Any) -> RunRecord:
+    def _record(self, run: Any, experiment: str = "") -> RunRecord:
         info, data = run.info, run.data
         self._note_folder(info)
         return RunRecord(
             run_id=info.run_id,
-            experiment=self._client.get_experiment(info.experiment_id).name,
+            experiment=experiment or self._client.get_experiment(info.experiment_id).name,
             name=info.run_name,
             status=info.status,
             params=dict(data.params),

@@ -26,8 +26,8 @@ from components.params import Strict
 from components.project import Project
 from components.registry.card import CardCost, CardData, model_card
 from components.registry.package import write_package
-from components.registry.stored import store_evidence
-from components.tracking import MetricPoint, Tracker
+from components.registry.stored import show_evidence, store_evidence
+from components.tracking import PICTURE_KEYS, MetricPoint, Tracker
 from components.training import datamodules
 from components.training.begin import started_data_spec
 from components.training.callbacks import Diverged
@@ -178,7 +178,7 @@ class Run:
         for sample in samples:
             path = Path(sample.path)
             if path.suffix == ".png":
-                self.tracker.log_image(self.spec.mlflow_run_id, sample.name, path.read_bytes(), sample.step)
+                self.tracker.log_image(self.spec.mlflow_run_id, PICTURE_KEYS + sample.name, path.read_bytes(), sample.step)
             else:
                 self.tracker.log_text(self.spec.mlflow_run_id, path.read_text(encoding="utf-8"), f"texts/{path.name}")
         if alarms:
@@ -248,21 +248,25 @@ class Run:
     def _log(self, training: Training, evaluated: Evaluated, packaged: Packaged) -> None:
         """Figures, evidence and cost to MLflow. The time is the evaluation's, so that logging twice leaves one point."""
         run_id, now_ms = self.spec.mlflow_run_id, int((self.spec.run_dir / "evaluated.json").stat().st_mtime * 1000)
-        values = {f"test/{figure.name}": figure.value for figure in evaluated.figures}
-        values |= {f"test/{figure.name}_floor": figure.floor for figure in evaluated.figures if figure.floor is not None}
-        self.tracker.log_metrics(run_id, [MetricPoint(key, value, training.steps, now_ms) for key, value in values.items()])
-        store_evidence(self.tracker, run_id, evaluated.evidence())
-        wall_s = training.train_s + evaluated.evaluate_s + packaged.package_s
+        cost = _cost(training, evaluated, packaged)
+        evidence = evaluated.evidence()
+        store_evidence(self.tracker, run_id, evidence)
+        show_evidence(self.tracker, run_id, evidence, cost=cost, step=training.steps, now_ms=now_ms)
         hardware = {f"hardware.{key}": value for key, value in training.hardware.model_dump().items()}
         self.tracker.set_tags(
             run_id,
-            {
-                "wall_s": round(wall_s, 2), "core_s": round(training.core_s + evaluated.core_s + packaged.core_s, 2), "train_s": round(training.train_s, 2),
-                "evaluate_s": round(evaluated.evaluate_s, 2), "package_s": round(packaged.package_s, 2), "flops": training.flops,
-                "peak_memory_bytes": peak_memory_bytes(), "parameters": training.parameters, "skipped_steps": training.skipped_steps,
-                "kept_step": training.kept_step, "package_sha256": packaged.sha256, **hardware,
-            },
-        )  # fmt: skip
+            {**cost, "skipped_steps": training.skipped_steps, "kept_step": training.kept_step, "package_sha256": packaged.sha256, **hardware},
+        )
+
+
+def _cost(training: Training, evaluated: Evaluated, packaged: Packaged) -> dict[str, float]:
+    """What the run took, by phase and in all."""
+    return {
+        "wall_s": round(training.train_s + evaluated.evaluate_s + packaged.package_s, 2),
+        "core_s": round(training.core_s + evaluated.core_s + packaged.core_s, 2),
+        "train_s": round(training.train_s, 2), "evaluate_s": round(evaluated.evaluate_s, 2), "package_s": round(packaged.package_s, 2),
+        "flops": training.flops, "peak_memory_bytes": peak_memory_bytes(), "parameters": training.parameters,
+    }  # fmt: skip
 
 
 def _read(marker: Path, kind: type[Marker]) -> Marker | None:

@@ -1,0 +1,116 @@
+"""What the pages of MLflow promise: the comparison is there without configuring anything."""
+
+import base64
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.project import Project
+from components.report.mlflow_pages import COMPARISON, comparison_view, differing_params, lay_out_version, run_name
+from components.tracking import DESCRIPTION_LENGTH, GATES_ARTIFACT, ModelVersion, Tracker
+from tests.stores import register_two_runs, tracker_in
+
+GATES = {
+    "model": "vae-digits", "version": 2, "passed": True,
+    "rows": [{"rule": "limit", "figure": "fid_own", "value": 9.25, "limit": "at most 10", "verdict": "passed", "note": "as asked"}],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def laid_out(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> tuple[Tracker, list[ModelVersion]]:
+    """A store with two runs; the tests read it, or write what no other one reads."""
+    folder = tmp_path_factory.mktemp("pages")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        tracker = tracker_in(Project(folder), empty_store)
+    return tracker, register_two_runs(tracker, folder / "packages")
+
+
+def state_of(value: str) -> dict[str, Any]:
+    """What the UI reads out of a saved view's tag."""
+    kind, _, packed = json.loads(value)["state"].partition(";")
+    assert kind == "deflate"
+    state: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(packed)))
+    return state
+
+
+def test_the_saved_view_shows_headline_figures_dataset_gates_and_what_differs(laid_out: tuple[Tracker, list[ModelVersion]]) -> None:
+    view = comparison_view(laid_out[0].runs("digits"), ["fid_own", "bits_per_dim"])
+    names = ("genmill.family", "Dataset", "test/fid_own", "test/bits_per_dim", "genmill.gates", "Models", "Duration", "size", "seed", "max_steps", "latent_dim")
+    assert tuple(column.split("`")[1] for column in view.columns) == names
+    assert view.columns[:3] == ("tags.`genmill.family`", "attributes.`Dataset`", "metrics.`test/fid_own`")
+    state = state_of(view.encoded(0))
+    assert state["selectedColumns"] == list(view.columns)
+    sections = {section["uuid"]: section["name"] for section in state["compareRunSections"]}
+    assert list(sections.values())[:3] == ["Headline figures", "pictures", "test"]
+    assert [(sections[chart["metricSectionId"]], chart["selectedMetricKeys"]) for chart in state["compareRunCharts"]] == [
+        ("Headline figures", ["test/fid_own", "test/fid_own_floor"]),
+        ("Headline figures", ["test/bits_per_dim"]),
+    ]
+
+
+def test_a_view_written_again_keeps_its_charts_apart_and_their_names(laid_out: tuple[Tracker, list[ModelVersion]]) -> None:
+    first, second = (state_of(comparison_view(laid_out[0].runs("digits"), ["fid_own"]).encoded(now)) for now in (1, 2))
+    assert first == second
+    names = [part["uuid"] for part in (*first["compareRunCharts"], *first["compareRunSections"])]
+    assert len(names) == len(set(names))
+
+
+def test_only_params_that_differ_between_runs_of_one_model_are_columns(laid_out: tuple[Tracker, list[ModelVersion]]) -> None:
+    runs = laid_out[0].runs("digits")
+    assert differing_params(runs) == ("latent_dim",)
+    assert differing_params(runs[:1]) == ()
+    others = [run.model_copy(update={"tags": {**run.tags, "genmill.model": run.run_id}}) for run in runs]
+    assert differing_params(others) == ()
+
+
+def test_the_comparison_has_an_address_where_a_server_shows_it(laid_out: tuple[Tracker, list[ModelVersion]]) -> None:
+    assert laid_out[0].view_urls(COMPARISON, "http://host:1/") == {"digits": "http://host:1/#/experiments/1?viewStateShareKey=comparison"}
+    assert laid_out[0].view_urls(COMPARISON) == {}
+    assert laid_out[0].view_urls("another view", "http://host:1") == {}
+
+
+def test_a_run_is_named_after_its_version_once_it_has_one(laid_out: tuple[Tracker, list[ModelVersion]]) -> None:
+    assert [run.name for run in laid_out[0].runs("digits")] == ["vae-digits v2 · seed 1", "vae-digits v1 · seed 0"]
+    assert run_name("vae-digits", seed=3, identity="abcdef0123456789") == "vae-digits · seed 3 · abcdef01"
+
+
+def test_run_and_version_say_how_good_they_are_and_what_the_gates_said(laid_out: tuple[Tracker, list[ModelVersion]]) -> None:
+    tracker, (first, second) = laid_out
+    tracker.log_text(second.run_id, json.dumps(GATES), GATES_ARTIFACT)
+    for version in (first, second):
+        lay_out_version(tracker, version)
+    notes = [tracker.get_run(version.run_id).tags["mlflow.note.content"] for version in (first, second)]
+    assert "| fid_own | **12.5** | 2.5 (real images) | min |" in notes[0]
+    assert "genmill promote vae-digits --version 1 --dry-run" in notes[0]
+    assert "**Gates passed**" in notes[1]
+    assert "| fid_own | 9.25 | at most 10 | passed | as asked |" in notes[1]
+    described = tracker.model_version("vae-digits", 2)
+    assert described.description.index("**Gates passed**") < described.description.index("# vae-digits")
+    assert described.tag("fid_own") == "9.25"
+
+
+def test_a_card_too_long_for_the_registry_is_cut_at_a_line_and_says_where_the_whole_one_is(laid_out: tuple[Tracker, list[ModelVersion]]) -> None:
+    tracker, (first, _) = laid_out
+    card = tracker.read_artifact(first.run_id, "card.md")
+    try:
+        tracker.log_text(first.run_id, "# vae-digits\n" + "a line\n" * 1000, "card.md")
+        lay_out_version(tracker, first)
+        described = tracker.model_version("vae-digits", 1).description
+    finally:
+        tracker.log_text(first.run_id, (card or b"").decode(), "card.md")
+        lay_out_version(tracker, first)
+    assert len(described) <= DESCRIPTION_LENGTH
+    assert described.endswith("a line\n\n… (cut here; the whole card is card.md among the artifacts of the run)")
+
+
+def test_a_version_from_before_cards_were_stored_keeps_its_description(laid_out: tuple[Tracker, list[ModelVersion]], tmp_path: Path) -> None:
+    tracker, _ = laid_out
+    run_id = tracker.start_run("old", "gan-digits-0000", {"family": "gan", "model": "gan-digits", "dataset": "digits"}, {})
+    (tmp_path / "MLmodel").write_text("flavors: {}\n")
+    version = tracker.register("gan-digits", tracker.log_model(run_id, tmp_path, name="gan-digits"), run_id, {}, "# gan-digits\nThe card")
+    lay_out_version(tracker, version)
+    assert tracker.model_version("gan-digits", 1).description == "# gan-digits\nThe card"
