@@ -6,14 +6,14 @@ Everything is written from what the store holds, so that a page can be laid out 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from components.errors import UserError
 from components.evaluation.protocol import Figure
-from components.models.family import Family, find_family
+from components.models.family import Family, family_names, find_family
 from components.params import Strict
 from components.registry.registration import CARD_ARTIFACT, CHAMPION
 from components.registry.stored import stored_figures
+from components.report.gates import Verdicts, stored_verdicts
 from components.report.page import number
-from components.tracking import DESCRIPTION_LENGTH, GATES_ARTIFACT, Chart, ModelVersion, RunRecord, Section, Tracker, View, attribute, metric, param, tag
+from components.tracking import DESCRIPTION_LENGTH, Chart, ModelVersion, RunRecord, Section, Tracker, View, attribute, metric, param, tag
 
 COMPARISON = "comparison"
 """The key of the saved view that compares the runs of an experiment."""
@@ -32,26 +32,6 @@ class DatasetText(Strict):
     licence: str
     versions: tuple[str, ...]
     """One line each, newest first."""
-
-
-class Verdict(Strict):
-    """What one gate said."""
-
-    rule: str
-    figure: str = ""
-    value: float | None = None
-    limit: str = ""
-    verdict: str
-    note: str = ""
-
-
-class Verdicts(Strict):
-    """What the gates said of a version."""
-
-    model: str
-    version: int
-    passed: bool
-    rows: tuple[Verdict, ...]
 
 
 # -- the experiment ----------------------------------------------------------------------------------------------------
@@ -107,13 +87,7 @@ def _headline_chart(name: str, measured: set[str]) -> Chart:
 
 def _families(runs: Sequence[RunRecord]) -> dict[str, Family]:
     """The families of ``runs`` by name; one that is no longer there is left out."""
-    found = {}
-    for name in sorted({run.tag("family") for run in runs}):
-        try:
-            found[name] = find_family(name)
-        except UserError:
-            continue
-    return found
+    return {name: find_family(name) for name in sorted({run.tag("family") for run in runs}) if name in family_names()}
 
 
 def _experiment_text(link: str, dataset: str, about: DatasetText, runs: Sequence[RunRecord], headline: dict[str, Figure | None]) -> str:
@@ -147,9 +121,15 @@ def run_name(model: str, *, version: int | None = None, seed: int, identity: str
 
 
 def lay_out_version(tracker: Tracker, version: ModelVersion) -> None:
-    """Name the run after the version that it registered, and let the pages of run, version and model say what they are and how good."""
+    """Name the run after the version that it registered, and let the pages of run, version and model say what they are and how good.
+
+    A version of a family that is no longer there stays as it is.
+    """
     run = tracker.get_run(version.run_id)
-    family = find_family(run.tag("family"))
+    name = run.tag("family") or version.tag("family")
+    if name not in family_names():
+        return
+    family = find_family(name)
     figures = _headline_of(family, stored_figures(tracker, run.run_id))
     verdicts = stored_verdicts(tracker, run.run_id)
     comparison = f"[compare it with the other runs]({tracker.view_link(run.experiment, COMPARISON)})"
@@ -164,12 +144,6 @@ def lay_out_version(tracker: Tracker, version: ModelVersion) -> None:
         text = "\n\n".join((link, _gates_text(version, verdicts), card.decode("utf-8")))
         tracker.describe_version(version.name, version.version, _cut(text, f"… (cut here; the whole card is {CARD_ARTIFACT} among the artifacts of the run)"))
     tracker.describe_model(version.name, _model_text(version.name, run, family, comparison))
-
-
-def stored_verdicts(tracker: Tracker, run_id: str) -> Verdicts | None:
-    """What the gates said of the run's version when they were last asked; None where they never were."""
-    data = tracker.read_artifact(run_id, GATES_ARTIFACT)
-    return Verdicts.model_validate_json(data) if data else None
 
 
 def _headline_of(family: Family, figures: Sequence[Figure]) -> list[Figure]:
