@@ -126,10 +126,10 @@ def lay_out_version(tracker: Tracker, version: ModelVersion) -> None:
     A version of a family that is no longer there stays as it is.
     """
     run = tracker.get_run(version.run_id)
-    name = run.tag("family") or version.tag("family")
-    if name not in family_names():
+    family_name = run.tag("family") or version.tag("family")
+    if family_name not in family_names():
         return
-    family = find_family(name)
+    family = find_family(family_name)
     figures = _headline_of(family, stored_figures(tracker, run.run_id))
     verdicts = stored_verdicts(tracker, run.run_id)
     comparison = f"[compare it with the other runs]({tracker.view_link(run.experiment, COMPARISON)})"
