@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from components.data.publish import DataVersion
+from components.evaluation.config import EvaluationConfig
+from components.evaluation.extractor_files import pinned
 from components.params import Strict
 from components.project import Project
 from components.registry.trainings import TRAININGS_TAG
@@ -67,14 +69,19 @@ def check_starts(project: Project, tracker: Tracker, chosen: Sequence[ModelEntry
             start_of(project, tracker, entry)
 
 
-def identity_of(entry: ModelEntry, version: DataVersion, start: Start | None = None) -> str:
+def evaluation_of(project: Project, entry: ModelEntry) -> EvaluationConfig:
+    """How ``entry`` is scored, with the digest of the files of an extractor that it names."""
+    return pinned(entry.block.evaluation, project.root)
+
+
+def identity_of(project: Project, entry: ModelEntry, version: DataVersion, start: Start | None = None) -> str:
     """The identity of training ``entry`` on ``version`` with the code that stands here."""
     return run_identity(
         family=entry.block.family,
         config=entry.config,
         size=entry.block.size,
         seed=entry.block.seed,
-        evaluation=entry.block.evaluation,
+        evaluation=evaluation_of(project, entry),
         batches=entry.batches,
         data_sha256=version.sha256,
         start=start,
@@ -97,19 +104,19 @@ def plan_model(project: Project, tracker: Tracker, entry: ModelEntry, version: D
 
 def _plan_one(project: Project, tracker: Tracker, entry: ModelEntry, version: DataVersion, refresh: bool, *, replicate: bool = False) -> ModelPlan:
     start = start_of(project, tracker, entry)
-    identity = identity_of(entry, version, start)
+    identity = identity_of(project, entry, version, start)
     run = tracker.find_run(experiment_of(entry), identity)
     plan = ModelPlan(model=entry.name, action="train", why="", identity=identity, data_version=version.version, start=start)
     if refresh:
         return plan.model_copy(update={"why": "asked for with --refresh", "refresh": True})
     if run is None:
-        return plan.model_copy(update={"why": _what_changed(tracker, entry, version, start)})
+        return plan.model_copy(update={"why": _what_changed(project, tracker, entry, version, start)})
     if run.status == "FINISHED" and (replicate or run.tag("registered")):
         return plan.model_copy(update={"action": "reuse", "why": "nothing changed", "run": run})
     return plan.model_copy(update={"action": "resume", "why": f"its run was {run.status.lower()}", "run": run})
 
 
-def _what_changed(tracker: Tracker, entry: ModelEntry, version: DataVersion, start: Start | None) -> str:
+def _what_changed(project: Project, tracker: Tracker, entry: ModelEntry, version: DataVersion, start: Start | None) -> str:
     last = tracker.latest_run(experiment_of(entry), entry.name)
     if last is None:
         return "never trained"
@@ -118,7 +125,7 @@ def _what_changed(tracker: Tracker, entry: ModelEntry, version: DataVersion, sta
         changed.append(f"data ({last.tag('data_version')} → {version.version})")
     if last.tag("init_from_sha256") != (start.sha256 if start else ""):
         changed.append("the weights it begins with")
-    elif last.tag("params_sha256") != params_sha256(entry.config, entry.block.seed, entry.block.evaluation, start):
+    elif last.tag("params_sha256") != params_sha256(entry.config, entry.block.seed, evaluation_of(project, entry), start):
         changed.append("params")
     if last.tag("code_sha256") != code_of(entry.block.family, entry.batches):
         changed.append("code")

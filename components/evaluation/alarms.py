@@ -6,8 +6,9 @@ from components.evaluation.protocol import Figure
 
 COLLAPSE: Mapping[str, float] = {"coverage_own": 0.2}
 """Figure and the least of it that a model must reach which draws more than a few kinds of images."""
-MEMORISATION: Mapping[str, float] = {"neighbour_ratio": 0.7}
-"""Figure and the least of it that a model must reach which draws images of its own; samples that are half copies come to about this."""
+MEMORISATION: Mapping[str, float] = {"neighbour_ratio": 0.7, "data_copying": -6.0}
+"""Figure and the least of it that a model must reach which draws images of its own. Samples that are half copies come to a neighbour_ratio of 0.7 or less
+and to a data_copying of about -6, copies alone to -12, an honest model that draws smooth images to -4."""
 COPYING: Mapping[str, float] = {"copy_rate": 0.5}
 """Figure and the most of it that a model may reach which writes text of its own, where real text does not reach more."""
 DEGENERATION: Mapping[str, float] = {"repetition": 0.5}

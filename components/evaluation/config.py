@@ -1,13 +1,34 @@
 """How a model is scored."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.params import Strict
 
 if TYPE_CHECKING:
     from components.models.capabilities import SamplerSettings
+
+
+class ExtractorConfig(Strict):
+    """What looks at images besides the dataset's own extractor."""
+
+    kind: Literal["own", "inception", "dinov2"] = "own"
+    """`own` alone, or with it Inception (a TorchScript file) or DINOv2 (a folder in the format of transformers)."""
+    path: str = ""
+    """The file or the folder, relative to the project."""
+    sha256: str = Field("", pattern="^([0-9a-f]{64})?$")
+    """Of the file (`sha256sum FILE`), without which no TorchScript is loaded; of a folder it is found where it is not given."""
+
+    @model_validator(mode="after")
+    def _names_its_files(self) -> "ExtractorConfig":
+        if self.kind == "own" and (self.path or self.sha256):
+            raise ValueError("the own extractor has no path and no sha256: leave them out, or set kind to inception or dinov2")
+        if self.kind != "own" and not self.path:
+            raise ValueError(f"{self.kind} needs its path: add `path: …`, relative to the project")
+        if self.kind == "inception" and not self.sha256:
+            raise ValueError("a TorchScript file is only loaded when its sha256 is known: add `sha256: …`, as `sha256sum FILE` prints it")
+        return self
 
 
 class EvaluationConfig(Strict):
@@ -22,9 +43,17 @@ class EvaluationConfig(Strict):
     guidance: float | None = Field(None, ge=0)
     """Scale of classifier-free guidance; null takes the model's own."""
     seed: int = 0
+    extractor: ExtractorConfig = ExtractorConfig()
+    """Figures of the dataset's own extractor are measured in any case: gates name them."""
 
     @property
     def settings(self) -> "SamplerSettings":
         from components.models.capabilities import SamplerSettings  # with torch, which the command line does without
 
         return SamplerSettings(self.sampling_steps, self.sampler, self.guidance)
+
+    def identity(self) -> dict[str, Any]:
+        """What the figures depend on: of an extractor its bytes, not where they lie, and nothing of the own one, which hangs on data and code."""
+        dumped = self.model_dump(mode="json", exclude={"extractor"})
+        named = {} if self.extractor.kind == "own" else {"extractor": self.extractor.model_dump(exclude={"path"})}
+        return {**dumped, **named}

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from components.evaluation.evidence import Evidence
-from components.evaluation.features import Extractor
+from components.evaluation.features import OwnExtractor
 from components.evaluation.frechet import Moments, frechet_distance, moments
 from components.evaluation.pictures import grid_png
 from components.evaluation.telling import SILENT, Teller, counted
@@ -35,7 +35,7 @@ class Trade(NamedTuple):
 
 
 def editing_evidence(
-    model: EditsImages, images: Tensor, reference: Tensor, extractor: Extractor, *, seed: int, settings: SamplerSettings, tell: Teller = SILENT
+    model: EditsImages, images: Tensor, reference: Tensor, extractor: OwnExtractor, *, seed: int, settings: SamplerSettings, tell: Teller = SILENT
 ) -> Evidence:
     """The curve as a picture and a table, and some edits, for test ``images`` [N, C, S, S] and features ``reference`` [M, D] of the test split."""
     originals = images[:MOST_EDITED]
@@ -61,7 +61,7 @@ def coarse(images: Tensor) -> Tensor:
     return F.interpolate(F.adaptive_avg_pool2d(images, blocks), size=(side, side), mode="nearest")
 
 
-def _trade(strength: float, edited: Tensor, guides: Tensor, extractor: Extractor, reference: Moments) -> Trade:
+def _trade(strength: float, edited: Tensor, guides: Tensor, extractor: OwnExtractor, reference: Moments) -> Trade:
     fid = frechet_distance(moments(extractor.features(edited)), reference)
     return Trade(strength, fid, float((edited - guides).square().mean().sqrt()))
 

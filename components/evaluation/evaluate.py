@@ -10,6 +10,7 @@ import torch
 from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
+from components.evaluation.extractors import require_extractor
 from components.evaluation.images import score_images
 from components.evaluation.scoring import require_enough_images
 from components.evaluation.telling import Teller
@@ -134,12 +135,14 @@ def require_enough(dataset: Dataset) -> None:
         require_enough_views(dataset)
 
 
-def require_scorable(model: Any, dataset: Dataset, data_spec: DataSpec) -> None:
-    """Refuse, before ``model`` is trained, documents that it cannot be scored on.
+def require_scorable(model: Any, dataset: Dataset, data_spec: DataSpec, config: EvaluationConfig) -> None:
+    """Refuse, before ``model`` is trained, documents that it cannot be scored on, and an extractor that cannot look at its images.
 
     Raises:
         UserError: naming what they lack.
     """
+    if isinstance(model, (SamplesImages, DrawsFromText)):
+        require_extractor(config.extractor, dataset, data_spec.image_size)
     if isinstance(model, MapsText) and model.sentinels:
         from components.evaluation.spans import require_pieces
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -51,8 +52,20 @@ class ExtractorNet(nn.Module):
         return logits
 
 
+class Seen(NamedTuple):
+    """What an extractor sees in images."""
+
+    features: Tensor
+    """[N, D], finite, on the CPU."""
+    logits: Tensor | None
+    """[N, K] of the classes that it knows; None where it knows none."""
+
+    def rows(self, places: Tensor) -> "Seen":
+        return Seen(self.features[places], None if self.logits is None else self.logits[places])
+
+
 @dataclass(frozen=True)
-class Extractor:
+class OwnExtractor:
     """A frozen extractor and what is known of it."""
 
     net: ExtractorNet
@@ -66,6 +79,15 @@ class Extractor:
     @property
     def name(self) -> str:
         return f"own-{self.kind}-{FEATURES}"
+
+    @property
+    def suffix(self) -> str:
+        return "own"
+
+    def look(self, images: Tensor) -> Seen:
+        """Features, and the logits of a classifier."""
+        features = self.features(images)
+        return Seen(features, self.logits(features) if self.kind == "classifier" else None)
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
@@ -93,7 +115,7 @@ def as_images(pixels: Tensor) -> Tensor:
     return pixels.float().div_(255)
 
 
-def own_extractor(dataset: Dataset, cache: Path, tell: Teller, size: int | None = None) -> Extractor:
+def own_extractor(dataset: Dataset, cache: Path, tell: Teller, size: int | None = None) -> OwnExtractor:
     """The extractor of this data version for images ``size`` pixels wide (default: as they are): from the cache, or trained now (seconds) and kept there."""
     code = code_digest("components.evaluation.features")
     kind = "classifier" if len(dataset.class_names) > 1 else "vicreg"
@@ -103,7 +125,7 @@ def own_extractor(dataset: Dataset, cache: Path, tell: Teller, size: int | None 
         net = ExtractorNet(int(facts["channels"]), int(facts["image_size"]), int(facts["outputs"]))
     net.load_state_dict(tensors, assign=True)
     accuracy = facts.get("test_accuracy")
-    return Extractor(net.eval().requires_grad_(False), facts["kind"], weights_digest(tensors), float(accuracy) if accuracy else None)
+    return OwnExtractor(net.eval().requires_grad_(False), facts["kind"], weights_digest(tensors), float(accuracy) if accuracy else None)
 
 
 def kept(path: Path, train: Callable[[], tuple[nn.Module, dict[str, str]]]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -112,20 +134,9 @@ def kept(path: Path, train: Callable[[], tuple[nn.Module, dict[str, str]]]) -> t
 
     if not path.exists():
         net, facts = train()
-        _write(path, {name: tensor.contiguous() for name, tensor in net.state_dict().items()}, facts)
+        write_tensors(path, {name: tensor.contiguous() for name, tensor in net.state_dict().items()}, facts)
     with safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118 - the handle is no mapping
-
-
-def split_features(extractor: Extractor, dataset: Dataset, split: Split, cache: Path, size: int | None = None) -> Tensor:
-    """Features [N, 32] of the original rows of ``split``, kept in the cache."""
-    from safetensors.torch import load_file
-
-    path = cache / "features" / f"{dataset.manifest.sha256}-{extractor.sha256[:16]}-{split}.safetensors"
-    if not path.exists():
-        pixels, _ = read_pixels(dataset, split, size)
-        _write(path, {"features": extractor.features(pixels)}, {})
-    return load_file(path)["features"]
 
 
 def _train(dataset: Dataset, kind: str, size: int | None, tell: Teller) -> tuple[ExtractorNet, dict[str, str]]:
@@ -224,7 +235,7 @@ def repeatable() -> Iterator[None]:
             torch.set_float32_matmul_precision(precision)
 
 
-def _write(path: Path, tensors: dict[str, Tensor], facts: dict[str, str]) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, str]) -> None:
     """Whole or not at all: two processes may write the same file at once."""
     from safetensors.torch import save_file
 

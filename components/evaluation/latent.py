@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from components.code import code_digest
 from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
+from components.evaluation.draw_figures import Draws, fid_figure
 from components.evaluation.evidence import Evidence
-from components.evaluation.features import as_images, own_extractor, read_pixels, split_features
+from components.evaluation.extractors import look_at, split_seen
+from components.evaluation.features import as_images, own_extractor, read_pixels
 from components.evaluation.pictures import grid_png
 from components.evaluation.protocol import Figure, Recorded
-from components.evaluation.sample_figures import SAMPLING_SEEDS, Draws, fid_figure, num_drawn, real_features
+from components.evaluation.sample_figures import SAMPLING_SEEDS, num_drawn, real_images
 from components.evaluation.sampling import draw_images
 from components.evaluation.scoring import MOST_SCORED, Scoring
 from components.evaluation.telling import Teller
@@ -176,13 +178,13 @@ def _fid_before_prior(model: HasFittedPrior, scoring: Scoring, tell: Teller) -> 
     """`fid_own` of samples from the prior of training: same test images, same number, same extractor, same seeds."""
     dataset, config = scoring.dataset, scoring.config
     extractor = own_extractor(dataset, scoring.cache, tell, scoring.size)
-    test, train = (split_features(extractor, dataset, split, scoring.cache, scoring.size) for split in ("test", "train"))
-    num = num_drawn(config, test)
+    test, train = (split_seen(extractor, dataset, split, scoring.cache, scoring.size) for split in ("test", "train"))
+    num = num_drawn(config, len(test.features))
     seeds = range(config.seed, config.seed + SAMPLING_SEEDS)
     what = f"drawing {num:,} samples from the prior of training"
-    samples = [extractor.features(draw_images(_BeforePrior(model), num, seed=seed, what=what, tell=tell)) for seed in seeds]
+    samples = [look_at(extractor, draw_images(_BeforePrior(model), num, seed=seed, what=what, tell=tell), "the samples") for seed in seeds]
     recorded = Recorded(seed=config.seed, sampler="standard normal prior", code=scoring.code)
-    return fid_figure(scoring, Draws(samples, test, real_features(train, num, config.seed), extractor, recorded), "fid_own_before_prior")
+    return fid_figure(scoring, Draws(samples, test, real_images(train, num, config.seed), extractor, recorded), "fid_own_before_prior")
 
 
 def _decoded(model: HasLatentSpace, latents: Tensor) -> Tensor:

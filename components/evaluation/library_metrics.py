@@ -3,6 +3,7 @@
 import contextlib
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,15 +11,23 @@ from torch import Tensor, nn
 KID_SUBSETS = 50
 
 
-def kernel_distance(a: Tensor, b: Tensor, subset_size: int, seed: int) -> float:
-    """KID (Binkowski et al. 2018): the unbiased squared MMD under the cubic kernel, mean of random subsets; may be below zero."""
+class KernelDistance(NamedTuple):
+    value: float
+    """Mean of the subsets; may be below zero."""
+    subset_spread: float
+    """One standard deviation of a subset."""
+
+
+def kernel_distance(a: Tensor, b: Tensor, subset_size: int, seed: int) -> KernelDistance:
+    """KID (Binkowski et al. 2018): the unbiased squared MMD under the cubic kernel, of random subsets."""
     from torchmetrics.image.kid import KernelInceptionDistance
 
     with _quiet_metric(seed):
         metric = KernelInceptionDistance(feature=nn.Identity(), subsets=KID_SUBSETS, subset_size=subset_size)
         metric.update(a, real=True)
         metric.update(b, real=False)
-        return float(metric.compute()[0])
+        value, spread = metric.compute()
+        return KernelDistance(float(value), float(spread))
 
 
 def inception_score(logits: Tensor) -> float:

@@ -13,7 +13,8 @@ from torch import Tensor
 from components.data.dataset import Dataset
 from components.evaluation.editing import MOST_EDITED, editing_evidence
 from components.evaluation.evidence import Evidence
-from components.evaluation.features import Extractor, as_images, own_extractor, read_pixels, split_features
+from components.evaluation.extractors import split_seen
+from components.evaluation.features import OwnExtractor, as_images, own_extractor, read_pixels
 from components.evaluation.matcher import POOL, Matcher, own_caption_ranks, own_matcher
 from components.evaluation.pictures import grid_png, shortened
 from components.evaluation.protocol import Figure
@@ -68,7 +69,7 @@ def score_text_drawing(model: DrawsFromText, scoring: Scoring, tell: Teller) -> 
     evidence = score_draws(asked, scoring, tell, lambda num: torch.arange(num) % len(captions.texts), fit.look_at)
     beside = drawn_beside(captions.images(len(fit.shown[0])), fit.shown, captions.texts)
     pictures = {"samples": beside, "reverse_diffusion": _strips(model, captions, scoring.config.seed)}
-    features = split_features(extractor, scoring.dataset, "test", scoring.cache, scoring.size)
+    features = split_seen(extractor, scoring.dataset, "test", scoring.cache, scoring.size).features
     guides = captions.images(min(MOST_EDITED, len(captions.texts)))
     edited = editing_evidence(asked, guides, features, extractor, seed=scoring.config.seed, settings=scoring.config.settings, tell=tell)
     return Evidence(fit.figures(), pictures).plus(evidence).plus(edited)
@@ -95,7 +96,7 @@ class TestCaptions:
 class Fit:
     """How well draws fit the captions that they were asked for, one draw after the other."""
 
-    def __init__(self, scoring: Scoring, captions: TestCaptions, extractor: Extractor, matcher: Matcher) -> None:
+    def __init__(self, scoring: Scoring, captions: TestCaptions, extractor: OwnExtractor, matcher: Matcher) -> None:
         self.scoring, self.captions, self.extractor, self.matcher = scoring, captions, extractor, matcher
         self.found: list[dict[str, float]] = []
         self.shown: list[Tensor] = []

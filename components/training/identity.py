@@ -53,7 +53,7 @@ def run_identity(
 
 def params_sha256(config: TrainingConfig, seed: int, evaluation: EvaluationConfig, start: Start | None = None) -> str:
     begun = {"start": start.identity()} if start else {}
-    return _digest({"config": config.model_dump(mode="json"), "seed": seed, "evaluation": evaluation.model_dump(mode="json"), **begun})
+    return _digest({"config": config.model_dump(mode="json"), "seed": seed, "evaluation": evaluation.identity(), **begun})
 
 
 def code_of(family: str, batches: str) -> str:

@@ -5,6 +5,7 @@ measures is stored in the version's run, beside the figures of its own evaluatio
 """
 
 import hashlib
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -48,7 +49,7 @@ class Request(Strict):
     @property
     def name(self) -> str:
         """Of the stored figures: one evaluation under one protocol stands there once."""
-        return f"{self.data_version}-{hashlib.sha256(self.evaluation.model_dump_json().encode()).hexdigest()[:12]}"
+        return f"{self.data_version}-{hashlib.sha256(json.dumps(self.evaluation.identity(), sort_keys=True).encode()).hexdigest()[:12]}"
 
 
 def incomparable(tracker: Tracker, version: ModelVersion, like: ModelVersion, names: Iterable[str]) -> list[str]:
@@ -105,6 +106,7 @@ def dataset_at(project: Project, name: str, version: str) -> Dataset:
 def score(request: Request) -> None:
     """The work of the process."""
     from components.evaluation.evaluate import evaluate, require_enough, require_scorable
+    from components.evaluation.extractor_files import located
     from components.registry.reopening import reopen
     from components.training.hardware import choose
     from components.training.progress import Telling
@@ -116,10 +118,11 @@ def score(request: Request) -> None:
     if data_spec.class_names != dataset.class_names:
         raise UserError(f"it knows {len(data_spec.class_names)} classes and this data has {len(dataset.class_names)}, or others: train it again.")
     require_enough(dataset)
-    require_scorable(model, dataset, data_spec)
+    config = located(request.evaluation, project.root)
+    require_scorable(model, dataset, data_spec, config)
     hardware = choose("auto", "auto", sum(parameter.numel() for parameter in model.parameters()))
     hardware.apply()
-    evidence = evaluate(model.to(hardware.device), dataset, data_spec, config=request.evaluation, cache=project.cache, tell=Telling("score"))
+    evidence = evaluate(model.to(hardware.device), dataset, data_spec, config=config, cache=project.cache, tell=Telling("score"))
     store_rescored(Tracker(request.tracking_uri), request.run_id, request.name, _noted(evidence.figures, request))
 
 

@@ -142,7 +142,7 @@ class Run:
 
     def result(self) -> RunResult:
         model = build_model(self.spec, self.family, self.data_spec)
-        require_scorable(model, self.dataset, self.data_spec)
+        require_scorable(model, self.dataset, self.data_spec, self.spec.evaluation)
         training = self._trained(model)
         evaluated = self._evaluated(model, training)
         packaged = self._packaged(model, training, evaluated)

@@ -11,7 +11,8 @@ from torch import Tensor
 from components.data.dataset import Dataset
 from components.evaluation.diffusing import FRAMES, diffusion_pictures
 from components.evaluation.editing import STRENGTHS, coarse, editing_evidence
-from components.evaluation.features import own_extractor, split_features
+from components.evaluation.extractors import split_seen
+from components.evaluation.features import own_extractor
 from components.evaluation.telling import SILENT
 from components.models.capabilities import OWN_SETTINGS, DataSpec, SamplerSettings
 from tests.evaluation.conftest import read_images
@@ -43,7 +44,7 @@ def test_coarse_guides_keep_the_mean_of_each_block_and_nothing_else() -> None:
 def test_the_curve_shows_realism_against_faithfulness(digits: Dataset, cache: Path) -> None:
     extractor = own_extractor(digits, cache, SILENT)
     images, _ = read_images(digits, "test")
-    evidence = editing_evidence(Blends(images), images, split_features(extractor, digits, "test", cache), extractor, seed=0, settings=OWN_SETTINGS)
+    evidence = editing_evidence(Blends(images), images, split_seen(extractor, digits, "test", cache).features, extractor, seed=0, settings=OWN_SETTINGS)
     rows = [[float(cell) for cell in line.split()] for line in evidence.texts["image_to_image"].splitlines()[2:]]
     assert [row[0] for row in rows] == [0, *STRENGTHS]
     distances, differences = [row[1] for row in rows], [row[2] for row in rows]

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from components.data.dataset import Dataset
-from components.evaluation.features import FEATURES, own_extractor, split_features
+from components.evaluation.extractors import split_seen
+from components.evaluation.features import FEATURES, own_extractor
 from components.evaluation.telling import SILENT, Silent
 from tests.evaluation.conftest import altered, read_images
 
@@ -74,7 +75,7 @@ def test_without_labels_the_features_still_tell_digits_apart(unlabelled: Dataset
 
 def test_reference_features_are_kept(digits: Dataset, cache: Path) -> None:
     extractor = own_extractor(digits, cache, SILENT)
-    features = split_features(extractor, digits, "test", cache)
+    features = split_seen(extractor, digits, "test", cache).features
     assert features.shape == (digits.manifest.rows("test"), FEATURES)
-    assert torch.equal(features, split_features(extractor, digits, "test", cache))
+    assert torch.equal(features, split_seen(extractor, digits, "test", cache).features)
     assert torch.allclose(features, extractor.features(read_images(digits, "test")[0]), atol=1e-5)

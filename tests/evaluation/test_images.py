@@ -1,6 +1,7 @@
 """Figures of images agree with what is known: zero for the same, worse with noise, and never without their protocol."""
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from components.data.dataset import Dataset
 from components.errors import UserError
+from components.evaluation.alarms import MEMORISATION
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evaluate import evaluate, require_enough
 from components.evaluation.evidence import Evidence
-from components.evaluation.frechet import frechet_distance, moments
+from components.evaluation.frechet import Moments, frechet_at_infinity, frechet_distance, least_for_infinity, moments
 from components.evaluation.images import independent_pixels_bits
 from components.evaluation.library_metrics import inception_score, kernel_distance
 from components.evaluation.protocol import Figure, mismatch
@@ -24,7 +26,7 @@ from components.evaluation.telling import SILENT
 from components.models.capabilities import OWN_SETTINGS, DataSpec, SamplerSettings
 from components.models.vae.config import VaeConfig
 from components.models.vae.model import Vae
-from tests.evaluation.conftest import Constant, Redraws, altered
+from tests.evaluation.conftest import Constant, Redraws, altered, read_images
 
 SPEC = DataSpec("image", channels=1, image_size=8, class_names=tuple("0123456789"))
 
@@ -52,7 +54,7 @@ def values(evidence: Evidence) -> dict[str, float]:
 # -- the measures themselves -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("num", "dim"), [(500, 8), (400, 32), (40, 64)])
+@pytest.mark.parametrize(("num", "dim"), [(500, 8), (400, 32), (600, 128), (40, 64)])
 def test_frechet_distance_agrees_with_scipys_matrix_root(num: int, dim: int) -> None:
     mixing = normal(dim, dim, seed=2)
     a, b = moments(normal(num, dim, seed=0) @ mixing), moments(normal(num, dim, seed=1) @ mixing.T + 0.3)
@@ -74,11 +76,31 @@ def test_frechet_distance_bears_a_feature_that_never_changes() -> None:
     assert 0 <= frechet_distance(moments(a), moments(b)) < 1
 
 
+def test_at_infinity_the_bias_of_few_samples_is_gone() -> None:
+    truth = Moments(torch.zeros(16, dtype=torch.float64), torch.eye(16, dtype=torch.float64))
+    for shift in (0.0, 0.3):
+        draws = [normal(320, 16, seed=seed) + shift for seed in range(6)]
+        draws = [draw[draw[:, 0].argsort()] for draw in draws]  # as draws that stand by class
+        biased = sum(frechet_distance(truth, moments(draw)) for draw in draws) / 6
+        unbiased = sum(frechet_at_infinity(draw, truth) for draw in draws) / 6
+        expected = 16 * shift**2
+        assert biased > expected + 0.2
+        assert unbiased == pytest.approx(expected, abs=0.2 * (biased - expected))
+
+
+def test_at_infinity_needs_parts_of_full_rank() -> None:
+    truth, least = moments(normal(500, 8, seed=0)), least_for_infinity(8)
+    frechet_at_infinity(normal(least, 8, seed=1), truth)
+    with pytest.raises(AssertionError):
+        frechet_at_infinity(normal(least - 1, 8, seed=1), truth)
+
+
 def test_kernel_distance_is_about_zero_for_one_distribution_and_grows_with_the_shift() -> None:
     a, b = normal(400, 8, seed=0), normal(400, 8, seed=1)
     same = kernel_distance(a, b, 200, seed=0)
-    assert abs(same) < 0.05
-    assert same < kernel_distance(a, b + 0.5, 200, seed=0) < kernel_distance(a, b + 1, 200, seed=0)
+    assert abs(same.value) < 0.05
+    assert 0 < same.subset_spread < 0.1
+    assert same.value < kernel_distance(a, b + 0.5, 200, seed=0).value < kernel_distance(a, b + 1, 200, seed=0).value
     assert same == kernel_distance(a, b, 200, seed=0)
 
 
@@ -125,7 +147,10 @@ def test_a_collapsed_generator_is_found_out(digits: Dataset, cache: Path) -> Non
 
 def test_every_figure_carries_its_protocol(digits: Dataset, cache: Path) -> None:
     evidence = score(tiny_vae(), digits, cache)
-    of_samples = {"fid_own", "kid_own", "inception_score_own", "precision_own", "recall_own", "density_own", "coverage_own", "neighbour_ratio"}
+    of_samples = {f"{name}_own" for name in ("fid", "fid_infinity", "kid", "inception_score", "precision", "recall", "density", "coverage")}
+    of_samples |= {"class_histogram_distance_own", "modes_own", "neighbour_ratio"}
+    if not any(note.startswith("data_copying is left out") for note in evidence.notes):  # an untrained model draws one kind of image
+        of_samples |= {"data_copying"}
     assert set(values(evidence)) == of_samples | {"bits_per_dim", "reconstruction_psnr", "active_units", "fid_own_before_prior"}
     for figure in evidence.figures:
         identity = figure.identity
@@ -142,8 +167,9 @@ def test_every_figure_carries_its_protocol(digits: Dataset, cache: Path) -> None
 
 
 def test_a_generator_that_returns_training_images_is_called_a_copier(digits: Dataset, cache: Path) -> None:
-    evidence = score(Redraws(digits, split="train"), digits, cache, num_samples=100)
+    evidence = score(Redraws(digits, split="train"), digits, cache, num_samples=400)
     assert values(evidence)["neighbour_ratio"] < 0.1
+    assert values(evidence)["data_copying"] < MEMORISATION["data_copying"]
     assert any("near copies of training images" in note for note in evidence.notes)
     assert not any("mode collapse" in note for note in evidence.notes)
 
@@ -151,7 +177,30 @@ def test_a_generator_that_returns_training_images_is_called_a_copier(digits: Dat
 def test_a_constant_generator_is_called_collapsed(digits: Dataset, cache: Path) -> None:
     evidence = score(Constant(Redraws(digits, "test").images[:1]), digits, cache, num_samples=100)
     assert values(evidence)["recall_own"] < 0.05
+    assert values(evidence)["modes_own"] == 1
+    assert values(evidence)["class_histogram_distance_own"] > 0.8
+    assert all(math.isfinite(number) for figure in evidence.figures for number in (figure.value, figure.spread or 0, figure.floor or 0))
     assert any("mode collapse" in note for note in evidence.notes)
+
+
+def test_a_generator_that_leaves_a_class_out_is_found_out(digits: Dataset, cache: Path) -> None:
+    whole, less = Redraws(digits, "validation"), Redraws(digits, "validation")
+    labels = read_images(digits, "validation")[1]
+    assert labels is not None
+    less.images = less.images[labels != 3]
+    before, after = (values(score(model, digits, cache)) for model in (whole, less))
+    assert before["modes_own"] == 10
+    assert after["modes_own"] == 9
+    assert after["class_histogram_distance_own"] > before["class_histogram_distance_own"] + 0.03
+    for name in ("recall_own", "coverage_own", "inception_score_own"):
+        assert after[name] < before[name]
+    for name in ("fid_own", "fid_infinity_own", "kid_own"):
+        assert after[name] > before[name]
+
+
+def test_a_generator_of_numbers_that_are_none_is_refused_with_a_sentence(digits: Dataset, cache: Path) -> None:
+    with pytest.raises(UserError, match="own-classifier-32 gives features that are no finite numbers for the samples: train with a lower learning_rate"):
+        score(Constant(torch.full((1, 1, 8, 8), math.nan)), digits, cache, num_samples=100)
 
 
 def test_unseen_real_images_raise_no_alarm(digits: Dataset, cache: Path) -> None:
@@ -182,6 +231,19 @@ def test_without_labels_the_inception_score_is_left_out_with_the_reason(unlabell
 def test_few_samples_are_marked_as_indicative(digits: Dataset, cache: Path) -> None:
     assert "indicative: 100 images" in score(Redraws(digits), digits, cache, num_samples=100).figures[0].note
     assert not score(Redraws(digits), digits, cache).figures[0].note
+
+
+def test_a_figure_that_needs_more_samples_is_left_out_with_the_least_number(digits: Dataset, cache: Path) -> None:
+    evidence = score(Redraws(digits), digits, cache, num_samples=LEAST_IMAGES)
+    assert "fid_infinity_own" not in values(evidence)
+    assert any("fid_infinity_own is left out: it needs 136 samples and test images" in note for note in evidence.notes)
+
+
+def test_the_kernel_distance_says_how_sure_it_is_over_subsets_and_seeds(digits: Dataset, cache: Path) -> None:
+    kid = next(figure for figure in score(Redraws(digits), digits, cache).figures if figure.name == "kid_own")
+    assert "95 % interval over subsets" in kid.note
+    assert "over sampling seeds" in kid.note
+    assert kid.spread is not None
 
 
 def test_more_samples_than_training_images_leave_out_the_floor_and_say_so(digits: Dataset, cache: Path) -> None:

@@ -1,11 +1,14 @@
 """Neighbourhoods in feature space tell fidelity from variety."""
 
+import subprocess
+import sys
+from dataclasses import astuple
+
 import pytest
 import torch
 from torch import Tensor
 
-from components.evaluation import manifold
-from components.evaluation.manifold import compare_manifolds
+from components.evaluation.manifold import compare_manifolds, neighbourhoods
 
 
 def cloud(num: int, seed: int, centre: float = 0.0) -> Tensor:
@@ -42,10 +45,40 @@ def test_recall_and_coverage_fall_when_a_class_is_taken_away_and_precision_does_
     assert half.precision == pytest.approx(whole.precision, abs=0.1)
 
 
-def test_working_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = compare_manifolds(cloud(100, 0), cloud(150, 1))
-    monkeypatch.setattr(manifold, "_CHUNK", 7)
-    assert compare_manifolds(cloud(100, 0), cloud(150, 1)) == whole
+@pytest.mark.parametrize("tile", [7, 64, 150])
+def test_the_size_of_the_tiles_changes_nothing(tile: int) -> None:
+    assert compare_manifolds(cloud(100, 0), cloud(150, 1), tile=tile) == compare_manifolds(cloud(100, 0), cloud(150, 1))
+
+
+def test_features_far_from_zero_lose_nothing_to_the_matrix_product() -> None:
+    real, fake = cloud(200, 0), cloud(200, 1)
+    assert astuple(compare_manifolds(real + 1000, fake + 1000)) == pytest.approx(astuple(compare_manifolds(real, fake)), abs=0.01)
+
+
+def test_neighbourhoods_measured_once_serve_every_draw() -> None:
+    known = neighbourhoods(cloud(200, 0))
+    assert [compare_manifolds(known, cloud(200, seed)) for seed in (1, 2)] == [compare_manifolds(cloud(200, 0), cloud(200, seed)) for seed in (1, 2)]
+
+
+def test_an_image_that_stands_there_twice_has_its_double_as_nearest_other() -> None:
+    assert neighbourhoods(cloud(10, 0).repeat(7, 1)).radii_5.max() < 1e-5
+
+
+@pytest.mark.slow
+def test_memory_grows_with_the_images_and_not_with_their_square() -> None:
+    """All distances of 12,000 images would take 550 MiB; measured in a process of its own, for torch's memory is unseen by tracemalloc."""
+    script = """
+import resource, torch
+from components.evaluation.manifold import compare_manifolds
+torch.set_num_threads(1)
+a, b = torch.randn(12000, 16), torch.randn(12000, 16)
+compare_manifolds(a[:3000], b[:3000])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+compare_manifolds(a, b)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 150
 
 
 def test_the_counts_agree_with_a_plain_count() -> None:

@@ -202,4 +202,4 @@ def test_documents_too_short_to_hide_anything_in_are_a_mistake_with_a_sentence()
     dataset = cast(Dataset, Texts(["A fact.", "x"]))
     with pytest.raises(UserError, match="No test document of 'texts' has 8 tokens or more, to hide some of them in: add longer ones"):
         score_spans(Uniform((VOCAB,)), dataset, TEXT, tell=SILENT)  # type: ignore[arg-type]
-    require_scorable(torch.nn.Linear(1, 1), dataset, TEXT)
+    require_scorable(torch.nn.Linear(1, 1), dataset, TEXT, EvaluationConfig())

@@ -87,7 +87,7 @@ def seeded(tmp_path: Path, seeds: int) -> tuple[Project, ModelEntry]:
 
 
 def finished(tracker: Tracker, entry: ModelEntry, **tags: str) -> str:
-    run_id = tracker.start_run("digits", entry.name, {"identity": identity_of(entry, VERSION), "model": entry.name, **tags}, {})
+    run_id = tracker.start_run("digits", entry.name, {"identity": identity_of(Project(Path()), entry, VERSION), "model": entry.name, **tags}, {})
     tracker.end_run(run_id)
     return run_id
 
