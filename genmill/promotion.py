@@ -23,6 +23,8 @@ ModelArgument = Annotated[str, typer.Argument(help="A model of params.yaml.", au
 ModelsArgument = Annotated[list[str] | None, typer.Argument(help="A model of params.yaml; with --auto any number.", autocompletion=complete_model)]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; stands in the ledger.")]
 
+VERDICT_COLOURS = {"passed": "green", "failed": "red", "left out": "yellow"}
+
 
 def add_to(app: typer.Typer) -> None:
     for verb in (promote, approve, rollback, history):
@@ -56,9 +58,13 @@ def promote(
 
     actor = default_actor(where.root)
     if dry_run:
+        from genmill.console import LiveListener
         from pipelines import promote as flows
+        from pipelines.console import listening
 
-        _show(flows.preview(where, names[0], version, force=force, reason=reason, actor=actor), as_json)
+        with LiveListener() as listener, listening(listener):
+            result = flows.preview(where, names[0], version, force=force, reason=reason, actor=actor)
+        _show(result, as_json)
         return
 
     def move() -> "PromotionResult":
@@ -209,4 +215,4 @@ def _show(result: "PromotionResult", as_json: bool) -> None:
 
 def _gate_cells(row: "GateRow") -> tuple[str, ...]:
     value = "" if row.value is None else f"{row.value:.5g}"
-    return (row.rule, row.figure, value, row.limit, f"[{'green' if row.verdict == 'passed' else 'red'}]{row.verdict}[/]", row.note)
+    return (row.rule, row.figure, value, row.limit, f"[{VERDICT_COLOURS[row.verdict]}]{row.verdict}[/]", row.note)

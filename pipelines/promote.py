@@ -6,7 +6,6 @@ import httpx
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from components.errors import UserError
 from components.git import default_actor
 from components.project import Project
 from components.registry import checks, ledger, moves, promotion
@@ -16,21 +15,13 @@ from components.registry.promotion import PromotionResult, Request
 from components.registry.registration import CANDIDATE, CHAMPION
 from components.registry.stored import stored_figures
 from components.tracking import Tracker
-from components.training.rescore import incomparable, rescore
 from pipelines import console
 from pipelines.approval import ask, refuse_second, server_went_away
 from pipelines.catalog import ModelEntry, load_catalog
-from pipelines.gates import check_gates
+from pipelines.gates import check_gates, compare_fairly
 from pipelines.tasks import a_retry_can_help
 
 AUTO_REASON = "auto: passed its gates"
-
-
-@task(name="score the champion again", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=2, retry_condition_fn=a_retry_can_help)
-def score_champion_again(project: str, entry: ModelEntry, request: Request) -> None:
-    """Before the gates, where the champion was never scored under the candidate's protocol; a no-op else."""
-    where = Project(Path(project))
-    _rescore_champion(where, Tracker.of(where), entry, request)
 
 
 @task(name="alias and ledger", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2, retry_condition_fn=a_retry_can_help)
@@ -64,7 +55,6 @@ def promote(
     _look_at_gates(tracker, entry, request)
     if entry.promotion.approval == "required":
         refuse_second(where, model)
-    score_champion_again(project, entry, request)
     table = check_gates(project, model, request.version)
     if entry.promotion.approval == "required" and (table.passed or force) and not promotion.is_champion(where, tracker, request):
         return _ask_and_move(where, entry, request, table)
@@ -85,8 +75,10 @@ def preview(project: Project, model: str, version: int | None, *, force: bool, r
     tracker, entry = Tracker.of(project), load_catalog(project).model(model)
     request = promotion.begin(project, tracker, model, version=version, actor=actor, reason=reason, force=force)
     _look_at_gates(tracker, entry, request)
-    _rescore_champion(project, tracker, entry, request)
-    table = checks.check_gates(project, tracker, tracker.model_version(model, request.version), entry.gates)
+    found = tracker.model_version(model, request.version)
+    if entry.gates.champion is not None:
+        compare_fairly(project, tracker, found)
+    table = checks.check_gates(project, tracker, found, entry.gates)
     return promotion.preview(project, tracker, request, table)
 
 
@@ -123,24 +115,6 @@ def _ask_and_move(project: Project, entry: ModelEntry, request: Request, table: 
     if not answer.approve:
         return record_no(str(project.root), request, table, answer.sentence(), "")
     return move_champion(str(project.root), request, table, answer.sentence())
-
-
-def _rescore_champion(project: Project, tracker: Tracker, entry: ModelEntry, request: Request) -> None:
-    """Have the champion scored under the candidate's protocol where their headline figures cannot stand side by side otherwise.
-
-    One that cannot be scored so is told of; the gates then fail and name the field that differs.
-    """
-    if entry.gates.champion is None or request.champion is None or request.champion == request.version:
-        return
-    candidate, champion = (tracker.model_version(request.model, version) for version in (request.version, request.champion))
-    missing = incomparable(tracker, champion, candidate, checks.headline(candidate))
-    if not missing:
-        return
-    console.say(f"{request.model}: the champion {champion.ref} is scored again, as {candidate.ref} was ({', '.join(missing)})")
-    try:
-        rescore(project, tracker, champion, candidate, console.events_of(request.model))
-    except UserError as error:
-        console.say(f"[yellow]![/] {error}")
 
 
 def _look_at_gates(tracker: Tracker, entry: ModelEntry, request: Request) -> None:

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from components.data.dataset import Dataset
 from components.errors import UserError
-from components.evaluation.protocol import Identity
+from components.evaluation.protocol import OWN_VOCABULARY, Identity
 from components.models.capabilities import DataSpec
 from components.models.token_rows import encodings
 
@@ -61,11 +61,15 @@ def nothing_to_score(name: str, what: str) -> UserError:
     return UserError(f"Dataset {name!r} has no test {what} to score on: raise the split's test fraction or add {what}.")
 
 
+WHOLE_TARGETS = "whole targets with their ends"
+"""How answers are scored, whatever kind of model gives them, so that models of several families compare."""
+
+
 def text_identity(dataset: Dataset, metric: str, num: int, preprocessing: str, data_spec: DataSpec | None = None) -> Identity:
     """That of a figure on the test split; give ``data_spec`` where the figure hangs on the tokenizer."""
     return Identity(
         metric=metric, num_samples=num, reference_sha256=dataset.manifest.sha256, split="test", preprocessing=preprocessing,
-        extractor="tokenizer" if data_spec else "", extractor_sha256=hashlib.sha256(data_spec.tokenizer.encode()).hexdigest() if data_spec else "",
+        extractor=OWN_VOCABULARY if data_spec else "", extractor_sha256=hashlib.sha256(data_spec.tokenizer.encode()).hexdigest() if data_spec else "",
     )  # fmt: skip
 
 

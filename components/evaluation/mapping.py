@@ -12,6 +12,7 @@ from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.documents import (
     BOOTSTRAPS,
+    WHOLE_TARGETS,
     indicative,
     nothing_to_score,
     over_documents,
@@ -85,18 +86,18 @@ def _likelihood_figures(model: MapsText, test: Pairs, train: Pairs, dataset: Dat
     scores = score_pairs(model, data_spec, test, tell)
     nats, tokens, num_bytes = (list(column) for column in zip(*scores, strict=True))
     unigram = unigram_of_rows(plain_reader(data_spec.tokenizer), train.targets, test.targets, END)
-    how = f"whole targets with their end, sources of at most {model.source_length} tokens"
+    recorded = Recorded(window=f"sources of at most {model.source_length} tokens")
     over = over_documents(len(scores), "pairs")
     floor_name = "token frequencies of the training targets"
     perplexity = Figure(
         name="target_perplexity", value=math.exp(sum(nats) / sum(tokens)), goal="min", unit="per token",
-        identity=text_identity(dataset, "target_perplexity", len(scores), how, data_spec),
+        identity=text_identity(dataset, "target_perplexity", len(scores), WHOLE_TARGETS, data_spec), recorded=recorded,
         floor=math.exp(unigram / sum(tokens)), floor_name=floor_name,
         spread=spread_of(np.exp(resampled_ratios(nats, tokens)), len(scores)), spread_over=over,
     )  # fmt: skip
     bits = Figure(
         name="bits_per_byte", value=sum(nats) / math.log(2) / sum(num_bytes), goal="min", unit="bits/byte",
-        identity=text_identity(dataset, "bits_per_byte", len(scores), f"targets, {how}"),
+        identity=text_identity(dataset, "bits_per_byte", len(scores), WHOLE_TARGETS), recorded=recorded,
         floor=unigram / math.log(2) / sum(num_bytes), floor_name=floor_name,
         spread=spread_of(resampled_ratios(nats, num_bytes) / math.log(2), len(scores)), spread_over=over,
     )  # fmt: skip
@@ -136,14 +137,15 @@ def _answer_figures(asked: Pairs, said: Sequence[str], train: Pairs, model: Maps
     """Each beside the better one of two answers that take no model."""
     ours = _likeness(said, asked.targets)
     floors = {name: _likeness(simple, asked.targets) for name, simple in _simple_answers(asked, train, config.seed).items()}
-    how = f"the likeliest answer of at most {model.target_length} tokens, sources of at most {model.source_length} tokens, words in lower case"
+    how, window = "the likeliest answer, words in lower case", f"sources of at most {model.source_length} tokens, answers of at most {model.target_length}"
     over = over_documents(len(said), "pairs")
 
     def figure(name: str, value: float, spread: float | None) -> Figure:
         floor_name, floor = max(((simple, found[name][0]) for simple, found in floors.items()), key=lambda pair: pair[1])
         identity = text_identity(dataset, name, len(said), f"seed {config.seed}, {how}")
         return Figure(
-            name=name, value=value, goal="max", unit="share" if name == "exact_match" else "", identity=identity, recorded=Recorded(seed=config.seed),
+            name=name, value=value, goal="max", unit="share" if name == "exact_match" else "", identity=identity,
+            recorded=Recorded(seed=config.seed, window=window),
             floor=floor, floor_name=floor_name, spread=spread, spread_over=over,
         )  # fmt: skip
 

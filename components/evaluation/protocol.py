@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from components.models.family import Goal
 from components.params import Strict
 
+OWN_VOCABULARY = "tokenizer"
+"""The extractor of figures that count in the tokens of the model itself."""
+
 
 class Identity(Strict):
     """What must match before two figures may stand side by side."""
@@ -28,6 +31,8 @@ class Recorded(Strict):
     sampler: str = ""
     steps: int | None = None
     guidance: float | None = None
+    window: str = ""
+    """How much of a text the model itself can see at once; what is scored of it does not hang on that."""
     ema: bool = True
     code: str = ""
     """Digest of the evaluation code."""
@@ -74,3 +79,10 @@ def mismatch(a: Figure, b: Figure) -> str | None:
 def find_comparable(figure: Figure, among: Iterable[Figure]) -> Figure | None:
     """The one of ``among`` that may stand beside ``figure``: measured under the same protocol."""
     return next((other for other in among if mismatch(figure, other) is None), None)
+
+
+def differ_by_vocabulary(a: Figure, b: Figure) -> bool:
+    """Whether nothing but the models' own vocabularies keeps two figures apart: scoring one of them again would not bring them together."""
+    if a.identity.extractor != OWN_VOCABULARY or mismatch(a, b) is None:
+        return False
+    return a.identity.model_copy(update={"extractor_sha256": b.identity.extractor_sha256}) == b.identity

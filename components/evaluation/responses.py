@@ -11,7 +11,16 @@ from components.code import code_digest
 from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.continuations import DRAWS, NUM_PROMPTS, Reference, as_written, drawn, writing_figures
-from components.evaluation.documents import indicative, nothing_to_score, over_documents, resampled_ratios, spread_of, text_identity, unigram_of_rows
+from components.evaluation.documents import (
+    WHOLE_TARGETS,
+    indicative,
+    nothing_to_score,
+    over_documents,
+    resampled_ratios,
+    spread_of,
+    text_identity,
+    unigram_of_rows,
+)
 from components.evaluation.evidence import Evidence
 from components.evaluation.mapping import pairs_of
 from components.evaluation.protocol import Figure, Recorded
@@ -52,11 +61,11 @@ def _likelihood_figures(
     nats, tokens = _scored(model, tokenizer, sources, targets, stride, tell)
     num_bytes, unigram = [len(target.encode()) for target in targets], unigram_of_rows(tokenizer, known, targets, END_OF_TEXT)
     plain, primed = xz_bits_per_byte(known, targets)
-    how = f"responses alone, their ends included; prompts of at most {model.prompt_length} tokens, context {model.context_length}, stride {stride}"
+    window = f"prompts of at most {model.prompt_length} tokens, context {model.context_length}, stride {stride}"
     spread = over_documents(len(targets), "pairs")
 
-    def figure(name: str, value: float, unit: str, spec: DataSpec | None = None, preprocessing: str = how, **more: Any) -> Figure:
-        recorded = Recorded(code=code_digest("components.evaluation.responses"))
+    def figure(name: str, value: float, unit: str, spec: DataSpec | None = None, preprocessing: str = WHOLE_TARGETS, **more: Any) -> Figure:
+        recorded = Recorded(window=window, code=code_digest("components.evaluation.responses"))
         return Figure(
             name=name, value=value, goal="min", unit=unit, identity=text_identity(dataset, name, len(targets), preprocessing, spec), recorded=recorded, **more
         )

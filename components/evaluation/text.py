@@ -41,7 +41,7 @@ from components.evaluation.documents import (
 from components.evaluation.evidence import Evidence
 from components.evaluation.ngrams import words_of
 from components.evaluation.overlap import shared_characters
-from components.evaluation.protocol import Figure
+from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.telling import SILENT, Teller, counted
 from components.models.capabilities import ContinuesText, DataSpec, HeedsControl, ScoresText
 from components.models.prompting import control_token, prompt_tokens
@@ -109,20 +109,21 @@ def _likelihood_figures(
     unigram = float(token_frequencies(tokenizer, test) @ unigram_nats(token_frequencies(tokenizer, train)))
     plain, primed = xz_bits_per_byte(train, test)
     told = f", each with its {model.control}" if leads and isinstance(model, HeedsControl) else ""
-    how = f"sliding window, context {model.context_length} tokens, stride {stride}, each document by itself{told}"
+    how = f"sliding window, each document by itself{told}"
+    recorded = Recorded(window=f"context {model.context_length} tokens, stride {stride}")
 
     def bits_per_byte(name: str, value: float, preprocessing: str, **more: Any) -> Figure:
         return Figure(name=name, value=value, goal="min", unit="bits/byte", identity=text_identity(dataset, name, len(test), preprocessing), **more)
 
     return (
         bits_per_byte(
-            "bits_per_byte", nats / math.log(2) / num_bytes, how, floor=plain, floor_name="xz -9e of the test text",
+            "bits_per_byte", nats / math.log(2) / num_bytes, how, recorded=recorded, floor=plain, floor_name="xz -9e of the test text",
             spread=spread_of(resampled_ratios([score.nats for score in scores], [score.bytes for score in scores]) / math.log(2), len(scores)),
             spread_over=over_documents(len(test)),
         ),
         Figure(
             name="perplexity", value=math.exp(nats / tokens), goal="min", unit="per token",
-            identity=text_identity(dataset, "perplexity", len(test), how, data_spec),
+            identity=text_identity(dataset, "perplexity", len(test), how, data_spec), recorded=recorded,
             floor=math.exp(unigram / tokens), floor_name="token frequencies of the training text",
             spread=spread_of(np.exp(resampled_ratios([score.nats for score in scores], [score.tokens for score in scores])), len(scores)),
             spread_over=over_documents(len(test)),

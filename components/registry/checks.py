@@ -8,7 +8,7 @@ from components import git
 from components.data.publish import find_version
 from components.data.verify import verify
 from components.errors import UserError
-from components.evaluation.alarms import COLLAPSE, MEMORISATION
+from components.evaluation.alarms import COLLAPSE, COPYING, DEGENERATION, MEMORISATION
 from components.models.family import find_family
 from components.params import Strict
 from components.project import Project
@@ -88,7 +88,7 @@ def still_holds(table: GatesTable, gates: Gates, champion: int | None) -> bool:
 
 def rules_digest(gates: Gates) -> str:
     """sha256 of the rules, wherever they stand."""
-    rules = {**gates.model_dump(exclude={"places"}), "asked": sorted(gates.places), "least": {**COLLAPSE, **MEMORISATION}}
+    rules = {**gates.model_dump(exclude={"places"}), "asked": sorted(gates.places), "alarms": {**COLLAPSE, **MEMORISATION, **DEGENERATION, **COPYING}}
     return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
 

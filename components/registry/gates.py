@@ -11,12 +11,16 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from components.errors import UserError, nearest
-from components.evaluation.alarms import COLLAPSE, MEMORISATION
-from components.evaluation.protocol import Figure, find_comparable, mismatch
+from components.evaluation.alarms import COLLAPSE, COPYING, DEGENERATION, MEMORISATION
+from components.evaluation.protocol import Figure, differ_by_vocabulary, find_comparable, mismatch
 from components.params import Block, Strict
 
 RULES = ("champion", "collapse", "memorisation", "data", "lineage")
 """Rules that are on unless turned off; every other key of `gates:` is the name of a figure."""
+
+
+LEFT_OUT: Literal["left out"] = "left out"
+"""The verdict on a headline figure that counts in the tokens of the model itself, and so stands beside no other model's."""
 
 
 class Limit(Strict):
@@ -72,7 +76,7 @@ class GateRow(Strict):
     value: float | None
     """None where there is none, or it is not a number."""
     limit: str
-    verdict: Literal["passed", "failed"]
+    verdict: Literal["passed", "failed", "left out"]
     note: str = ""
 
     @model_validator(mode="before")
@@ -123,20 +127,30 @@ def figure_rows(gates: Gates, figures: Sequence[Figure]) -> list[GateRow]:
     measured = {figure.name: figure.value for figure in figures}
     rows = [_limit_row("limit", name, limit, measured[name]) for name, limit in gates.limits.items() if name in measured]
     rows += [_unmeasured(name, gates, measured) for name in gates.places if name not in measured]
-    for rule, least in (("collapse", COLLAPSE if gates.collapse else {}), ("memorisation", MEMORISATION if gates.memorisation else {})):
-        rows += [_limit_row(rule, name, Limit(min=value), measured[name]) for name, value in least.items() if name in measured]
+    if gates.collapse:
+        rows += _alarm_rows("collapse", COLLAPSE, DEGENERATION, figures)
+    if gates.memorisation:
+        rows += _alarm_rows("memorisation", MEMORISATION, COPYING, figures)
     return rows
 
 
+def _alarm_rows(rule: str, least: Mapping[str, float], most: Mapping[str, float], figures: Sequence[Figure]) -> list[GateRow]:
+    """What raises an alarm fails: see `components.evaluation.alarms`; the most is never below what real text comes to."""
+    limits = {figure.name: Limit(min=least[figure.name]) for figure in figures if figure.name in least}
+    limits |= {figure.name: Limit(max=max(most[figure.name], figure.floor or 0.0)) for figure in figures if figure.name in most}
+    return [_limit_row(rule, figure.name, limits[figure.name], figure.value) for figure in figures if figure.name in limits]
+
+
 def champion_rows(rule: ChampionRule, headline: Iterable[str], figures: Sequence[Figure], champion: Champion) -> list[GateRow]:
-    """Each figure of ``headline`` beside the champion's of the same protocol.
+    """Each figure of ``headline`` beside the champion's of the same protocol; where none is left to compare, that fails.
 
     A figure may be worse by ``rule.spreads`` standard deviations of the difference: sqrt(u_candidate² + u_champion²).
     """
     measured = {figure.name: figure for figure in figures}
     known = {figure.name for figure in champion.figures}
     rows = [_beside(rule, measured[name], champion) for name in headline if name in measured]
-    return rows + [_lost(name, champion) for name in headline if name in known - measured.keys()]
+    rows += [_lost(name, champion) for name in headline if name in known - measured.keys()]
+    return rows if any(row.verdict != LEFT_OUT for row in rows) else [*rows, _nothing_compared(champion)]
 
 
 def require_measured(gates: Gates, figures: Iterable[Figure]) -> None:
@@ -152,7 +166,7 @@ def require_measured(gates: Gates, figures: Iterable[Figure]) -> None:
 
 
 def have_passed(rows: Iterable[GateRow]) -> bool:
-    return all(row.verdict == "passed" for row in rows)
+    return all(row.verdict != "failed" for row in rows)
 
 
 def describe(rows: Sequence[GateRow]) -> str:
@@ -207,12 +221,29 @@ def _beside(rule: ChampionRule, figure: Figure, champion: Champion) -> GateRow:
     return _limit_row("champion", figure.name, limit, figure.value, f"{champion.ref} has {other.value:.4g}{spread}")
 
 
+def _counted_in_own_tokens(figure: Figure, champion: Champion) -> bool:
+    """Whether only the vocabulary keeps the champion's figure from standing beside ``figure``."""
+    return any(differ_by_vocabulary(figure, other) for other in champion.figures)
+
+
+def _nothing_compared(champion: Champion) -> GateRow:
+    note = f"no headline figure of {champion.ref} compares, for each counts in its own tokens: set `champion: false` for the model, or promote with --force"
+    return GateRow(rule="champion", value=None, limit="compared in one headline figure", verdict="failed", note=note)
+
+
 def _no_comparison(figure: Figure, champion: Champion) -> GateRow:
+    if _counted_in_own_tokens(figure, champion):
+        note = f"{champion.ref} counts in the tokens of another vocabulary"
+        return GateRow(rule="champion", figure=figure.name, value=_number(figure.value), limit=f"beside {champion.ref}", verdict=LEFT_OUT, note=note)
     same_name = next((other for other in champion.figures if other.name == figure.name), None)
     why = f"another {mismatch(figure, same_name)}" if same_name is not None else "none of its own"
     note = f"{champion.ref} was scored with {why}; promoting scores it again under this protocol, where it can be"
-    value = None if math.isnan(figure.value) else figure.value
-    return GateRow(rule="champion", figure=figure.name, value=value, limit=f"comparable with {champion.ref}", verdict="failed", note=note)
+    return GateRow(rule="champion", figure=figure.name, value=_number(figure.value), limit=f"comparable with {champion.ref}", verdict="failed", note=note)
+
+
+def _number(value: float) -> float | None:
+    """``value`` as JSON takes it."""
+    return None if math.isnan(value) else value
 
 
 def _lost(name: str, champion: Champion) -> GateRow:

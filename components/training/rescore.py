@@ -18,7 +18,7 @@ from components.data.publish import find_version
 from components.data.verify import restore
 from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
-from components.evaluation.protocol import Figure, find_comparable
+from components.evaluation.protocol import Figure, differ_by_vocabulary, find_comparable
 from components.params import Strict
 from components.project import Project
 from components.registry.loading import package_folder
@@ -53,9 +53,10 @@ class Request(Strict):
 
 
 def incomparable(tracker: Tracker, version: ModelVersion, like: ModelVersion, names: Iterable[str]) -> list[str]:
-    """Which of the figures ``names`` of ``like`` have none of ``version`` beside which they may stand."""
-    known = every_stored_figure(tracker, version.run_id)
-    return [figure.name for figure in stored_figures(tracker, like.run_id) if figure.name in set(names) and find_comparable(figure, known) is None]
+    """Which of the figures ``names`` of ``like`` have none of ``version`` beside which they may stand, though scoring that again would give one."""
+    known, wanted = every_stored_figure(tracker, version.run_id), set(names)
+    missing = [figure for figure in stored_figures(tracker, like.run_id) if figure.name in wanted and find_comparable(figure, known) is None]
+    return [figure.name for figure in missing if not any(differ_by_vocabulary(figure, other) for other in known)]
 
 
 def rescore(project: Project, tracker: Tracker, version: ModelVersion, like: ModelVersion, on_event: Callable[[Event], None]) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from components.evaluation.evidence import Evidence
-from components.evaluation.protocol import Figure, Identity, Recorded, find_comparable, mismatch
+from components.evaluation.protocol import Figure, Identity, Recorded, differ_by_vocabulary, find_comparable, mismatch
 
 IDENTITY = Identity(metric="fid_own", num_samples=100, reference_sha256="a" * 64, split="test", extractor="own", extractor_sha256="b" * 64)
 
@@ -49,3 +49,13 @@ def test_what_may_stand_beside_a_figure_is_found_by_its_protocol_and_not_by_its_
     assert found is not None
     assert found.value == 3.0
     assert find_comparable(figure(extractor="another"), others) is None
+
+
+def test_only_the_vocabulary_keeps_two_figures_apart_that_count_in_the_tokens_of_their_models() -> None:
+    def counted(vocabulary: str, **changes: object) -> Figure:
+        return figure(extractor="tokenizer", extractor_sha256=vocabulary, **changes)
+
+    assert differ_by_vocabulary(counted("a"), counted("b"))
+    assert not differ_by_vocabulary(counted("a"), counted("a")), "they compare"
+    assert not differ_by_vocabulary(counted("a"), counted("b", split="validation"))
+    assert not differ_by_vocabulary(figure(extractor_sha256="a"), figure(extractor_sha256="b")), "an extractor of features is not the model's own"

@@ -152,7 +152,7 @@ def test_figures_carry_their_protocol() -> None:
     }  # fmt: skip
     for found in evidence.figures:
         assert (found.identity.metric, found.identity.split, found.identity.reference_sha256) == (found.name, "test", "5" * 64)
-    assert "context 16 tokens, stride 4" in figure(evidence, "bits_per_byte").identity.preprocessing
+    assert "context 16 tokens, stride 4" in figure(evidence, "bits_per_byte").recorded.window
     # Perplexity hangs on the tokenizer, bits per byte do not.
     assert figure(evidence, "perplexity").identity.extractor_sha256
     assert not figure(evidence, "bits_per_byte").identity.extractor_sha256

@@ -162,3 +162,38 @@ def test_every_family_has_gates_on_its_headline_figures(family: str) -> None:
 def test_a_mistake_in_a_gate_is_named_with_its_line(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         load_gates({}, block(tmp_path, text))
+
+
+def in_tokens(name: str, vocabulary: str, **identity: object) -> Figure:
+    """A figure that counts in the tokens of ``vocabulary``."""
+    one = figure(name)
+    return one.model_copy(update={"identity": one.identity.model_copy(update={"extractor": "tokenizer", "extractor_sha256": vocabulary * 64, **identity})})
+
+
+def test_a_figure_in_the_models_own_tokens_is_left_out_while_another_one_compares() -> None:
+    champion = Champion("bert-pydocs/1", (in_tokens("masked_perplexity", "a"), figure("probe_accuracy", 0.5, goal="max")))
+    candidate = [in_tokens("masked_perplexity", "b"), figure("probe_accuracy", 0.6, goal="max")]
+    headline = ["masked_perplexity", "probe_accuracy"]
+    rows = champion_rows(ChampionRule(), headline, candidate, champion)
+    assert [(row.figure, row.verdict) for row in rows] == [("masked_perplexity", "left out"), ("probe_accuracy", "passed")]
+    assert rows[0].note == "bert-pydocs/1 counts in the tokens of another vocabulary"
+    assert have_passed(rows)
+    worse = champion_rows(ChampionRule(), headline, [candidate[0], figure("probe_accuracy", 0.4, goal="max")], champion)
+    assert not have_passed(worse)
+
+
+def test_where_no_headline_figure_compares_the_rule_fails_and_says_what_to_do() -> None:
+    champion = Champion("word2vec-pydocs/1", (in_tokens("context_perplexity", "a"),))
+    rows = champion_rows(ChampionRule(), ["context_perplexity"], [in_tokens("context_perplexity", "b")], champion)
+    assert [row.verdict for row in rows] == ["left out", "failed"]
+    assert "set `champion: false` for the model" in rows[1].note
+
+
+def test_text_that_is_copied_or_repeats_itself_fails_unless_real_text_does_too() -> None:
+    def verdicts(**values: tuple[float, float]) -> dict[str, str]:
+        figures = [figure(name, value, floor=floor) for name, (value, floor) in values.items()]
+        return {f"{row.rule} {row.figure}": row.verdict for row in figure_rows(Gates(), figures)}
+
+    assert verdicts(copy_rate=(0.9, 0.1), repetition=(0.1, 0.0)) == {"memorisation copy_rate": "failed", "collapse repetition": "passed"}
+    assert verdicts(copy_rate=(0.9, 0.95), repetition=(0.8, 0.1)) == {"memorisation copy_rate": "passed", "collapse repetition": "failed"}
+    assert figure_rows(Gates(collapse=False, memorisation=False), [figure("copy_rate", 1.0), figure("repetition", 1.0)]) == []

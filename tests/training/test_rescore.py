@@ -7,6 +7,8 @@ import pytest
 from components.data.publish import DataVersion, find_version, publish
 from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
+from components.evaluation.evidence import Evidence
+from components.evaluation.protocol import Figure, Identity
 from components.project import Project
 from components.registry.stored import every_stored_figure, stored_figures
 from components.tracking import SPEC_ARTIFACT, ModelVersion, Tracker
@@ -112,3 +114,14 @@ def test_a_package_of_other_code_that_answers_otherwise_is_refused(grown: Projec
     new = registered(grown, tracker, tmp_path / "new", 2, seed=8)
     with pytest.raises(UserError, match=r"cannot be scored on digits@v2 as vae-digits/\d+ was: .* \(it answers differently\): train it again"):
         rescore(grown, tracker, old, new, lambda event: None)
+
+
+def test_what_only_another_vocabulary_keeps_apart_is_not_scored_again(grown: Project, tracker: Tracker, tmp_path: Path) -> None:
+    def counted(vocabulary: str, reference: str) -> Figure:
+        identity = Identity(metric="perplexity", num_samples=9, reference_sha256=reference, split="test", extractor="tokenizer", extractor_sha256=vocabulary)
+        return Figure(name="perplexity", value=5.0, goal="min", identity=identity)
+
+    package = write_digits_package(tmp_path / "model", seed=9)
+    old, elsewhere, new = (register(tracker, package, evidence=Evidence((counted(*what),))) for what in (("a", "1"), ("a", "0"), ("b", "1")))
+    assert incomparable(tracker, old, new, ["perplexity"]) == []
+    assert incomparable(tracker, elsewhere, new, ["perplexity"]) == ["perplexity"]

@@ -66,7 +66,7 @@ FAMILY = Family(
     cost_per_step=2.5,
     primary="masked_perplexity",
     goal="min",
-    guards=("masked_accuracy",),
+    guards=("masked_accuracy", "probe_accuracy"),
     gates={"masked_perplexity": {"max": 150}, "masked_accuracy": {"min": 0.1}},
     sizes={
         "small": {
