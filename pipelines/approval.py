@@ -19,10 +19,10 @@ from components.errors import UserError
 from components.params import Strict
 from components.project import Project
 from components.registry import ledger
-from components.registry.checks import GatesTable
 from components.registry.gates import describe
 from components.registry.ledger import Record
 from components.registry.promotion import Request
+from components.registry.verdicts import GatesTable
 from pipelines import console
 from pipelines.catalog import PromotionSettings
 from pipelines.servers import find_server

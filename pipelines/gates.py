@@ -9,9 +9,9 @@ from prefect.cache_policies import NO_CACHE
 from components.errors import UserError
 from components.project import Project
 from components.registry import checks
-from components.registry.checks import GatesTable
 from components.registry.gates import describe
 from components.registry.registration import CHAMPION
+from components.registry.verdicts import GatesTable, store_table, stored_table
 from components.report.mlflow_pages import lay_out_version
 from components.tracking import ModelVersion, Tracker
 from components.training.rescore import incomparable, rescore
@@ -32,7 +32,7 @@ def check_gates(project: str, model: str, version: int) -> GatesTable:
     if entry.gates.champion is not None:
         compare_fairly(where, tracker, found)
     table = checks.check_gates(where, tracker, found, entry.gates)
-    checks.store_table(tracker, found, table)
+    store_table(tracker, found, table)
     lay_out_version(tracker, found)
     rows = [row.model_dump(mode="json") for row in table.rows]
     verdict = "passed its gates" if table.passed else "failed its gates"
@@ -58,7 +58,7 @@ def compare_fairly(project: Project, tracker: Tracker, version: ModelVersion) ->
 
 def kept_gates(project: Project, tracker: Tracker, entry: ModelEntry, run_id: str, version: int) -> GatesTable:
     """The verdicts that stand for a version that is reused; checked anew where they failed, or rules or champion have changed since."""
-    kept = checks.stored_table(tracker, run_id)
+    kept = stored_table(tracker, run_id)
     if kept is not None and kept.version == version and checks.still_holds(kept, entry.gates, tracker.alias(entry.name, CHAMPION)):
         return kept
     return check_gates(str(project.root), entry.name, version)

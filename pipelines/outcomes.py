@@ -6,8 +6,8 @@ from components.data.publish import DataVersion
 from components.errors import UserError
 from components.evaluation.protocol import Figure
 from components.params import Strict
-from components.registry.checks import GatesTable
 from components.registry.gates import describe
+from components.registry.verdicts import GatesTable
 
 
 class ModelOutcome(Strict):

@@ -9,11 +9,11 @@ from prefect.cache_policies import NO_CACHE
 from components.git import default_actor
 from components.project import Project
 from components.registry import checks, ledger, moves, promotion
-from components.registry.checks import GatesTable
 from components.registry.gates import require_measured
 from components.registry.promotion import PromotionResult, Request
 from components.registry.registration import CANDIDATE, CHAMPION
 from components.registry.stored import stored_figures
+from components.registry.verdicts import GatesTable
 from components.tracking import Tracker
 from pipelines import console
 from pipelines.approval import ask, refuse_second, server_went_away

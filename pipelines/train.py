@@ -33,7 +33,8 @@ from pipelines.reporting import lay_out_experiment_of
 from pipelines.servers import find_server
 from pipelines.tasks import a_retry_can_help
 
-CODE_AND_LOCKS = ("components", "pipelines", "genmill", "pyproject.toml", "requirements.lock", "dvc.lock")
+CODE_AND_LOCKS = ("components", "pipelines", "genmill", "pyproject.toml", "requirements.lock")
+"""What a run's result hangs on besides its own record; data has a version of its own, and `dvc.lock` moves with every one."""
 
 
 @task(name="open run", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=3, retry_condition_fn=a_retry_can_help)

@@ -10,31 +10,16 @@ from components.data.verify import verify
 from components.errors import UserError
 from components.evaluation.alarms import COLLAPSE, COPYING, DEGENERATION, MEMORISATION
 from components.models.family import find_family
-from components.params import Strict
 from components.project import Project
 from components.registry.gates import Champion, GateRow, Gates, champion_rows, figure_rows, have_passed
 from components.registry.package import file_hashes, files_digest
 from components.registry.registration import CHAMPION, FILES_ARTIFACT
 from components.registry.stored import every_stored_figure, stored_figures
-from components.tracking import GATES_ARTIFACT, ModelVersion, RunRecord, Tracker
+from components.registry.verdicts import GatesTable
+from components.tracking import ModelVersion, RunRecord, Tracker
 
-GATES_TAG = "gates"
-"""Tag of version and run: `passed` or `failed`."""
 _VERSION_TAGS = ("family", "identity", "dataset", "data_version", "data_sha256", "package_sha256", "package_code_sha256")
 _RUN_TAGS = ("identity", "dataset", "data_version", "data_sha256", "validation", "params_sha256", "code_sha256", "libraries")
-
-
-class GatesTable(Strict):
-    """The verdicts on one version."""
-
-    model: str
-    version: int
-    passed: bool
-    rows: tuple[GateRow, ...]
-    champion: int | None = None
-    """The version that it was held against."""
-    rules_sha256: str = ""
-    """Digest of the rules that were applied."""
 
 
 def check_gates(project: Project, tracker: Tracker, version: ModelVersion, gates: Gates) -> GatesTable:
@@ -65,20 +50,6 @@ def headline(version: ModelVersion) -> tuple[str, ...]:
     """The figures in which a version must not be worse than the champion: those by which its family is ranked and guarded."""
     family = find_family(version.tag("family"))
     return (family.primary, *family.guards)
-
-
-def store_table(tracker: Tracker, version: ModelVersion, table: GatesTable) -> None:
-    """Keep ``table`` with the run of ``version``, and its verdict as a tag of both."""
-    tracker.log_text(version.run_id, table.model_dump_json(indent=1), GATES_ARTIFACT)
-    verdict = {GATES_TAG: "passed" if table.passed else "failed"}
-    tracker.set_tags(version.run_id, verdict)
-    tracker.set_version_tags(version.name, version.version, verdict)
-
-
-def stored_table(tracker: Tracker, run_id: str) -> GatesTable | None:
-    """The verdicts that were kept; None where a run from before there were any has none."""
-    data = tracker.read_artifact(run_id, GATES_ARTIFACT)
-    return GatesTable.model_validate_json(data) if data else None
 
 
 def still_holds(table: GatesTable, gates: Gates, champion: int | None) -> bool:

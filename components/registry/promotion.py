@@ -13,12 +13,12 @@ from components.errors import UserError
 from components.params import Strict
 from components.project import Project
 from components.registry import ledger
-from components.registry.checks import GatesTable
 from components.registry.gates import GateRow, describe, have_passed
 from components.registry.ledger import Mirror, Record
 from components.registry.moves import LEDGER_TAG, carry_out, mirror, recover
 from components.registry.references import resolve
 from components.registry.registration import CHAMPION
+from components.registry.verdicts import GatesTable
 from components.tracking import ModelVersion, Tracker
 
 Outcome = Literal["done", "refused", "rejected", "overtaken", "unchanged", "dry-run"]

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from components import git
 from components.data.dataset import Manifest
@@ -25,8 +25,9 @@ from components.registry.lineage import AuditReport
 from components.registry.package import CARD_FILE
 from components.registry.references import resolve
 from components.registry.stored import every_stored_figure, stored_evidence
+from components.registry.verdicts import GatesTable, stored_table
 from components.report.page import render, write_page
-from components.tracking import ENVIRONMENT_ARTIFACT, GATES_ARTIFACT, SPEC_ARTIFACT, ModelVersion, RunRecord, Tracker
+from components.tracking import ENVIRONMENT_ARTIFACT, SPEC_ARTIFACT, ModelVersion, RunRecord, Tracker
 
 COST = {
     "parameters": "parameters", "train_s": "seconds of training", "evaluate_s": "seconds of evaluation", "wall_s": "seconds in all",
@@ -34,28 +35,6 @@ COST = {
 }  # fmt: skip
 MACHINE = ("machine", "python", "hardware.device_name", "hardware.precision", "hardware.matmul", "hardware.threads")
 CARD_SECTIONS = ("Intended use", "Limits", "Notes")
-
-
-class StoredGate(Strict):
-    """One verdict as the run stored it; other versions of Genmill may say more."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    rule: str
-    figure: str = ""
-    value: float | None = None
-    limit: str = ""
-    verdict: str
-    note: str = ""
-
-
-class StoredGates(Strict):
-    """What the gates said of the version."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    passed: bool
-    rows: tuple[StoredGate, ...]
 
 
 class DataAccount(Strict):
@@ -79,7 +58,7 @@ class Account(Strict):
     primary: str
     records: tuple[Record, ...]
     """The ledger's of the model, newest first."""
-    gates: StoredGates | None
+    gates: GatesTable | None
     figures: tuple[Figure, ...]
     commit_subject: str
     own_code: bool
@@ -144,10 +123,9 @@ def _records(project: Project, model: str) -> tuple[Record, ...]:
         return ()
 
 
-def _gates(tracker: Tracker, run_id: str) -> StoredGates | None:
-    content = tracker.read_artifact(run_id, GATES_ARTIFACT)
+def _gates(tracker: Tracker, run_id: str) -> GatesTable | None:
     try:
-        return StoredGates.model_validate_json(content) if content else None
+        return stored_table(tracker, run_id)
     except ValidationError:
         return None
 

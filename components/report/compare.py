@@ -15,13 +15,13 @@ from components.params import Strict
 from components.project import Project
 from components.registry.references import resolve
 from components.registry.stored import every_stored_figure, stored_evidence
+from components.registry.verdicts import GatesTable, stored_table
 from components.report.code_diff import CodeDiff, code_diff, packaged_code
 from components.report.cost import CostRow, cost_rows
 from components.report.curves import Curve, curves
 from components.report.data_diff import DataDiff, data_diff
 from components.report.differences import DifferenceRow, differences, flat
 from components.report.figure_rows import FigureRow, Refusal, figure_rows, refusals
-from components.report.gates import Verdicts, stored_verdicts
 from components.report.page import number, render, write_page
 from components.tracking import SPEC_ARTIFACT, ModelVersion, RunRecord, Tracker
 
@@ -45,7 +45,7 @@ class Side(Strict):
     """`digits@v1`."""
     figures: tuple[Figure, ...]
     """Its own, then those of later evaluations under other protocols."""
-    gates: Verdicts | None
+    gates: GatesTable | None
     pictures: dict[str, bytes] = Field(exclude=True)
     animations: dict[str, bytes] = Field(exclude=True)
     texts: dict[str, str]
@@ -176,7 +176,7 @@ def _side(tracker: Tracker, ref: str, version: ModelVersion | None, run: RunReco
         aliases=version.aliases if version else (),
         data=f"{run.tag('dataset')}@{run.tag('data_version')}" if run.tag("dataset") else "",
         figures=every_stored_figure(tracker, run.run_id),
-        gates=stored_verdicts(tracker, run.run_id),
+        gates=stored_table(tracker, run.run_id),
         pictures=evidence.pictures,
         animations=evidence.animations,
         texts=evidence.texts,

@@ -11,7 +11,7 @@ from components.models.family import Family, family_names, find_family
 from components.params import Strict
 from components.registry.registration import CARD_ARTIFACT, CHAMPION
 from components.registry.stored import stored_figures
-from components.report.gates import Verdicts, stored_verdicts
+from components.registry.verdicts import GatesTable, stored_table
 from components.report.page import number
 from components.tracking import DESCRIPTION_LENGTH, Chart, ModelVersion, RunRecord, Section, Tracker, View, attribute, metric, param, tag
 
@@ -131,7 +131,7 @@ def lay_out_version(tracker: Tracker, version: ModelVersion) -> None:
         return
     family = find_family(family_name)
     figures = _headline_of(family, stored_figures(tracker, run.run_id))
-    verdicts = stored_verdicts(tracker, run.run_id)
+    verdicts = stored_table(tracker, run.run_id)
     comparison = f"[compare it with the other runs]({tracker.view_link(run.experiment, COMPARISON)})"
     name = run_name(version.name, version=version.version, seed=int(run.params.get("seed", 0)), identity=run.tag("identity"))
     tracker.rename_run(run.run_id, name)
@@ -174,7 +174,7 @@ def _figure_row(figure: Figure) -> str:
     return f"| {figure.name} | **{number(figure.value)}**{spread}{f' {figure.unit}' if figure.unit else ''} | {floor} | {figure.goal} |"
 
 
-def _gates_text(version: ModelVersion, verdicts: Verdicts | None) -> str:
+def _gates_text(version: ModelVersion, verdicts: GatesTable | None) -> str:
     if verdicts is None:
         return f"**Gates** not asked yet: `genmill promote {version.name} --version {version.version} --dry-run` asks them."
     rows = "\n".join(f"| {row.figure or row.rule} | {number(row.value)} | {row.limit} | {row.verdict} | {row.note} |" for row in verdicts.rows)

@@ -12,11 +12,12 @@ import pytest
 from components.errors import UserError
 from components.project import Project
 from components.registry import ledger, promotion
-from components.registry.checks import GATES_TAG, check_gates, still_holds, store_table, stored_table
+from components.registry.checks import check_gates, still_holds
 from components.registry.gates import ChampionRule, Gates, Limit
 from components.registry.moves import mend, recover
 from components.registry.package import Package
 from components.registry.promotion import PromotionResult, mirrors
+from components.registry.verdicts import GATES_TAG, store_table, stored_table
 from components.tracking import Tracker
 from tests import conftest
 from tests.stores import FIGURES_ALONE, register
