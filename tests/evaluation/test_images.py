@@ -223,7 +223,9 @@ def test_another_number_of_samples_or_of_levels_does_not_compare(digits: Dataset
 
 def test_without_labels_the_inception_score_is_left_out_with_the_reason(unlabelled: Dataset, cache: Path) -> None:
     evidence = score(Redraws(unlabelled), unlabelled, cache, DataSpec("image", channels=1, image_size=8))
-    assert set(values(evidence)) == {"fid_own", "kid_own", "precision_own", "recall_own", "density_own", "coverage_own", "neighbour_ratio"}
+    of_features = {f"{name}_own" for name in ("fid", "fid_infinity", "kid", "precision", "recall", "density", "coverage", "modes")}
+    assert set(values(evidence)) == of_features | {"neighbour_ratio", "data_copying"}
+    assert values(evidence)["modes_own"] == 36  # regions of the training images, in place of classes
     assert any("inception_score_own is left out" in note for note in evidence.notes)
     assert evidence.figures[0].identity.extractor == "own-vicreg-32"
 
