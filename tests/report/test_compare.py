@@ -100,7 +100,8 @@ def test_five_references_share_a_page_with_curves_cost_gates_and_code(tracker: T
         evidence = Evidence((figure(value=number),), {"samples": PNG}, {"samples": f"words {number}"}, animations={"orbit": GIF} if number == 3 else {})
         version = register(tracker, package, evidence=evidence, tags={"flops": "6783447859200", "peak_memory_bytes": str(number * 2**20)})
         tracker.log_metrics(version.run_id, [MetricPoint("train/loss", number + 1 / step, step, step) for step in (1, 2, 3)])
-    gates = '{"model": "m", "version": 2, "passed": false, "rows": [{"rule": "limit", "figure": "fid_own", "value": 2.0, "limit": "at most 1", "verdict": "failed"}]}'
+    row = '{"rule": "limit", "figure": "fid_own", "value": 2.0, "limit": "at most 1", "verdict": "failed"}'
+    gates = f'{{"model": "m", "version": 2, "passed": false, "rows": [{row}]}}'
     tracker.log_text(tracker.model_version("vae-digits", 2).run_id, gates, "evaluation/gates.json")
     result = compared(tracker, tmp_path, *(f"vae-digits/{number}" for number in range(1, 6)))
     parsed, html = parse(result.page), result.page.read_text()
