@@ -137,13 +137,13 @@ def history(model: ModelArgument, project: ProjectOption = None, as_json: JsonOp
     if as_json:
         print_json(records)
         return
-    print_table(f"Ledger of {model}", ("when", "who", "what", "state", "champion", "data", "why"), [_history_row(record) for record in records])
+    print_table(f"Ledger of {model}", ("when (UTC)", "who", "what", "state", "champion", "data", "why"), map(_history_row, records), whole=["state"])
 
 
 def _history_row(record: "Record") -> tuple[str, ...]:
     state = f"{record.state}, forced" if record.forced else record.state
     why = "\n".join(part for part in (record.reason, record.why_not) if part)
-    return (record.when, record.who, record.kind, state, f"{record.from_version or '–'} → {record.to_version}", record.data_version, why)
+    return (record.when.replace("T", " ")[:16], record.who, record.kind, state, f"{record.from_version or '–'} → {record.to_version}", record.data_version, why)
 
 
 def _promote_auto(where: "Project", names: list[str], as_json: bool) -> None:

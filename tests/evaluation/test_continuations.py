@@ -98,7 +98,8 @@ def test_behind_a_prompt_stands_what_follows_it_and_behind_the_last_document_the
 
 def test_where_there_is_too_little_real_text_none_stands_beside() -> None:
     assert figure(scored(FRESH, TEST), "distinct_2").floor is not None
-    assert figure(scored(FRESH, TEST[:1]), "distinct_2").floor is None, "420 words for 12 prompts or more"
+    long_words = " ".join(["indistinguishability"] * 100)
+    assert figure(scored(FRESH, [long_words]), "distinct_2").floor is None, "100 words for 10 prompts, behind each of which 40 are read"
 
 
 def test_first_words_end_behind_a_word() -> None:

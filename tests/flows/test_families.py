@@ -21,7 +21,7 @@ from components.registry.stored import stored_figures
 from components.tracking import Tracker
 from tests.workshop import Workshop, clean_environment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]  # the fixture trains eleven models, one after the other
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def trained(built: tuple[Workshop, object]) -> Workshop:
     shop = built[0]
     of_captions = ("clip-captions", "fusion-captions", "captioner-captions", "text-to-image-captions")
     of_words = ("bert-pydocs", "word2vec-pydocs", "t5-pydocs", "t5-docstrings")
-    done = shop.run("run", "gan-digits", "diffusion-digits", "nerf-scene", *of_captions, *of_words, timeout=900)
+    done = shop.run("run", "gan-digits", "diffusion-digits", "nerf-scene", *of_captions, *of_words, timeout=1400)
     assert "ALARM: mode collapse at step 15" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert "warning" not in (done.stderr + done.stdout).lower()
