@@ -23,7 +23,7 @@ from components.registry.package import Package, write_package
 from components.registry.promotion import PromotionResult
 from components.registry.registration import register_package
 from components.registry.stored import show_evidence, store_evidence
-from components.tracking import MetricPoint, ModelVersion, Tracker
+from components.tracking import PICTURE_KEYS, MetricPoint, ModelVersion, Tracker
 
 DIGITS = DataSpec("image", channels=1, image_size=8, class_names=tuple("0123456789"))
 
@@ -283,10 +283,12 @@ def register_two_runs(tracker: Tracker, folder: Path) -> list[ModelVersion]:
         run_id = tracker.start_run("digits", name, {**tags, "model": "vae-digits", "family": "vae", "size": "tiny"}, params)
         tracker.log_dataset(run_id, name="digits", digest="v1", source="data/digits/v1", context="training", profile={"train": 900})
         tracker.log_metrics(run_id, [MetricPoint("train/loss", 10 / (step + seed + 1), step, 1000 + step) for step in range(0, 101, 10)])
+        for step in (50, 50 * (2 + seed)):
+            tracker.log_image(run_id, PICTURE_KEYS + "samples", digits_picture(step // 50), step)
         measured = (figure(value=fid, floor=2.5), figure("bits_per_dim", 2.25 - seed / 4))
-        evidence = Evidence(measured, {"samples": digits_picture(seed)})
+        evidence = Evidence(measured, {"samples": digits_picture(seed), "nearest": digits_picture(2 + seed)})
         store_evidence(tracker, run_id, evidence)
-        show_evidence(tracker, run_id, evidence, cost={"wall_s": 61.0 + seed}, step=100, now_ms=2000)
+        show_evidence(tracker, run_id, evidence, cost={"wall_s": 61.0 + seed}, now_ms=2000)
         versions.append(register_package(tracker, run_id=run_id, folder=package.folder))
         tracker.end_run(run_id)
         lay_out_version(tracker, versions[-1])

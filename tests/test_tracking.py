@@ -209,7 +209,7 @@ def test_an_unknown_run_is_named(tracker: Tracker) -> None:
 def test_the_address_of_a_run_in_the_ui(tracker: Tracker) -> None:
     run_id = start(tracker)
     assert tracker.run_url(run_id) == ""
-    assert tracker.run_url(run_id, "http://127.0.0.1:5000/") == f"http://127.0.0.1:5000/#/experiments/1/runs/{run_id}"
+    assert tracker.run_url(run_id, "http://127.0.0.1:5000/") == f"http://127.0.0.1:5000/#/experiments/1/runs/{run_id}?workflowType=machine_learning"
 
 
 def test_a_server_that_is_down_is_named_within_seconds() -> None:

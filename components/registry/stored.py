@@ -8,9 +8,9 @@ from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure
 from components.tracking import (
     ANIMATIONS_FOLDER,
+    EVIDENCE_KEYS,
     FIGURES_ARTIFACT,
     NOTES_ARTIFACT,
-    PICTURE_KEYS,
     PICTURES_FOLDER,
     RESCORED_FOLDER,
     TEXTS_FOLDER,
@@ -35,15 +35,17 @@ def store_figures(tracker: Tracker, run_id: str, figures: Sequence[Figure]) -> N
     tracker.log_text(run_id, _dumped(figures), FIGURES_ARTIFACT)
 
 
-def show_evidence(tracker: Tracker, run_id: str, evidence: Evidence, *, cost: Mapping[str, float], step: int, now_ms: int) -> None:
-    """Log figures, their floors and ``cost`` as metrics and the pictures at ``step``, so that the charts of the UI compare runs."""
+def show_evidence(tracker: Tracker, run_id: str, evidence: Evidence, *, cost: Mapping[str, float], now_ms: int) -> None:
+    """Log figures, their floors and ``cost`` as metrics, and the pictures, so that the charts of the UI compare runs."""
     values = {f"test/{figure.name}": figure.value for figure in evidence.figures}
     values |= {f"test/{figure.name}_floor": figure.floor for figure in evidence.figures if figure.floor is not None}
     values |= {f"cost/{name}": value for name, value in cost.items()}
     # At step 0 the UI draws bars, one per run; from step 1 on it would draw curves, of a single point here.
     tracker.log_metrics(run_id, [MetricPoint(key, value, 0, now_ms) for key, value in values.items()])
     for name, png in evidence.pictures.items():
-        tracker.log_image(run_id, PICTURE_KEYS + name, png, step)
+        tracker.log_image(run_id, EVIDENCE_KEYS + name, png, 0)
+        # The page that compares two runs previews only what lies beside the folders.
+        tracker.log_bytes(run_id, png, f"{name}.png")
 
 
 def stored_figures(tracker: Tracker, run_id: str) -> tuple[Figure, ...]:

@@ -13,7 +13,7 @@ from components.registry.registration import CARD_ARTIFACT, CHAMPION
 from components.registry.stored import stored_figures
 from components.registry.verdicts import GatesTable, stored_table
 from components.report.page import number
-from components.tracking import DESCRIPTION_LENGTH, Chart, ModelVersion, RunRecord, Section, Tracker, View, attribute, metric, param, tag
+from components.tracking import DESCRIPTION_LENGTH, EVIDENCE_KEYS, Chart, ModelVersion, RunRecord, Section, Tracker, View, attribute, metric, param, tag
 
 COMPARISON = "comparison"
 """The key of the saved view that compares the runs of an experiment."""
@@ -21,6 +21,8 @@ SHOWN_PARAMS = ("size", "seed", "max_steps")
 MAX_DIFFERING_PARAMS = 8
 OWN_SECTIONS = ("test", "cost", "train", "validation")
 """Behind the headline and the pictures: the prefixes of the metrics, in the order in which one wants to read them."""
+FIRST_PICTURES = ("samples", "reconstructions", "nearest")
+"""What tells most about a model, where it has it; the other pictures follow by name."""
 BETTER = {"min": "lower is better", "max": "higher is better"}
 
 
@@ -41,31 +43,41 @@ def lay_out_experiment(tracker: Tracker, dataset: str, about: DatasetText) -> No
     """Give the experiment of ``dataset`` its saved comparison, and a description that links to it."""
     runs = tracker.runs(dataset)
     headline = headline_figures(tracker, runs)
-    tracker.save_view(dataset, comparison_view(runs, headline))
-    tracker.describe_experiment(dataset, _experiment_text(tracker.view_link(dataset, COMPARISON), dataset, about, runs, headline))
+    tracker.save_view(dataset, comparison_view(runs, headline, picture_keys(tracker, runs)))
+    links = tracker.view_link(dataset, COMPARISON), tracker.view_link(dataset, COMPARISON, charts=True)
+    tracker.describe_experiment(dataset, _experiment_text(*links, dataset, about, runs, headline))
 
 
 def headline_figures(tracker: Tracker, runs: Sequence[RunRecord]) -> dict[str, Figure | None]:
     """By name the figures that rank the families of ``runs`` and those that guard them, as one run measured them; None where none has yet."""
     figures: dict[str, Figure | None] = {}
     for name, family in _families(runs).items():
-        newest = next((run for run in runs if run.tag("family") == name and run.status == "FINISHED"), None)
+        newest = _newest_finished(runs, name)
         measured = {figure.name: figure for figure in stored_figures(tracker, newest.run_id)} if newest else {}
         for key in (family.primary, *family.guards):
             figures[key] = figures.get(key) or measured.get(key)
     return figures
 
 
-def comparison_view(runs: Sequence[RunRecord], headline: Iterable[str]) -> View:
-    """The table and the charts that compare ``runs``: headline figures first, then pictures, the other figures, cost, and curves of training."""
+def picture_keys(tracker: Tracker, runs: Sequence[RunRecord]) -> list[str]:
+    """The keys of the pictures that the families of ``runs`` log, as one run of each logged them; those that tell most come first."""
+    newest = [run for name in _families(runs) if (run := _newest_finished(runs, name)) is not None]
+    keys = {key for run in newest for key in tracker.image_keys(run.run_id)}
+    order = {name: place for place, name in enumerate(FIRST_PICTURES)}
+    return sorted(keys, key=lambda key: (order.get(key.rpartition("/")[2], len(order)), key))
+
+
+def comparison_view(runs: Sequence[RunRecord], headline: Iterable[str], pictures: Sequence[str] = ()) -> View:
+    """The table and the charts that compare ``runs``: headline figures first, then ``pictures``, the other figures, cost, and curves of training."""
     headline = tuple(headline)
     columns = (
         tag("genmill.family"), attribute("Dataset"), *(metric(f"test/{name}") for name in headline), tag("genmill.gates"), attribute("Models"),
-        attribute("Duration"), *(param(key) for key in (*SHOWN_PARAMS, *differing_params(runs))),
+        *(param(key) for key in (*SHOWN_PARAMS, *differing_params(runs))), attribute("Duration"),
     )  # fmt: skip
     measured = {key for run in runs for key in run.metrics}
-    charts = tuple(_headline_chart(name, measured) for name in headline if f"test/{name}" in measured)
-    sections = (Section(name="Headline figures", charts=charts), Section(name="pictures"), *(Section(name=name) for name in OWN_SECTIONS))
+    charts = tuple(Chart(kind="bar", keys=(f"test/{name}",)) for name in headline if f"test/{name}" in measured)
+    own = (Section(name=name) for name in OWN_SECTIONS)
+    sections = (Section(name="Headline figures", charts=charts), *_picture_sections(pictures), *own)
     return View(key=COMPARISON, name="Comparison", columns=columns, sections=sections)
 
 
@@ -80,9 +92,22 @@ def differing_params(runs: Sequence[RunRecord]) -> tuple[str, ...]:
     return tuple(found)[:MAX_DIFFERING_PARAMS]
 
 
-def _headline_chart(name: str, measured: set[str]) -> Chart:
-    floor = f"test/{name}_floor"
-    return Chart(kind="bar", keys=(f"test/{name}", floor) if floor in measured else (f"test/{name}",), title=name)
+def _picture_sections(keys: Sequence[str]) -> tuple[Section, ...]:
+    """One table of the final pictures, a column per run; and below it those that were drawn while training, step by step."""
+    evidence = tuple(key for key in keys if key.startswith(EVIDENCE_KEYS))
+    training = tuple(key for key in keys if not key.startswith(EVIDENCE_KEYS))
+    found = []
+    if evidence:
+        alone = tuple(Chart(kind="pictures", keys=(key,), hidden=True) for key in evidence if len(evidence) > 1)
+        found.append(Section(name="Pictures", charts=(Chart(kind="pictures", keys=evidence), *alone), per_row=1, height=720))
+    if training:
+        charts = tuple(Chart(kind="pictures", keys=(key,)) for key in training)
+        found.append(Section(name="Pictures while training", charts=charts, height=480))
+    return tuple(found)
+
+
+def _newest_finished(runs: Sequence[RunRecord], family: str) -> RunRecord | None:
+    return next((run for run in runs if run.tag("family") == family and run.status == "FINISHED"), None)
 
 
 def _families(runs: Sequence[RunRecord]) -> dict[str, Family]:
@@ -90,13 +115,13 @@ def _families(runs: Sequence[RunRecord]) -> dict[str, Family]:
     return {name: find_family(name) for name in sorted({run.tag("family") for run in runs}) if name in family_names()}
 
 
-def _experiment_text(link: str, dataset: str, about: DatasetText, runs: Sequence[RunRecord], headline: dict[str, Figure | None]) -> str:
+def _experiment_text(table: str, charts: str, dataset: str, about: DatasetText, runs: Sequence[RunRecord], headline: dict[str, Figure | None]) -> str:
     families = ", ".join(f"{name} ({family.summary})" for name, family in _families(runs).items())
     rows = "\n".join(_headline_row(name, figure) for name, figure in headline.items())
     versions = "\n".join(f"- {line}" for line in about.versions)
     return (
-        f"**[Open the comparison]({link})**: every run with its headline figures, gates, version and pictures. Select runs there and press Compare to see "
-        f"what differs.\n\n"
+        f"**Open the comparison** as a [table]({table}) or as [charts with pictures]({charts}): every run with its headline figures, gates and version. "
+        f"Select runs there and press Compare to see what differs.\n\n"
         f"Every run here was trained on `{dataset}` ({about.modality}). Source: {about.source}. Licence: {about.licence or 'not stated'}.\n\n{versions}\n\n"
         f"Families: {families or 'none yet'}.\n\n"
         f"| headline figure | better | beside it |\n|---|---|---|\n{rows}\n\n"
@@ -141,7 +166,7 @@ def lay_out_version(tracker: Tracker, version: ModelVersion) -> None:
     card = tracker.read_artifact(run.run_id, CARD_ARTIFACT)
     if card is not None:
         link = f"Trained by [{name}]({tracker.run_link(run.run_id)}); {comparison}."
-        text = "\n\n".join((link, _gates_text(version, verdicts), card.decode("utf-8")))
+        text = "\n\n".join((*_in_short(figures, verdicts), link, _gates_text(version, verdicts), "---", card.decode("utf-8")))
         tracker.describe_version(version.name, version.version, _cut(text, f"… (cut here; the whole card is {CARD_ARTIFACT} among the artifacts of the run)"))
     tracker.describe_model(version.name, _model_text(version.name, run, family, comparison))
 
@@ -154,11 +179,19 @@ def _headline_of(family: Family, figures: Sequence[Figure]) -> list[Figure]:
 def _what(run: RunRecord, version: ModelVersion, family: Family, comparison: str) -> str:
     data = f"`{run.tag('dataset')}` {run.tag('data_version')} (validation {run.tag('validation') or 'unknown'})"
     begun = f" It begins with the weights of {run.tag('init_from')}." if run.tag("init_from") else ""
-    page = f"[{version.name} version {version.version}](#/models/{version.name}/versions/{version.version})"
+    page = f"[{version.name} version {version.version}]({Tracker.version_link(version.name, version.version)})"
     return (
         f"{page}: a {run.tag('family')} of size {run.tag('size')}, which {family.summary}; trained on {data} with seed {run.params.get('seed', '0')}.{begun} "
         f"Or {comparison}."
     )
+
+
+def _in_short(figures: Sequence[Figure], verdicts: Verdicts | None) -> tuple[str, ...]:
+    """One line for the table of versions, which shows the first words of a description as they are; none where nothing is known."""
+    said = [f"{figure.name} {number(figure.value)}" for figure in figures]
+    if verdicts is not None:
+        said.append(f"gates {'passed' if verdicts.passed else 'failed'}")
+    return (", ".join(said),) if said else ()
 
 
 def _figures_table(figures: Sequence[Figure]) -> str:

@@ -7,6 +7,7 @@ store is SQLite under the project's mlflow/ folder; the variable MLFLOW_TRACKING
 from components.tracking.records import (
     ANIMATIONS_FOLDER,
     ENVIRONMENT_ARTIFACT,
+    EVIDENCE_KEYS,
     FIGURES_ARTIFACT,
     GATES_ARTIFACT,
     NOTES_ARTIFACT,
@@ -29,6 +30,7 @@ __all__ = [
     "ANIMATIONS_FOLDER",
     "DESCRIPTION_LENGTH",
     "ENVIRONMENT_ARTIFACT",
+    "EVIDENCE_KEYS",
     "FIGURES_ARTIFACT",
     "GATES_ARTIFACT",
     "NOTES_ARTIFACT",

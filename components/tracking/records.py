@@ -5,8 +5,9 @@
 - ``RESCORED_FOLDER``/NAME.json: the same of a later evaluation of the version under another protocol (a new data version, another extractor);
 - ``GATES_ARTIFACT``: the verdicts of the gates on the version, as JSON: model, version, passed, and rows of rule, figure, value, limit, verdict, note;
 - ``PICTURES_FOLDER``/NAME.png, ``ANIMATIONS_FOLDER``/NAME.gif and ``TEXTS_FOLDER``/NAME.txt: the evidence of the final evaluation, drawn from fixed seeds;
-- ``images/``: MLflow's own names for the pictures of each step, see `Tracker.log_image`; their keys begin with ``PICTURE_KEYS``, so that the UI shows
-  those of several runs side by side in a section of their own.
+- ``images/``: MLflow's own names for the pictures of each step, see `Tracker.log_image`. The keys of those drawn while training begin with
+  ``PICTURE_KEYS``. Those of the final evaluation are there once more with keys that begin with ``EVIDENCE_KEYS``, all at step 0: the UI puts only
+  pictures of the same step side by side, and runs train for different numbers of steps.
 """
 
 from typing import NamedTuple
@@ -22,6 +23,7 @@ ENVIRONMENT_ARTIFACT = "environment.txt"
 PICTURES_FOLDER = "evaluation/pictures"
 ANIMATIONS_FOLDER = "evaluation/animations"
 PICTURE_KEYS = "pictures/"
+EVIDENCE_KEYS = "evidence/"
 TEXTS_FOLDER = "evaluation/texts"
 
 PREFIX = "genmill."

@@ -17,7 +17,7 @@ from components.errors import UserError
 from components.project import Project
 from components.tracking.records import PREFIX, PROCESS_TAG, MetricPoint, ModelVersion, RunRecord
 from components.tracking.store import absolute_uri, connect, default_artifacts, embedded_uri
-from components.tracking.view import VIEW_TAG, View, view_path
+from components.tracking.view import TRAINING, VIEW_TAG, View, view_path
 
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
@@ -141,11 +141,16 @@ class Tracker:
 
     def run_link(self, run_id: str) -> str:
         """The address of the run's page, as a link on any page of the same server has it."""
-        return f"#/experiments/{self._client.get_run(run_id).info.experiment_id}/runs/{run_id}"
+        return f"#/experiments/{self._client.get_run(run_id).info.experiment_id}/runs/{run_id}?{TRAINING}"
 
-    def view_link(self, experiment: str, view: str) -> str:
+    def view_link(self, experiment: str, view: str, *, charts: bool = False) -> str:
         """The address of the experiment's page with its saved view ``view``, as a link on any page of the same server has it."""
-        return view_path(self._experiment(experiment), view)
+        return view_path(self._experiment(experiment), view, charts=charts)
+
+    @staticmethod
+    def version_link(name: str, version: int) -> str:
+        """The address of the version's page, as a link on any page of the same server has it."""
+        return f"#/models/{name}/versions/{version}?{TRAINING}"
 
     def describe_run(self, run_id: str, text: str) -> None:
         """Give the run's page its description (Markdown)."""
@@ -185,6 +190,11 @@ class Tracker:
         prefix = f"images/{key.replace('/', '~')}+step+{step}+"
         if not any(found.path.startswith(prefix) for found in self._client.list_artifacts(run_id, "images")):
             self._client.log_image(run_id, Image.open(io.BytesIO(png)), key=key, step=step)
+
+    def image_keys(self, run_id: str) -> list[str]:
+        """The keys under which the run logged pictures, by name."""
+        names = [path.removeprefix("images/").split("+step+")[0] for path in self.list_artifacts(run_id, "images")]
+        return sorted({name.replace("~", "/") for name in names})
 
     def log_text(self, run_id: str, text: str, artifact_path: str) -> None:
         self._client.log_text(run_id, text, artifact_path)

@@ -1,7 +1,7 @@
 """Saved views of an experiment's page in MLflow: which columns its table has and which charts stand beside it, in which order.
 
 The UI of MLflow keeps such a view as a tag of the experiment (`mlflow.sharedViewState.KEY`): a JSON envelope with a name, which it lists under
-"Saved views", and the state of the page, deflated. The address of the page with `?viewStateShareKey=KEY` opens it. The state follows
+"Saved views", and the state of the page, deflated. The address of the page of runs with `?viewStateShareKey=KEY` opens it. The state follows
 `ExperimentPageUIState` and `RunsChartsCardConfig` of mlflow/server/js/src/experiment-tracking of MLflow 3.17; what it does not know it ignores.
 """
 
@@ -16,6 +16,8 @@ from components.params import Strict
 VIEW_TAG = "mlflow.sharedViewState."
 MODEL_METRICS, SYSTEM_METRICS = "Model metrics", "System metrics"
 """The sections that the UI keeps for what has no prefix; without them it cannot place a chart."""
+TRAINING = "workflowType=machine_learning"
+"""Part of every address: a browser that was never here would else be shown the pages for agents and their traces."""
 
 
 def attribute(name: Literal["Created", "Dataset", "Duration", "Source", "Models", "User"]) -> str:
@@ -39,17 +41,21 @@ def _column(kind: str, key: str) -> str:
     return f"{kind}.`{key}`"
 
 
-def view_path(experiment_id: str, key: str) -> str:
-    """The address of a view below its server's, and as a link on any page of the UI."""
-    return f"#/experiments/{experiment_id}?viewStateShareKey={key}"
+def view_path(experiment_id: str, key: str, *, charts: bool = False) -> str:
+    """The address of a view (its table, or its ``charts``) below its server's, and as a link on any page of the UI."""
+    return f"#/experiments/{experiment_id}/runs?{TRAINING}{'&compareRunsMode=CHART' if charts else ''}&viewStateShareKey={key}"
 
 
 class Chart(Strict):
-    """Metrics side by side, run by run; or over the steps of training; or pictures."""
+    """A metric of every run as bars or over the steps of training; or pictures.
+
+    The UI draws several keys of pictures as a table with a column per run, but those of a single key below each other.
+    """
 
     kind: Literal["bar", "line", "pictures"]
     keys: tuple[str, ...]
-    title: str = ""
+    hidden: bool = False
+    """The UI makes a chart of its own for each key; this one stands for it and is not shown."""
 
 
 class Section(Strict):
@@ -58,6 +64,9 @@ class Section(Strict):
     name: str
     charts: tuple[Chart, ...] = ()
     open: bool = True
+    per_row: int = 3
+    height: int = 360
+    """Of each chart, in pixels."""
 
 
 class View(Strict):
@@ -82,7 +91,16 @@ class View(Strict):
             "columnOrder": list(self.columns),
             "compareRunCharts": [self._chart(section, chart) for section in self.sections for chart in section.charts],
             "compareRunSections": [
-                {"uuid": self._id(section.name), "name": section.name, "display": section.open, "isReordered": True, "deleted": False, "isGenerated": True}
+                {
+                    "uuid": self._id(section.name),
+                    "name": section.name,
+                    "display": section.open,
+                    "columns": section.per_row,
+                    "cardHeight": section.height,
+                    "isReordered": True,
+                    "deleted": False,
+                    "isGenerated": True,
+                }
                 for section in sections
             ],
             # Otherwise the UI sorts the sections by their names.
@@ -98,9 +116,9 @@ class View(Strict):
             "uuid": self._id(section.name, *chart.keys),
             "type": {"bar": "BAR", "line": "LINE", "pictures": "IMAGE"}[chart.kind],
             "metricSectionId": self._id(section.name),
-            "displayName": chart.title or chart.keys[0].rpartition("/")[2],
+            "displayName": chart.keys[0].rpartition("/")[2],
             "runsCountToCompare": 10,
-            "deleted": False,
+            "deleted": chart.hidden,
             "isGenerated": True,
             **own,
         }

@@ -251,7 +251,7 @@ class Run:
         cost = _cost(training, evaluated, packaged)
         evidence = evaluated.evidence()
         store_evidence(self.tracker, run_id, evidence)
-        show_evidence(self.tracker, run_id, evidence, cost=cost, step=training.steps, now_ms=now_ms)
+        show_evidence(self.tracker, run_id, evidence, cost=cost, now_ms=now_ms)
         hardware = {f"hardware.{key}": value for key, value in training.hardware.model_dump().items()}
         self.tracker.set_tags(
             run_id,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.project import Project
-from components.report.mlflow_pages import COMPARISON, comparison_view, differing_params, lay_out_version, run_name
+from components.report.mlflow_pages import COMPARISON, comparison_view, differing_params, lay_out_version, picture_keys, run_name
 from components.tracking import DESCRIPTION_LENGTH, GATES_ARTIFACT, ModelVersion, Tracker
 from tests.stores import register_two_runs, tracker_in
 
@@ -38,18 +38,31 @@ def state_of(value: str) -> dict[str, Any]:
 
 
 def test_the_saved_view_shows_headline_figures_dataset_gates_and_what_differs(laid_out: tuple[Tracker, list[ModelVersion]]) -> None:
-    view = comparison_view(laid_out[0].runs("digits"), ["fid_own", "bits_per_dim"])
-    names = ("genmill.family", "Dataset", "test/fid_own", "test/bits_per_dim", "genmill.gates", "Models", "Duration", "size", "seed", "max_steps", "latent_dim")
+    tracker, _ = laid_out
+    runs = tracker.runs("digits")
+    view = comparison_view(runs, ["fid_own", "bits_per_dim"], picture_keys(tracker, runs))
+    names = ("genmill.family", "Dataset", "test/fid_own", "test/bits_per_dim", "genmill.gates", "Models", "size", "seed", "max_steps", "latent_dim", "Duration")
     assert tuple(column.split("`")[1] for column in view.columns) == names
     assert view.columns[:3] == ("tags.`genmill.family`", "attributes.`Dataset`", "metrics.`test/fid_own`")
     state = state_of(view.encoded(0))
     assert state["selectedColumns"] == list(view.columns)
     sections = {section["uuid"]: section["name"] for section in state["compareRunSections"]}
-    assert list(sections.values())[:3] == ["Headline figures", "pictures", "test"]
-    assert [(sections[chart["metricSectionId"]], chart["selectedMetricKeys"]) for chart in state["compareRunCharts"]] == [
-        ("Headline figures", ["test/fid_own", "test/fid_own_floor"]),
+    assert list(sections.values())[:4] == ["Headline figures", "Pictures", "Pictures while training", "test"]
+    shown = [chart for chart in state["compareRunCharts"] if not chart["deleted"]]
+    assert [(sections[chart["metricSectionId"]], chart.get("selectedMetricKeys") or chart["imageKeys"]) for chart in shown] == [
+        ("Headline figures", ["test/fid_own"]),
         ("Headline figures", ["test/bits_per_dim"]),
+        ("Pictures", ["evidence/samples", "evidence/nearest"]),
+        ("Pictures while training", ["pictures/samples"]),
     ]
+
+
+def test_runs_of_any_length_show_their_final_pictures_at_the_same_step_and_beside_the_folders(laid_out: tuple[Tracker, list[ModelVersion]]) -> None:
+    tracker, versions = laid_out
+    for version in versions:
+        images = tracker.list_artifacts(version.run_id, "images")
+        assert {path.split("+step+")[1].split("+")[0] for path in images if "evidence" in path} == {"0"}
+        assert {"samples.png", "nearest.png"} <= set(tracker.list_artifacts(version.run_id))
 
 
 def test_a_view_written_again_keeps_its_charts_apart_and_their_names(laid_out: tuple[Tracker, list[ModelVersion]]) -> None:
@@ -68,7 +81,10 @@ def test_only_params_that_differ_between_runs_of_one_model_are_columns(laid_out:
 
 
 def test_the_comparison_has_an_address_where_a_server_shows_it(laid_out: tuple[Tracker, list[ModelVersion]]) -> None:
-    assert laid_out[0].view_urls(COMPARISON, "http://host:1/") == {"digits": "http://host:1/#/experiments/1?viewStateShareKey=comparison"}
+    assert laid_out[0].view_urls(COMPARISON, "http://host:1/") == {
+        "digits": "http://host:1/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=comparison"
+    }
+    assert laid_out[0].view_link("digits", COMPARISON, charts=True).endswith("&compareRunsMode=CHART&viewStateShareKey=comparison")
     assert laid_out[0].view_urls(COMPARISON) == {}
     assert laid_out[0].view_urls("another view", "http://host:1") == {}
 
@@ -91,6 +107,7 @@ def test_run_and_version_say_how_good_they_are_and_what_the_gates_said(laid_out:
     described = tracker.model_version("vae-digits", 2)
     assert described.description.index("**Gates passed**") < described.description.index("# vae-digits")
     assert described.tag("fid_own") == "9.25"
+    assert described.description.startswith("fid_own 9.25, bits_per_dim 2, gates passed\n")
 
 
 def test_a_card_too_long_for_the_registry_is_cut_at_a_line_and_says_where_the_whole_one_is(laid_out: tuple[Tracker, list[ModelVersion]]) -> None:
