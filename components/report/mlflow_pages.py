@@ -71,13 +71,13 @@ def comparison_view(runs: Sequence[RunRecord], headline: Iterable[str], pictures
     """The table and the charts that compare ``runs``: headline figures first, then ``pictures``, the other figures, cost, and curves of training."""
     headline = tuple(headline)
     columns = (
-        tag("genmill.family"), attribute("Dataset"), *(metric(f"test/{name}") for name in headline), tag("genmill.gates"), attribute("Models"),
+        tag("genmill.family"), tag("genmill.gates"), attribute("Dataset"), *(metric(f"test/{name}") for name in headline), attribute("Models"),
         *(param(key) for key in (*SHOWN_PARAMS, *differing_params(runs))), attribute("Duration"),
     )  # fmt: skip
     measured = {key for run in runs for key in run.metrics}
     charts = tuple(Chart(kind="bar", keys=(f"test/{name}",)) for name in headline if f"test/{name}" in measured)
     own = (Section(name=name) for name in OWN_SECTIONS)
-    sections = (Section(name="Headline figures", charts=charts), *_picture_sections(pictures), *own)
+    sections = (Section(name="Headline figures", charts=charts, height=280), *_picture_sections(pictures), *own)
     return View(key=COMPARISON, name="Comparison", columns=columns, sections=sections)
 
 
@@ -186,7 +186,7 @@ def _what(run: RunRecord, version: ModelVersion, family: Family, comparison: str
     )
 
 
-def _in_short(figures: Sequence[Figure], verdicts: Verdicts | None) -> tuple[str, ...]:
+def _in_short(figures: Sequence[Figure], verdicts: GatesTable | None) -> tuple[str, ...]:
     """One line for the table of versions, which shows the first words of a description as they are; none where nothing is known."""
     said = [f"{figure.name} {number(figure.value)}" for figure in figures]
     if verdicts is not None:

@@ -41,9 +41,9 @@ def test_the_saved_view_shows_headline_figures_dataset_gates_and_what_differs(la
     tracker, _ = laid_out
     runs = tracker.runs("digits")
     view = comparison_view(runs, ["fid_own", "bits_per_dim"], picture_keys(tracker, runs))
-    names = ("genmill.family", "Dataset", "test/fid_own", "test/bits_per_dim", "genmill.gates", "Models", "size", "seed", "max_steps", "latent_dim", "Duration")
+    names = ("genmill.family", "genmill.gates", "Dataset", "test/fid_own", "test/bits_per_dim", "Models", "size", "seed", "max_steps", "latent_dim", "Duration")
     assert tuple(column.split("`")[1] for column in view.columns) == names
-    assert view.columns[:3] == ("tags.`genmill.family`", "attributes.`Dataset`", "metrics.`test/fid_own`")
+    assert view.columns[1:4] == ("tags.`genmill.gates`", "attributes.`Dataset`", "metrics.`test/fid_own`")
     state = state_of(view.encoded(0))
     assert state["selectedColumns"] == list(view.columns)
     sections = {section["uuid"]: section["name"] for section in state["compareRunSections"]}

@@ -95,7 +95,7 @@ def test_a_run_trains_evaluates_packages_and_logs(make_spec: MakeSpec, tracker: 
     assert stored_evidence(tracker, spec.mlflow_run_id).figures == result.figures
     images = tracker.list_artifacts(spec.mlflow_run_id, "images")
     shown = {path.split("+")[0] for path in images}
-    assert {f"images/pictures~{name}" for name in result.pictures} <= shown, "the UI shows every picture beside those of other runs"
+    assert {f"images/evidence~{name}" for name in result.pictures} <= shown, "the UI shows every picture beside those of other runs"
     assert run.metrics["cost/wall_s"] == float(run.tag("wall_s"))
     assert [step for step, _ in history(tracker, spec, "test/fid_own")] == [0], "the UI draws bars of what stands at step 0"
 
