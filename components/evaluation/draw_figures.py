@@ -155,7 +155,7 @@ def _histogram_distance(scoring: Scoring, draws: Draws, num: int) -> Figure:
     wanted = shares(_named(draws.test), num)
     values, floor = draws.measure(lambda seen: total_variation(shares(_named(seen), num), wanted))
     figure = averaged(scoring, draws, draws.called("class_histogram_distance"), "min", values, floor, detail=f", {num} classes")
-    return figure.model_copy(update={"unit": "total variation"})
+    return figure.model_copy(update={"note": "; ".join(filter(None, ("total variation between the shares of the classes", figure.note)))})
 
 
 def _modes(scoring: Scoring, draws: Draws, kinds: Callable[[Seen], Tensor], num: int, detail: str) -> Figure:
