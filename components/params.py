@@ -17,7 +17,8 @@ Location = tuple[str | int, ...]
 class Strict(BaseModel):
     """Base of every block: frozen, and a key that it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON knows no infinity and no not-a-number: as `null` a figure that is one of them could never be read back.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 @dataclass(frozen=True)

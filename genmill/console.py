@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -9,15 +10,31 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from rich.console import Console
+from rich.errors import MarkupError
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 PIPE_WIDTH = 160
 """Columns where no terminal says how many it has."""
 
 
+_OTHERS = re.compile(r"(\\*)\[(?!(?:green|red|yellow|bold|dim|/)\])")
+"""A bracket that does not begin one of the few styles used here, with the backslashes before it."""
+
+
+class _Console(Console):
+    """Takes only our own few styles for markup: brackets in a person's words, a path or a pattern stay what they are."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        try:
+            return super().render_str(_OTHERS.sub(lambda found: f"{found[1] * 2}\\[", text), **options)
+        except MarkupError:
+            return super().render_str(text, **{**options, "markup": False})
+
+
 def _console(stream: TextIO, *, stderr: bool = False) -> Console:
-    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
+    return _Console(stderr=stderr, highlight=False, emoji=False, width=None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
 
 
 out = _console(sys.stdout)
@@ -31,10 +48,10 @@ class LiveListener:
 
     def __init__(self) -> None:
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
             TextColumn("{task.percentage:>3.0f} %"),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             TimeElapsedColumn(),
             console=err,
             transient=True,

@@ -119,6 +119,8 @@ def _package_faults(tracker: Tracker, version: ModelVersion, recorded: dict[str,
         return
     folder = tracker.local_path(version.source)
     if folder is None:
+        if version.source.startswith(("file:", "/")):
+            yield f"its package is gone from {version.source}"
         return
     found = file_hashes(folder)
     changed = sorted(path for path in recorded.keys() | found.keys() if recorded.get(path) != found.get(path))

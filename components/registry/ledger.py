@@ -111,7 +111,7 @@ def append(project: Project, record: Record) -> Record:
         before = _file(project, head)
         number = len(_parse(before)) + 1
         # The lines that stand there are kept byte by byte: written anew, those of an older version would gain fields and break the chain.
-        last = hashlib.sha256(before.splitlines()[-1]).hexdigest() if before else ""
+        last = hashlib.sha256(_lines(before)[-1].encode()).hexdigest() if before else ""
         written = record.model_copy(update={"number": number, "when": datetime.now(UTC).isoformat(timespec="seconds"), "previous_sha256": last})
         content = before + f"{written.line()}\n".encode()
         try:
@@ -138,8 +138,11 @@ def history(project: Project, model: str) -> list[Record]:
 def verify(project: Project, mirrors: Sequence[Mirror] = ()) -> list[str]:
     """What is broken in the ledger, one sentence each: every link, every commit, and what the registry remembers of it."""
     head = git.resolve(project.root, f"refs/heads/{BRANCH}")
-    lines = _file(project, head).decode("utf-8", errors="replace").splitlines()
-    return [*_broken_links(lines), *_broken_commits(project, head), *_broken_mirrors(lines, mirrors)]
+    try:
+        lines = _lines(_file(project, head))
+        return [*_broken_links(lines), *_broken_commits(project, head), *_broken_mirrors(lines, mirrors)]
+    except UserError as error:
+        return [str(error)]
 
 
 def open_intents(records: Sequence[Record]) -> list[Record]:
@@ -169,20 +172,34 @@ def champions(records: Sequence[Record]) -> list[int]:
 
 
 def _file(project: Project, head: str | None) -> bytes:
+    """The ledger as of the commit ``head``; nothing where there is no branch yet.
+
+    Raises:
+        UserError: the branch is there and its file is not: an empty ledger in its place would be written over the one that was.
+    """
     if head is None:
         return b""
     try:
         return git.read_blob(project.root, head, LEDGER_FILE)
     except FileNotFoundError:
-        return b""
+        raise UserError(_broken(f"{LEDGER_FILE} of commit {head[:12]} cannot be read.")) from None
+
+
+def _lines(content: bytes) -> list[str]:
+    """One record each. Bytes are cut, not text: that would also be cut at the line separators of Unicode, which a person's words may hold."""
+    return [line.decode("utf-8", errors="replace") for line in content.splitlines()]
+
+
+def _broken(what: str) -> str:
+    return f"The ledger (branch {BRANCH}) is broken: {what} Restore the branch from a clone or its reflog (`git reflog {BRANCH}`)."
 
 
 def _parse(content: bytes) -> list[Record]:
     """Every record; a line that is none stops everything that would build on it."""
-    lines = content.decode("utf-8", errors="replace").splitlines()
+    lines = _lines(content)
     broken = _broken_links(lines)
     if broken:
-        raise UserError(f"The ledger (branch {BRANCH}) is broken: {broken[0]} Restore the branch from a clone or its reflog (`git reflog {BRANCH}`).")
+        raise UserError(_broken(broken[0]))
     return [Record.model_validate_json(line) for line in lines]
 
 

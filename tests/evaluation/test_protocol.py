@@ -1,5 +1,7 @@
 """Two figures compare only under the same protocol, and what differs is named."""
 
+import math
+
 import pytest
 
 from components.evaluation.evidence import Evidence
@@ -26,6 +28,12 @@ def test_the_field_that_differs_is_named(field: str) -> None:
 def test_a_figure_survives_being_written_as_json() -> None:
     whole = Figure(name="x", value=0.5, goal="max", identity=IDENTITY, floor=0.1, floor_name="real", spread=0.01, spread_over="3 seeds", unit="dB", note="n")
     assert Figure.model_validate_json(whole.model_dump_json()) == whole
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_figure_that_is_no_number_comes_back_as_what_it_was(value: float) -> None:
+    again = Figure.model_validate_json(figure().model_copy(update={"value": value}).model_dump_json())
+    assert repr(again.value) == repr(value)
 
 
 def test_evidence_adds_up() -> None:

@@ -1,6 +1,7 @@
 """The gates that look at data and lineage: what is stored of a version must be whole before it goes into production."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +68,12 @@ def change_the_package(project: Project, tracker: Tracker) -> None:
     (folder / "code/components/extra.py").write_text("")
 
 
+def delete_the_package(project: Project, tracker: Tracker) -> None:
+    folder = tracker.local_path(tracker.model_version("vae-digits", 1).source)
+    assert folder is not None
+    shutil.rmtree(folder)
+
+
 def forget_the_libraries(project: Project, tracker: Tracker) -> None:
     tracker.set_tags(tracker.model_version("vae-digits", 1).run_id, {"libraries": ""})
 
@@ -81,6 +88,7 @@ def forget_the_commit(project: Project, tracker: Tracker) -> None:
         (change_a_shard, "data", "damaged"),
         (forget_the_data_version, "data", "has no version 'v9'"),
         (change_the_package, "lineage", "package files differ from what was registered: code/components/extra.py"),
+        (delete_the_package, "lineage", "its package is gone from"),
         (forget_the_libraries, "lineage", "missing: tag libraries of the run"),
         (forget_the_commit, "lineage", "git commit 000000000000 is not in this repository"),
     ],

@@ -169,3 +169,21 @@ def test_the_history_leaves_closed_intents_out(project: Project) -> None:
 def test_a_folder_without_git_is_told_the_fix(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="git init"):
         append(Project(tmp_path / "plain"), record(1)) if (tmp_path / "plain").mkdir() is None else None
+
+
+def test_a_reason_keeps_its_line_separators_and_the_ledger_goes_on(project: Project) -> None:
+    """JSON leaves those of Unicode as they are, and Python cuts text there."""
+    odd = record(1).model_copy(update={"reason": "pasted\u2028from\u2029a\u0085page\nwith lines"})
+    first = append(project, odd)
+    second = append(project, record(2, 1))
+    assert read(project) == [first, second]
+    assert first.reason == odd.reason
+    assert verify(project) == []
+
+
+def test_a_branch_without_its_file_is_a_broken_ledger_and_none_to_begin_anew(project: Project) -> None:
+    head = git.commit_tree(project.root, {"other": b"x"}, [], "x", "mallory")
+    git.transaction(project.root, [git.RefUpdate(REF, head, None)], "x")
+    with pytest.raises(UserError, match=r"promotions.jsonl of commit [0-9a-f]{12} cannot be read\. Restore the branch"):
+        append(project, record(1))
+    assert "cannot be read" in verify(project)[0]
