@@ -17,6 +17,8 @@ from rich.text import Text
 
 PIPE_WIDTH = 160
 """Columns where no terminal says how many it has."""
+KEPT_WIDTH = 32
+"""Signs of a table's cell that are kept in one line, at most, where that is asked for."""
 
 
 _OTHERS = re.compile(r"(\\*)\[(?!(?:green|red|yellow|bold|dim|/)\])")
@@ -103,15 +105,19 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, whole: Collection[str] = ()) -> None:
-    """A table on stdout; an empty one says so. The first column and those named in ``whole`` are never broken, however narrow the terminal is."""
+    """A table on stdout; an empty one says so. In a narrow terminal the first column and those named in ``whole`` keep what is not overlong in one line."""
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", show_edge=False, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in whole or column == columns[0])
-    count = 0
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-        count += 1
-    out.print(table if count else f"{title}: none yet.")
+    for place, column in enumerate(columns):
+        longest = max((out.render_str(line).cell_len for row in cells for line in row[place].split("\n")), default=0) if _kept(place, column, whole) else 0
+        table.add_column(column, overflow="fold", min_width=min(longest, KEPT_WIDTH))
+    for row in cells:
+        table.add_row(*row)
+    out.print(table if cells else f"{title}: none yet.")
+
+
+def _kept(place: int, column: str, whole: Collection[str]) -> bool:
+    return place == 0 or column in whole
 
 
 def human_bytes(size: float) -> str:

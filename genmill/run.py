@@ -169,7 +169,8 @@ def _show(where: "Project", outcomes: "list[ModelOutcome]", as_json: bool) -> No
     if as_json:
         print_json(outcomes)
         return
-    print_table("Models", ("model", "version", "status", "data", "figure (floor)", "gates", "trained", "evaluated"), [_row(outcome) for outcome in outcomes])
+    columns = ("model", "status", "data", "figure (floor)", "gates", "trained", "evaluated")
+    print_table("Models", columns, map(_row, outcomes), whole=["status", "figure (floor)"])
     out.print()
     out.print(f"Report     {where.reports / 'run.html'}", soft_wrap=True)
     for line in running_lines(where):
@@ -185,8 +186,9 @@ def _row(outcome: "ModelOutcome") -> tuple[Any, ...]:
     figures = [figure for name in (outcome.primary, "fid_own", "bits_per_byte", "perplexity") if (figure := outcome.figure(name)) is not None]
     unique = {figure.name: figure for figure in figures}.values()
     shown = "\n".join(f"{figure.name} {figure.value:.3f}" + (f" ({figure.floor:.3f})" if figure.floor is not None else "") for figure in unique)
+    version = outcome.model if outcome.version is None else f"{outcome.model}/{outcome.version}"
     return (
-        outcome.model, outcome.version, outcome.status, f"{outcome.dataset} {outcome.data_version}", shown or outcome.message, _gates_cell(outcome),
+        version, outcome.status, f"{outcome.dataset} {outcome.data_version}", shown or outcome.message, _gates_cell(outcome),
         human_seconds(outcome.train_s), human_seconds(outcome.evaluate_s),
     )  # fmt: skip
 
