@@ -19,7 +19,8 @@ class Copying:
 
     def __init__(self, scoring: Scoring) -> None:
         self.scoring = scoring
-        test = as_images(read_pixels(scoring.dataset, "test", scoring.size)[0][:MOST_SCORED])
+        unseen, _ = read_pixels(scoring.dataset, "test", scoring.size)
+        test = as_images(unseen[shuffled(len(unseen), 0)[:MOST_SCORED]])  # of a split that is stored by class the first are of few
         train, _ = read_pixels(scoring.dataset, "train", scoring.size, augmented=True)
         self.train = train[shuffled(len(train), 0)[: MOST_COMPARED_VALUES // train[0].numel()]]
         """Bytes."""

@@ -1,12 +1,21 @@
 """A model that copies its training images is seen."""
 
+from pathlib import Path
+
+import pyarrow as pa
 import pytest
 import scipy.stats
 import torch
 from torch import Tensor
 
+from components.data.dataset import Dataset, Split
 from components.evaluation.alarms import MEMORISATION
+from components.evaluation.config import EvaluationConfig
+from components.evaluation.copying import Copying
+from components.evaluation.features import read_pixels
 from components.evaluation.memorisation import IN_A_CELL, Cells, data_copying, nearest_training, neighbour_ratio, rank_z_score
+from components.evaluation.scoring import Scoring, shuffled
+from components.models.capabilities import DataSpec
 
 
 def pixels(num: int, seed: int) -> Tensor:
@@ -41,6 +50,25 @@ def test_the_ratio_falls_with_the_share_of_copies() -> None:
     train, fresh = images(400, 0), images(400, 1)
     ratios = [ratio(torch.cat([train[:copies], fresh[copies:]])) for copies in (0, 100, 300)]
     assert ratios[0] > ratios[1] > ratios[2]
+
+
+class ByClass(Dataset):
+    """The same rows, stored class by class."""
+
+    def table(self, split: Split, columns: list[str] | None = None, augmented: bool = True) -> pa.Table:
+        return super().table(split, columns=columns, augmented=augmented).sort_by("label")
+
+
+def test_test_images_of_a_split_stored_by_class_are_of_all_classes(digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.evaluation.copying.MOST_SCORED", 60)
+    dataset = ByClass(digits.project, digits.manifest)
+    spec = DataSpec("image", channels=1, image_size=8, class_names=digits.class_names)
+    copying = Copying(Scoring(dataset, EvaluationConfig(), tmp_path, "", spec))
+    _, labels = read_pixels(dataset, "train", augmented=True)
+    assert labels is not None
+    nearest = labels[shuffled(len(labels), 0)][copying.test.place]
+    assert len(nearest) == 60
+    assert len(set(nearest.tolist())) > 7
 
 
 # -- the test for copies -----------------------------------------------------------------------------------------
