@@ -104,8 +104,11 @@ _SPLITS: tuple[tuple[Split, int], ...] = (("train", MOST_TRAIN), ("test", MOST_T
 
 
 def _classes(dataset: Dataset, column: str) -> set[str]:
-    """Of ``column`` the commonest that both splits have; empty where there are not two."""
-    train, test = (Counter(_column(dataset, column, split)) for split, _ in _SPLITS)
+    """Of ``column`` the commonest that both splits have texts of; empty where there are not two."""
+    train, test = (
+        Counter(name for text, name in zip(_column(dataset, "text", split), _column(dataset, column, split), strict=True) if text.strip())
+        for split, _ in _SPLITS
+    )
     shared = {name: train[name] for name in train if name and name in test}
     chosen = sorted(shared, key=lambda name: (-shared[name], name))[:MOST_CLASSES]
     return set(chosen) if len(chosen) > 1 else set()
@@ -117,13 +120,30 @@ def _column(dataset: Dataset, column: str, split: Split) -> list[str]:
 
 
 def _pieces(dataset: Dataset, column: str, classes: set[str], split: Split, most: int) -> Pieces:
-    """At most ``most`` pieces of the documents of ``classes``, spread evenly over them; short ends are left out, unless there is nothing else."""
-    found = []
+    """At most ``most`` pieces of the documents of ``classes``, spread evenly over them; short ends are left out, unless there is nothing else.
+
+    Each class keeps its share of the pieces, and one at least: a rare one is not lost.
+    """
+    found: list[tuple[str, str, int]] = []
     for number, (text, name) in enumerate(zip(_column(dataset, "text", split), _column(dataset, column, split), strict=True)):
         words = text.split() if name in classes else []
         found += [(" ".join(words[start : start + PIECE]), name, number) for start in range(0, max(1, len(words) - PIECE + 1), PIECE) if words]
-    chosen = [found[place * len(found) // most] for place in range(most)] if len(found) > most else found
-    return Pieces(*(list(column) for column in zip(*chosen, strict=True)))
+    texts, names, documents = zip(*_thinned(found, most), strict=True)
+    return Pieces(list(texts), list(names), list(documents))
+
+
+def _thinned(found: list[tuple[str, str, int]], most: int) -> list[tuple[str, str, int]]:
+    """At most ``most`` of ``found`` in their order: of each class one, the rest by its share, spread evenly."""
+    if len(found) <= most:
+        return found
+    places: dict[str, list[int]] = {}
+    for place, (_, name, _) in enumerate(found):
+        places.setdefault(name, []).append(place)
+    chosen: list[int] = []
+    for own in places.values():
+        num = 1 + (len(own) - 1) * (most - len(places)) // (len(found) - len(places))
+        chosen += [own[place * len(own) // num] for place in range(num)]
+    return [found[place] for place in sorted(chosen)]
 
 
 @torch.no_grad()

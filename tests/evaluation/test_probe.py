@@ -73,3 +73,28 @@ def test_without_names_in_both_splits_there_is_a_note_and_no_figure() -> None:
     evidence = scored(Labelled("title", test_names=("unheard", "of")))
     assert not evidence.figures
     assert "no two labels or titles have texts in both splits" in evidence.notes[0]
+
+
+class Uneven(Labelled):
+    """One short document of a class of its own behind two long ones; in the test split the texts may be empty."""
+
+    def __init__(self, *, silent: bool = False) -> None:
+        super().__init__()
+        self.silent = silent
+
+    def table(self, split: str, columns: list[str] | None = None, augmented: bool = True) -> pa.Table:
+        texts = [" "] * 3 if self.silent and split == "test" else [sentences(2_500, 1), sentences(2_500, 2), sentences(8, 3)]
+        whole = {"text": texts, "label": ["other", "other", "rare"], "title": [None] * 3}
+        return pa.table({name: pa.array(whole[name], pa.string()) for name in columns or whole})
+
+
+def test_a_rare_class_is_kept_where_pieces_are_thinned() -> None:
+    evidence = scored(Uneven())
+    assert figure(evidence, "probe_accuracy").identity.preprocessing.startswith(f"label of pieces of {PIECE} words, 2 classes")
+    assert not evidence.notes
+
+
+def test_documents_without_a_word_are_no_class() -> None:
+    evidence = scored(Uneven(silent=True))
+    assert not evidence.figures
+    assert "no two labels or titles have texts in both splits" in evidence.notes[0]
