@@ -28,6 +28,8 @@ class Inception:
     network: Any
     sha256: str
     device: str
+    knows_classes: bool
+    """Whether it can be asked for probabilities: asked of the file once, so that a failure while looking is never taken for a no."""
     name = "inception-2015-12-05"
     suffix = "inception"
 
@@ -35,16 +37,15 @@ class Inception:
         """Features, and the logarithms of the probabilities as logits; None where the file gives no probabilities."""
         pixels = (255 * in_unit_range(images)).round().to(torch.uint8).to(self.device)
         features = self._called(pixels, return_features=True)
-        try:
-            probabilities = self._called(pixels, no_output_bias=True)
-        except UserError:  # a file that has features alone has no Inception Score
+        if not self.knows_classes:  # a file that has features alone has no Inception Score
             return Seen(features, None)
+        probabilities = self._called(pixels, no_output_bias=True)
         return Seen(features, probabilities.clamp(min=_LEAST_PROBABILITY).log())
 
     def _called(self, pixels: Tensor, **how: bool) -> Tensor:
         try:
             found = self.network(pixels, **how)
-        except RuntimeError as error:
+        except (RuntimeError, torch.jit.Error) as error:  # the file's own `raise` is the second
             reason = str(error).strip().splitlines()[-1]
             raise UserError(
                 f"{self.name} cannot be called with {next(iter(how))}=True ({reason}): name the file of StyleGAN3 in evaluation.extractor.path."
@@ -68,4 +69,5 @@ def load_inception(config: ExtractorConfig, root: Path) -> Inception:
             network = torch.jit.load(str(path), map_location=device)
         except RuntimeError as error:
             raise UserError(f"{path} is no TorchScript file: put inception-2015-12-05.pt there, or correct evaluation.extractor.path.") from error
-    return Inception(network.eval(), sha256, device)
+    knows_classes = any(argument.name == "no_output_bias" for argument in network.forward.schema.arguments)
+    return Inception(network.eval(), sha256, device, knows_classes)

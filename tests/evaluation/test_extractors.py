@@ -22,7 +22,7 @@ from components.evaluation.dinov2 import ImageSettings, load_dinov2
 from components.evaluation.evaluate import evaluate, require_scorable
 from components.evaluation.evidence import Evidence
 from components.evaluation.extractor_files import pinned
-from components.evaluation.extractors import look_at, named_extractor, split_seen
+from components.evaluation.extractors import CHUNK, look_at, named_extractor, split_seen
 from components.evaluation.protocol import mismatch
 from components.evaluation.telling import SILENT
 from components.models.capabilities import DataSpec
@@ -52,6 +52,18 @@ class TinyInception(nn.Module):
         if not no_output_bias:
             logits = logits + self.output.bias
         return logits.softmax(1)
+
+
+class FailsOnTheSecondChunk(TinyInception):
+    def forward(self, images: Tensor, return_features: bool = False, no_output_bias: bool = False) -> Tensor:
+        if no_output_bias and images.shape[0] == 1:
+            raise ValueError("out of memory")
+        return images.float().flatten(1)
+
+
+class FeaturesAlone(nn.Module):
+    def forward(self, images: Tensor, return_features: bool = False) -> Tensor:
+        return images.float().flatten(1)
 
 
 class WithoutBatch(nn.Module):
@@ -118,6 +130,17 @@ def test_inception_gets_bytes_of_three_channels_and_is_asked_for_both(tmp_path: 
         assert seen.logits is not None
         assert torch.allclose(seen.logits.softmax(1), network(pixels, no_output_bias=True), atol=1e-6)
     assert torch.equal(seen.features, again.features)
+
+
+def test_what_fails_in_the_middle_is_told_and_not_taken_for_a_file_without_classes(tmp_path: Path) -> None:
+    failing, alone = (named_extractor(written(tmp_path / f"{module.__name__}.pt", module()), tmp_path) for module in (FailsOnTheSecondChunk, FeaturesAlone))
+    assert failing is not None
+    assert alone is not None
+    images = torch.rand(CHUNK + 1, 1, 2, 2)
+    with pytest.raises(UserError, match="cannot be called with no_output_bias=True"):
+        look_at(failing, images, "images")
+    assert look_at(failing, images[:CHUNK], "images").logits is not None
+    assert look_at(alone, images, "images").logits is None
 
 
 def test_dinov2_gives_its_class_token_and_no_classes(digits: Dataset, cache: Path, tmp_path: Path) -> None:
