@@ -125,8 +125,8 @@ def _experiment_text(table: str, charts: str, dataset: str, about: DatasetText, 
         f"Every run here was trained on `{dataset}` ({about.modality}). Source: {about.source}. Licence: {about.licence or 'not stated'}.\n\n{versions}\n\n"
         f"Families: {families or 'none yet'}.\n\n"
         f"| headline figure | better | beside it |\n|---|---|---|\n{rows}\n\n"
-        f"Figures are of the test split. Two values may be compared when their runs have the same dataset and version; "
-        f"`genmill compare` refuses the others and says why."
+        f"Figures are of the test split. Two values may be compared when their whole protocol is the same: dataset and version, number of samples, "
+        f"extractor and preprocessing, and for figures in tokens the vocabulary. `genmill compare` checks it, refuses the others and says why."
     )
 
 

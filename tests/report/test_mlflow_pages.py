@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from components.project import Project
 from components.report.mlflow_pages import COMPARISON, comparison_view, differing_params, lay_out_version, picture_keys, run_name
@@ -63,6 +64,14 @@ def test_runs_of_any_length_show_their_final_pictures_at_the_same_step_and_besid
         images = tracker.list_artifacts(version.run_id, "images")
         assert {path.split("+step+")[1].split("+")[0] for path in images if "evidence" in path} == {"0"}
         assert {"samples.png", "nearest.png"} <= set(tracker.list_artifacts(version.run_id))
+
+
+def test_the_page_asks_for_the_whole_protocol_before_two_values_are_compared(laid_out: tuple[Tracker, list[ModelVersion]]) -> None:
+    experiment = MlflowClient(laid_out[0].uri).get_experiment_by_name("digits")
+    assert experiment is not None
+    (sentence,) = [line for line in experiment.tags["mlflow.note.content"].splitlines() if line.startswith("Figures are of the test split.")]
+    for part in ("whole protocol", "number of samples", "extractor", "preprocessing", "vocabulary", "`genmill compare`"):
+        assert part in sentence
 
 
 def test_a_view_written_again_keeps_its_charts_apart_and_their_names(laid_out: tuple[Tracker, list[ModelVersion]]) -> None:
