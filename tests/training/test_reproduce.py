@@ -138,7 +138,14 @@ def test_a_figure_that_is_missing_or_of_another_protocol_is_said_to_be() -> None
     (missing,) = compare_figures([figure()], [figure("other")], same_setup=True)
     assert (missing.verdict, missing.reproduced) == ("not measured", None)
     (other,) = compare_figures([figure(num_samples=100)], [figure(num_samples=200)], same_setup=True)
-    assert other.note == "measured by another num samples"
+    assert (other.verdict, other.reproduced, other.note) == ("not measured", None, "under the same protocol: other num samples")
+
+
+def test_a_figure_of_an_extractor_that_was_trained_again_is_held_against_the_recorded_one_and_says_so() -> None:
+    recorded = figure(value=10.0)
+    again = recorded.model_copy(update={"identity": recorded.identity.model_copy(update={"extractor_sha256": "e" * 64})})
+    (row,) = compare_figures([recorded], [figure(value=10.0, num_samples=9), again], same_setup=True)
+    assert (row.verdict, row.note) == ("identical", "measured by another extractor sha256")
 
 
 def test_what_differed_round_the_two_is_listed_and_what_was_never_recorded_may_have() -> None:
