@@ -197,6 +197,9 @@ def test_the_code_of_a_checkout_is_that_of_the_commit_and_a_dirty_one_is_said_to
     clean = restore_code(project, a_run(git_commit=commit, dirty="false"), package, "text", tmp_path / "clean")
     assert clean.origin == f"the files of commit {commit[:12]}"
     assert (tmp_path / "clean/components/models/gpt/model.py").read_text() == "COMMITTED = 1\n"
+    (tmp_path / "clean/left.py").touch()  # of one that was killed before it wrote its state
+    assert restore_code(project, a_run(git_commit=commit, dirty="false"), package, "text", tmp_path / "clean") == clean
+    assert not (tmp_path / "clean/left.py").exists()
     dirty = restore_code(project, a_run(git_commit=commit, dirty="true"), package, "text", tmp_path / "dirty")
     assert "not committed" in dirty.origin
     assert (tmp_path / "dirty/components/models/gpt/model.py").read_text() == "PACKAGED = 1\n"

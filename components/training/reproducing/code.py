@@ -32,12 +32,14 @@ class RestoredCode(Strict):
 
 
 def restore_code(project: Project, run: RunRecord, package: Path, batches: str, to: Path) -> RestoredCode:
-    """Lay the code of ``run`` into the new folder ``to``: the files of its commit where the project's repository holds Genmill's code, else the code
-    at hand where that is the same, and the packaged code over either where it is not."""
+    """Lay the code of ``run`` into the folder ``to``, anew where there is one: the files of its commit where the project's repository holds Genmill's
+    code, else the code at hand where that is the same, and the packaged code over either where it is not."""
     part = to.with_name(f"{to.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     origin = _of_commit(project, run, package, part) or _of_here(run, package, batches, part)
     restored = RestoredCode(origin=origin, sha256=digest_of(part, run.tag("family"), batches), recorded_sha256=run.tag("code_sha256"))
+    # One that was killed before it said so in its state left a whole folder here.
+    shutil.rmtree(to, ignore_errors=True)
     part.replace(to)
     return restored
 
