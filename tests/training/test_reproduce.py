@@ -236,3 +236,15 @@ def test_params_that_were_changed_or_never_stored_are_not_trained_with(tracker: 
     tracker.set_tags(run_id, {"spec_sha256": hashlib.sha256(b"other").hexdigest()})
     with pytest.raises(UserError, match="is not what the run stored"):
         stored_spec(tracker, tracker.get_run(run_id))
+
+
+def test_a_named_extractor_is_found_in_the_project_that_it_was_named_in_and_what_was_not_stored_is_not_passed_on(tmp_path: Path) -> None:
+    extractor = {"kind": "inception", "path": "extractors/inception.pt", "sha256": "a" * 64}
+    places = {"project": tmp_path / "again/project"}
+    placed = spec_with(None, evaluation={"num_samples": 5, "extractor": extractor}).placed(tmp_path / "own", places)
+    passed = json.loads(placed.as_json())
+    assert passed["evaluation"] == {"num_samples": 5, "extractor": {**extractor, "path": str(tmp_path / "own/extractors/inception.pt")}}
+    assert passed["project"] == str(tmp_path / "again/project")
+    for stored in ({"num_samples": 5}, {"extractor": {"kind": "own", "path": "", "sha256": ""}}):
+        assert json.loads(spec_with(None, evaluation=stored).placed(tmp_path / "own", places).as_json())["evaluation"] == stored
+    assert "evaluation" not in json.loads(spec_with(None).placed(tmp_path / "own", places).as_json())

@@ -93,7 +93,7 @@ def reproduce(project: Project, tracker: Tracker, ref: str, *, to: Path | None, 
     folder = _opened(to.resolve() if to is not None else default_folder(project, version), version)
     spec = _restored(project, tracker, version, run, spec, folder, say)
     say(f"Training {version.ref} again; everything of it is in {folder}.")
-    code, received = follow(folder / "run", spec.model_dump_json(indent=1), on_event, code=folder / "code", threads=_threads(run))
+    code, received = follow(folder / "run", spec.as_json(), on_event, code=folder / "code", threads=_threads(run))
     if received:
         raise KeyboardInterrupt
     outcome = _outcome(version, folder, code)
@@ -153,7 +153,7 @@ def _restored(project: Project, tracker: Tracker, version: ModelVersion, run: Ru
         state = state.model_copy(update={"own_run_id": run_id})
         _write(folder, state)
     places = {"project": home.root, "run_dir": folder / "run", "tracking_uri": embedded_uri(home), "mlflow_run_id": state.own_run_id}
-    return spec.model_copy(update={**places, "start": start})
+    return spec.placed(project.root, {**places, "start": start})
 
 
 def _of_code(code: RestoredCode) -> str:

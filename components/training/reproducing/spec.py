@@ -1,8 +1,9 @@
 """What a run was given, as it stored it: only what a reproduction must know is looked at, the rest is passed on to the code that wrote it."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict, ValidationError
 
@@ -26,6 +27,27 @@ class StoredStart(Strict):
     kind: Literal["package", "transformers"] = "package"
 
 
+class StoredExtractor(Strict):
+    """What looks at images besides the dataset's own extractor."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    path: str = ""
+    """Relative to the project; empty where it is the own one."""
+
+    def located(self, root: Path) -> "StoredExtractor":
+        """With the whole path: a reproduction has a project of its own, without these files."""
+        return self.model_copy(update={"path": str(root / self.path)}) if self.path else self
+
+
+class StoredEvaluation(Strict):
+    """How the run was scored."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    extractor: StoredExtractor | None = None
+
+
 class StoredSpec(Strict):
     """A stored run.json. Fields that are not named here stay as they are."""
 
@@ -38,6 +60,7 @@ class StoredSpec(Strict):
     start: StoredStart | None = None
     dataset: str
     batches: str = ""
+    evaluation: StoredEvaluation | None = None
     data_version: str
     data_sha256: str
     identity: str
@@ -46,6 +69,17 @@ class StoredSpec(Strict):
     tracking_uri: str
     experiment: str
     mlflow_run_id: str
+
+    def placed(self, root: Path, places: Mapping[str, Any]) -> "StoredSpec":
+        """As it is in ``places``, with what the user named by a path still below the project ``root``."""
+        if self.evaluation is None or self.evaluation.extractor is None:
+            return self.model_copy(update=places)
+        evaluation = self.evaluation.model_copy(update={"extractor": self.evaluation.extractor.located(root)})
+        return self.model_copy(update={**places, "evaluation": evaluation})
+
+    def as_json(self) -> str:
+        """Without what was not stored: the code that wrote it may not know it."""
+        return self.model_dump_json(indent=1, exclude_unset=True)
 
 
 def stored_spec(tracker: Tracker, run: RunRecord) -> StoredSpec:
