@@ -20,11 +20,23 @@ def record_inputs(tracker: Tracker, spec: RunSpec) -> None:
 
 
 def installed() -> str:
-    """Every distribution that can be imported here as `name==version`, a line each, sorted; of two with one name the first on the path counts."""
+    """Every distribution that can be imported here as `name==version`, a line each, sorted; of two with one name the first on the path counts.
+
+    What an interrupted removal left behind, a folder of metadata without a name, is none of them.
+    """
     versions: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
-        versions.setdefault(distribution.metadata["Name"].lower().replace("_", "-"), distribution.version)
+        if name := _name(distribution):
+            versions.setdefault(name.lower().replace("_", "-"), distribution.version)
     return "".join(f"{name}=={version}\n" for name, version in sorted(versions.items()))
+
+
+def _name(distribution: importlib.metadata.Distribution) -> str | None:
+    try:
+        described = distribution.metadata
+    except FileNotFoundError:  # so the backport has it, which finds distributions too wherever it was imported
+        return None
+    return next(iter(described.get_all("Name", [])), None)
 
 
 def machine() -> str:

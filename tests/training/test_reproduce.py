@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from components.registry.package import Package
 from components.registry.registration import register_package
 from components.registry.stored import stored_figures
 from components.tracking import FIGURES_ARTIFACT, SPEC_ARTIFACT, ModelVersion, RunRecord, Tracker
+from components.training.environment import installed
 from components.training.identity import code_of, run_identity
 from components.training.launch import Event, launch
 from components.training.reproducing.agreement import compare_figures, differences, tolerance, versions_of
@@ -248,3 +250,12 @@ def test_a_named_extractor_is_found_in_the_project_that_it_was_named_in_and_what
     for stored in ({"num_samples": 5}, {"extractor": {"kind": "own", "path": "", "sha256": ""}}):
         assert json.loads(spec_with(None, evaluation=stored).placed(tmp_path / "own", places).as_json())["evaluation"] == stored
     assert "evaluation" not in json.loads(spec_with(None).placed(tmp_path / "own", places).as_json())
+
+
+def test_a_distribution_whose_name_is_gone_keeps_no_run_from_recording_its_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "left-1.0.dist-info").mkdir()
+    for folder, described in (("nameless-1.0", "Version: 1.0"), ("whole-2.0", "Name: whole\nVersion: 2.0")):
+        (tmp_path / f"{folder}.dist-info").mkdir()
+        (tmp_path / f"{folder}.dist-info/METADATA").write_text(f"Metadata-Version: 2.1\n{described}\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert installed() == "whole==2.0\n"
