@@ -74,7 +74,11 @@ def load_package(folder: Path) -> LoadedModel:
 
 
 def package_folder(project: Project, tracker: Tracker, version: ModelVersion) -> Path:
-    """The package where it lies on this machine, else a copy in the project's cache."""
+    """The package where it lies on this machine, else a copy in the project's cache.
+
+    Raises:
+        UserError: it is gone from the place that the version names.
+    """
     local = tracker.local_path(version.source)
     if local is not None:
         return local
@@ -82,7 +86,11 @@ def package_folder(project: Project, tracker: Tracker, version: ModelVersion) ->
     if not cached.is_dir():
         cached.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cached.parent) as scratch:
-            tracker.download(version.source, Path(scratch) / "package").rename(cached)
+            found = tracker.download(version.source, Path(scratch) / "package")
+            # What is gone comes as an empty folder, and one in the cache would hide the package when it is back.
+            if not (found / "artifacts/spec.json").is_file():
+                raise UserError(f"The package of {version.ref} is gone from {version.source}: restore that folder, or train the model again.")
+            found.rename(cached)
     return cached
 
 

@@ -13,11 +13,13 @@ from safetensors.torch import load_file, save_file
 
 from components.errors import UserError
 from components.models.family import find_family
+from components.project import Project
 from components.registry import wire
-from components.registry.loading import Child, LoadedModel, load_package
+from components.registry.loading import Child, LoadedModel, load_package, package_folder
 from components.registry.package import Package, file_hashes, files_digest
 from components.registry.runtime import build_model, read_spec
-from tests.stores import write_digits_package, write_text_package
+from components.tracking import Tracker
+from tests.stores import register, write_digits_package, write_text_package
 
 REQUEST = [{"label": 3, "n": 2}, {"label": "7"}]
 
@@ -204,3 +206,15 @@ def test_mlflow_refuses_it_where_other_code_is_imported_already(package: Package
 def quiet(home: Path) -> dict[str, str]:
     """The environment of a process that meets no store of ours."""
     return {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{home}/unused.db", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def test_a_package_that_is_gone_is_said_to_be_and_is_found_again_when_it_is_back(tracker: Tracker, package: Package, tmp_path: Path) -> None:
+    version = register(tracker, package)
+    folder = tracker.local_path(version.source)
+    assert folder is not None
+    folder.rename(tmp_path / "away")
+    with pytest.raises(UserError, match="is gone from"):
+        package_folder(Project(tmp_path), tracker, version)
+    (tmp_path / "away").rename(folder)
+    assert (package_folder(Project(tmp_path), tracker, version) / "artifacts/spec.json").is_file()
+    assert not list(Project(tmp_path).cache.glob("packages/*"))
