@@ -1,5 +1,7 @@
 """The verdicts of the gates, as they are kept with a version: an artifact of its run, and a tag of both."""
 
+from pydantic import ValidationError
+
 from components.params import Strict
 from components.registry.gates import GateRow
 from components.tracking import GATES_ARTIFACT, ModelVersion, Tracker
@@ -39,3 +41,11 @@ def stored_table(tracker: Tracker, run_id: str) -> GatesTable | None:
     """The verdicts that were kept; None where a run from before there were any has none."""
     data = tracker.read_artifact(run_id, GATES_ARTIFACT)
     return GatesTable.model_validate_json(data) if data else None
+
+
+def readable_table(tracker: Tracker, run_id: str) -> GatesTable | None:
+    """`stored_table` for a page, which leaves out what is damaged."""
+    try:
+        return stored_table(tracker, run_id)
+    except ValidationError:
+        return None

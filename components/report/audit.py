@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from components import git
 from components.data.dataset import Manifest
@@ -25,7 +25,7 @@ from components.registry.lineage import AuditReport
 from components.registry.package import CARD_FILE
 from components.registry.references import resolve
 from components.registry.stored import every_stored_figure, stored_evidence
-from components.registry.verdicts import GatesTable, stored_table
+from components.registry.verdicts import GatesTable, readable_table
 from components.report.page import render, write_page
 from components.tracking import ENVIRONMENT_ARTIFACT, SPEC_ARTIFACT, ModelVersion, RunRecord, Tracker
 
@@ -95,7 +95,7 @@ def take_account(project: Project, tracker: Tracker, ref: str) -> Account:
     own_code = bool(commit) and holds_code(project, commit)
     return Account(
         model=model, run=run, summary=family.summary, primary=family.primary, card=card, sections=_sections(card), records=_records(project, model.name),
-        gates=_gates(tracker, run.run_id), figures=_figures(tracker, run.run_id), commit_subject=_subject(project, commit), own_code=own_code,
+        gates=readable_table(tracker, run.run_id), figures=_figures(tracker, run.run_id), commit_subject=_subject(project, commit), own_code=own_code,
         params=run.params, spec=(tracker.read_artifact(run.run_id, SPEC_ARTIFACT) or b"").decode("utf-8", errors="replace"), data=data,
         libraries=_libraries(run), environment=(tracker.read_artifact(run.run_id, ENVIRONMENT_ARTIFACT) or b"").decode("utf-8", errors="replace"),
         machine=_tags(run, {name: name.rpartition(".")[2].replace("_", " ") for name in MACHINE}), cost=_tags(run, COST),
@@ -121,13 +121,6 @@ def _records(project: Project, model: str) -> tuple[Record, ...]:
         return tuple(reversed(ledger.read(project, model)))
     except (UserError, git.GitError):
         return ()
-
-
-def _gates(tracker: Tracker, run_id: str) -> GatesTable | None:
-    try:
-        return stored_table(tracker, run_id)
-    except ValidationError:
-        return None
 
 
 def _figures(tracker: Tracker, run_id: str) -> tuple[Figure, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, ValidationError
 
 from components.errors import UserError
 from components.evaluation.protocol import Figure
@@ -15,7 +15,7 @@ from components.params import Strict
 from components.project import Project
 from components.registry.references import resolve
 from components.registry.stored import every_stored_figure, stored_evidence
-from components.registry.verdicts import GatesTable, stored_table
+from components.registry.verdicts import GatesTable, readable_table
 from components.report.code_diff import CodeDiff, code_diff, packaged_code
 from components.report.cost import CostRow, cost_rows
 from components.report.curves import Curve, curves
@@ -54,6 +54,14 @@ class Side(Strict):
     """The resolved config with seed, family and size, and how it was evaluated."""
     tags: dict[str, str]
     """Our tags, without their prefix."""
+
+
+class _Scored(Strict):
+    """What counts here of a stored RunSpec."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    evaluation: dict[str, Any] | None = None
 
 
 class Comparison(Strict):
@@ -176,7 +184,7 @@ def _side(tracker: Tracker, ref: str, version: ModelVersion | None, run: RunReco
         aliases=version.aliases if version else (),
         data=f"{run.tag('dataset')}@{run.tag('data_version')}" if run.tag("dataset") else "",
         figures=every_stored_figure(tracker, run.run_id),
-        gates=stored_table(tracker, run.run_id),
+        gates=readable_table(tracker, run.run_id),
         pictures=evidence.pictures,
         animations=evidence.animations,
         texts=evidence.texts,
@@ -187,9 +195,12 @@ def _side(tracker: Tracker, ref: str, version: ModelVersion | None, run: RunReco
 
 
 def _evaluation(tracker: Tracker, run_id: str) -> dict[str, str]:
-    """How the run was to be evaluated, from its RunSpec, under the names of params.yaml; one of an older form is read all the same."""
-    spec: dict[str, Any] = json.loads(tracker.read_artifact(run_id, SPEC_ARTIFACT) or b"{}")
-    return flat(spec.get("evaluation") or {}, "evaluation.")
+    """How the run was to be evaluated, from its RunSpec, under the names of params.yaml; one of an older form is read all the same, a damaged one not."""
+    try:
+        spec = _Scored.model_validate_json(tracker.read_artifact(run_id, SPEC_ARTIFACT) or b"{}")
+    except ValidationError:
+        return {}
+    return flat(spec.evaluation or {}, "evaluation.")
 
 
 def _headline(sides: Sequence[Side]) -> list[str]:

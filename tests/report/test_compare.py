@@ -140,3 +140,13 @@ def test_one_reference_is_not_enough_and_an_unknown_one_is_named(two: Tracker, t
 def test_the_same_run_twice_is_named(two: Tracker, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"vae-digits/2 and vae-digits@candidate are both vae-digits/2: name two that differ"):
         compared(two, tmp_path, "vae-digits/2", "vae-digits@candidate")
+
+
+def test_verdicts_and_params_that_are_damaged_are_left_out(two: Tracker, tmp_path: Path) -> None:
+    run_id = two.model_version("vae-digits", 1).run_id
+    for text in ("{", "[]"):
+        two.log_text(run_id, text, "evaluation/gates.json")
+        two.log_text(run_id, text, "run.json")
+        side = compared(two, tmp_path).sides[0]
+        assert side.gates is None
+        assert not any(name.startswith("evaluation.") for name in side.params)
