@@ -50,6 +50,9 @@ def compare(
     Example: [bold]genmill compare vae-digits/1 vae-digits/2 gan-digits --out digits.html[/]
     """
     where = open_project(project)
+    if out_file is not None:
+        with writing(out_file):  # before the work, not after it
+            out_file.parent.mkdir(parents=True, exist_ok=True)
     from components.report.compare import compare as compare_refs
     from components.tracking import Tracker
     from genmill.console import out, print_json, print_table

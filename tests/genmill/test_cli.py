@@ -110,9 +110,16 @@ def test_a_full_disk_is_one_sentence() -> None:
     assert "disk is full" in done.stderr
 
 
-@pytest.mark.parametrize("place", ["/proc/nowhere/digits.png", "params.yaml/digits.png"])
-def test_a_place_that_cannot_be_written_is_one_sentence_before_the_work(project: Path, place: str) -> None:
-    done = genmill("sample", "vae-digits", "--out", place, cwd=project)
+@pytest.mark.parametrize(
+    ("asked", "place"),
+    [
+        (("sample", "vae-digits"), "/proc/nowhere/digits.png"),
+        (("sample", "vae-digits"), "params.yaml/digits.png"),
+        (("compare", "vae-digits", "gan-digits"), "params.yaml/page.html"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_one_sentence_before_the_work(project: Path, asked: tuple[str, ...], place: str) -> None:
+    done = genmill(*asked, "--out", place, cwd=project)
     assert done.returncode == 2
     assert f"{place} cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
