@@ -6,6 +6,7 @@ import httpx
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from components.errors import UserError
 from components.git import default_actor
 from components.project import Project
 from components.registry import checks, ledger, moves, promotion
@@ -83,20 +84,42 @@ def preview(project: Project, model: str, version: int | None, *, force: bool, r
 
 
 def promote_automatically(project: Project, entries: list[ModelEntry]) -> list[PromotionResult]:
-    """Promote the candidates of ``entries`` whose params say `auto: true`; one that a person has to approve is only told of."""
+    """Promote the candidates of ``entries`` whose params say `auto: true`; one that a person has to approve is only told of.
+
+    A mistake in one of them is told and a result too (`failed`), so that it does not keep the others from being promoted.
+    """
     tracker = Tracker.of(project)
     actor = default_actor(project.root)
     results = []
     for entry in entries:
-        if not entry.promotion.auto or not _is_new(project, tracker, entry.name):
+        if not entry.promotion.auto:
             continue
-        if entry.promotion.approval == "required":
-            console.say(f"{entry.name}: its candidate waits for `genmill promote {entry.name}`, which asks for the approval that params.yaml requires")
-            continue
-        result = promote(str(project.root), entry.name, None, AUTO_REASON, actor, False, True)
-        console.say(f"{'[green]✓[/]' if result.ok else '[yellow]![/]'} {result.message}")
-        results.append(result)
+        try:
+            result = _promoted(project, tracker, entry, actor)
+        except UserError as error:
+            result = _failed(tracker, entry.name, error)
+        if result is not None:
+            console.say(f"{'[green]✓[/]' if result.ok else '[yellow]![/]'} {result.message}")
+            results.append(result)
     return results
+
+
+def _promoted(project: Project, tracker: Tracker, entry: ModelEntry, actor: str) -> PromotionResult | None:
+    """What became of the candidate; None where there is no new one, or a person has to approve it."""
+    if not _is_new(project, tracker, entry.name):
+        return None
+    if entry.promotion.approval == "required":
+        console.say(f"{entry.name}: its candidate waits for `genmill promote {entry.name}`, which asks for the approval that params.yaml requires")
+        return None
+    return promote(str(project.root), entry.name, None, AUTO_REASON, actor, False, True)
+
+
+def _failed(tracker: Tracker, model: str, error: UserError) -> PromotionResult:
+    aliases = tracker.aliases(model)
+    return PromotionResult(
+        model=model, kind="promote", outcome="failed", from_version=aliases.get(CHAMPION), to_version=aliases[CANDIDATE],
+        message=f"{model} was not promoted: {error}",
+    )  # fmt: skip
 
 
 def mend(project: Project, tracker: Tracker) -> None:

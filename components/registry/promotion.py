@@ -21,7 +21,8 @@ from components.registry.registration import CHAMPION
 from components.registry.verdicts import GatesTable
 from components.tracking import ModelVersion, Tracker
 
-Outcome = Literal["done", "refused", "rejected", "overtaken", "unchanged", "dry-run"]
+Outcome = Literal["done", "refused", "rejected", "overtaken", "unchanged", "dry-run", "failed"]
+"""`failed`: a mistake, e.g. in params.yaml, kept it from being decided."""
 
 
 class Request(Strict):
