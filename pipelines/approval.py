@@ -1,6 +1,7 @@
 """A promotion waits for a person: the flow run pauses, and an answer comes from the Prefect UI or from `genmill approve`."""
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,8 @@ class Waiting(Strict):
     """A promotion that waits for an answer, and the process that does."""
 
     flow_run_id: str
+    request: str
+    """Id of the wish, by which the ledger tells its records from those of others."""
     version: int
     actor: str
     pid: int
@@ -68,10 +71,9 @@ def ask(project: Project, request: Request, table: GatesTable, settings: Promoti
     Raises:
         UserError: another promotion of the model waits for its answer already, or the server went away.
     """
-    refuse_second(project, request.model)
     described: Any = Answer.with_initial_data(description=_question(request, table))
-    console.say(_how_to_answer(project, request, settings))
     with _noted(project, request):
+        console.say(_how_to_answer(project, request, settings))
         try:
             answer = pause_flow_run(wait_for_input=described, timeout=round(settings.approval_timeout_h * 3600), poll_interval=POLL_S)
         except FlowPauseTimeout:
@@ -92,12 +94,15 @@ def waiting(project: Project, model: str) -> Waiting | None:
     """The promotion of ``model`` that waits; one whose process is gone is withdrawn."""
     try:
         found = Waiting.model_validate_json(_note(project, model).read_text())
-    except (OSError, ValueError):
+    except OSError:
+        return None
+    except ValueError:  # notes appear whole, so this one is nobody's
+        _note(project, model).unlink(missing_ok=True)
         return None
     if found.alive():
         return found
     _withdraw(found.flow_run_id)
-    _note(project, model).unlink(missing_ok=True)
+    _remove_note(project, model, found.flow_run_id)
     return None
 
 
@@ -119,10 +124,15 @@ def answer(project: Project, model: str, *, approve: bool, who: str, reason: str
             if state is not None and state.is_final():
                 break
             time.sleep(0.5)
-    settled = [record for record in ledger.read(project, model)[before:] if record.state != "intent"]
-    if not settled:
+    settled = _settled(ledger.read(project, model)[before:], found)
+    if settled is None:
         raise UserError(f"The promotion of {model} was answered, but left no record: see flow run {found.flow_run_id} in the Prefect UI.")
-    return settled[-1]
+    return settled
+
+
+def _settled(records: list[Record], found: Waiting) -> Record | None:
+    """What became of the promotion that waited; ``records`` may hold those of others, e.g. of a rollback in the meantime."""
+    return next((record for record in reversed(records) if record.request == found.request and record.state != "intent"), None)
 
 
 def _resume(client: Any, found: Waiting, given: Answer, model: str) -> None:
@@ -143,15 +153,43 @@ def _resume(client: Any, found: Waiting, given: Answer, model: str) -> None:
 
 @contextlib.contextmanager
 def _noted(project: Project, request: Request) -> Iterator[None]:
-    """A note of who waits, for as long as this process does."""
-    this, note = psutil.Process(), _note(project, request.model)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    found = Waiting(flow_run_id=str(runtime.flow_run.id), version=request.version, actor=request.actor, pid=this.pid, created=this.create_time())
-    note.write_text(found.model_dump_json())
+    """A note of who waits, for as long as this process does.
+
+    Raises:
+        UserError: there is one already; of two that come at the same time one gets it.
+    """
+    this, flow_run_id = psutil.Process(), str(runtime.flow_run.id)
+    found = Waiting(
+        flow_run_id=flow_run_id, request=request.id, version=request.version, actor=request.actor, pid=this.pid, created=this.create_time()
+    )  # fmt: skip
+    while not _written(_note(project, request.model), found):
+        refuse_second(project, request.model)
     try:
         yield
     finally:
-        note.unlink(missing_ok=True)
+        _remove_note(project, request.model, flow_run_id)
+
+
+def _written(note: Path, found: Waiting) -> bool:
+    """Whether ``note`` was not there and is now, whole: a link is made at once or not at all."""
+    note.parent.mkdir(parents=True, exist_ok=True)
+    partial = note.with_suffix(f".{found.flow_run_id}.partial")
+    partial.write_text(found.model_dump_json())
+    try:
+        os.link(partial, note)
+    except FileExistsError:
+        return False
+    finally:
+        partial.unlink()
+    return True
+
+
+def _remove_note(project: Project, model: str, flow_run_id: str) -> None:
+    """Unless it is by now another's."""
+    note = _note(project, model)
+    with contextlib.suppress(OSError, ValueError):
+        if Waiting.model_validate_json(note.read_text()).flow_run_id == flow_run_id:
+            note.unlink(missing_ok=True)
 
 
 def _go_on() -> None:
