@@ -103,6 +103,7 @@ def score(digits: Dataset, cache: Path, extractor: ExtractorConfig) -> Evidence:
     return evaluate(Redraws(digits, noise=0.1), digits, SPEC, config=config, cache=cache, tell=SILENT)
 
 
+@pytest.mark.slow
 def test_inception_looks_at_the_same_draws_beside_the_own_extractor(digits: Dataset, cache: Path, tmp_path: Path) -> None:
     alone, both = score(digits, cache, ExtractorConfig()), score(digits, cache, written(tmp_path / "inception.pt", TinyInception()))
     assert [figure for figure in both.figures if not figure.name.endswith("_inception")] == list(alone.figures)

@@ -118,6 +118,7 @@ def test_the_baseline_of_bits_per_dim_is_the_entropy_of_independent_pixels() -> 
 # -- on real digits ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_real_images_score_like_the_floor_and_noise_makes_it_worse_step_by_step(digits: Dataset, cache: Path) -> None:
     scores = [values(score(Redraws(digits, "train", noise), digits, cache)) for noise in (0.0, 0.1, 0.3)]
     floor = next(figure.floor for figure in score(Redraws(digits), digits, cache).figures if figure.name == "fid_own")
@@ -221,6 +222,7 @@ def test_another_number_of_samples_or_of_levels_does_not_compare(digits: Dataset
     assert mismatch(coarse, fine) == "preprocessing"
 
 
+@pytest.mark.slow
 def test_without_labels_the_inception_score_is_left_out_with_the_reason(unlabelled: Dataset, cache: Path) -> None:
     evidence = score(Redraws(unlabelled), unlabelled, cache, DataSpec("image", channels=1, image_size=8))
     of_features = {f"{name}_own" for name in ("fid", "fid_infinity", "kid", "precision", "recall", "density", "coverage", "modes")}

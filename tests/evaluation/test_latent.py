@@ -187,6 +187,7 @@ def test_every_picture_is_there_and_repeats(digits: Dataset, cache: Path) -> Non
     assert first.pictures == second.pictures
 
 
+@pytest.mark.slow
 def test_without_labels_everything_is_there_too(unlabelled: Dataset, cache: Path) -> None:
     model = Vae(VaeConfig(width=8, latent_dim=4, levels=17, importance_samples=2), DataSpec("image", channels=1, image_size=8))
     assert {"interpolations", "traversals", "latent_map", "prior"} <= set(score(model, unlabelled, cache, num_samples=100).pictures)

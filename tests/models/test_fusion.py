@@ -91,6 +91,7 @@ def test_the_first_losses_are_those_of_guessing(shape: str) -> None:
         assert losses["contrastive"].item() == pytest.approx(math.log(8), rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_it_overfits_one_batch(shape: str) -> None:
     model, batch = make(shape=shape), pairs()

@@ -268,6 +268,7 @@ def test_finishing_makes_it_heed_labels(backbone: str) -> None:
         assert (class_seen(drawn) == label).float().mean() > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backbone", "size"), [("own", 8), ("autoencoder-kl", 8), ("autoencoder-kl", 16)])
 def test_finishing_without_labels_betters_the_bound_and_the_samples(backbone: str, size: int) -> None:
     data = DataSpec("image", channels=1, image_size=size)

@@ -118,6 +118,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make_spec: MakeSp
     assert second_training.flops == training.flops > 0
 
 
+@pytest.mark.slow
 def test_variety_is_watched_where_the_config_asks_for_it_and_a_collapse_is_told(make_spec: MakeSpec, capsys: pytest.CaptureFixture[str]) -> None:
     _, training, record = train(make_spec("gan", watch_every=2, least_coverage=1.0))
     assert [point.step for point in record.points if point.key == "watch/coverage_own"] == [2, 4, 6]
