@@ -42,10 +42,9 @@ def check_gates(project: str, model: str, version: int) -> GatesTable:
 
 def compare_fairly(project: Project, tracker: Tracker, version: ModelVersion) -> None:
     """Have the champion scored under the protocol of ``version`` where its headline figures cannot be compared; where that fails, the gate says so."""
-    number = tracker.alias(version.name, CHAMPION)
-    if number is None or number == version.version:
+    champion = checks.champion_beside(tracker, version)
+    if champion is None:
         return
-    champion = tracker.model_version(version.name, number)
     missing = incomparable(tracker, champion, version, checks.headline(version))
     if not missing:
         return

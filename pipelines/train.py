@@ -140,7 +140,7 @@ def _replicated(project: Project, tracker: Tracker, entry: ModelEntry, version: 
         with _ended(tracker, spec):
             train_and_evaluate(spec)
         others.append(spec.mlflow_run_id)
-    figures = measure_uncertainty(str(project.root), outcome.run_id, others, [entry.family.primary, *entry.family.guards])
+    figures = measure_uncertainty(str(project.root), outcome.run_id, others, list(entry.family.headline))
     return outcome.model_copy(update={"figures": figures, "status": "trained" if outcome.status == "reused" else outcome.status})
 
 

@@ -134,6 +134,11 @@ class Family:
     intended_use: str = ""
     limits: str = ""
 
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """The figures by which versions are ranked and guarded, the primary one first."""
+        return (self.primary, *self.guards)
+
     def resolve(self, size: str, overrides: Block) -> TrainingConfig:
         """The config of ``size`` with the user's overrides on top; mistakes are named with their line."""
         return overrides.validate(self.config, {**self.sizes.get(size, {}), **overrides.value})

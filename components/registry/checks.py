@@ -37,19 +37,21 @@ def check_gates(project: Project, tracker: Tracker, version: ModelVersion, gates
     return GatesTable(model=version.name, version=version.version, passed=have_passed(table), rows=table, champion=champion, rules_sha256=rules_digest(gates))
 
 
-def champion_of(tracker: Tracker, version: ModelVersion) -> Champion | None:
-    """The champion of the version's model with all figures that are known of it; None where there is none, or it is the version itself."""
+def champion_beside(tracker: Tracker, version: ModelVersion) -> ModelVersion | None:
+    """The champion of the version's model; None where there is none, or it is the version itself."""
     number = tracker.alias(version.name, CHAMPION)
-    if number is None or number == version.version:
-        return None
-    champion = tracker.model_version(version.name, number)
-    return Champion(champion.ref, every_stored_figure(tracker, champion.run_id))
+    return None if number is None or number == version.version else tracker.model_version(version.name, number)
+
+
+def champion_of(tracker: Tracker, version: ModelVersion) -> Champion | None:
+    """The champion beside ``version`` with all figures that are known of it."""
+    champion = champion_beside(tracker, version)
+    return None if champion is None else Champion(champion.ref, every_stored_figure(tracker, champion.run_id))
 
 
 def headline(version: ModelVersion) -> tuple[str, ...]:
-    """The figures in which a version must not be worse than the champion: those by which its family is ranked and guarded."""
-    family = find_family(version.tag("family"))
-    return (family.primary, *family.guards)
+    """The figures in which a version must not be worse than the champion."""
+    return find_family(version.tag("family")).headline
 
 
 def still_holds(table: GatesTable, gates: Gates, champion: int | None) -> bool:

@@ -83,7 +83,7 @@ def overview(tracker: Tracker) -> list[ModelOverview]:
             continue
         newest = versions[0]
         family = find_family(newest.tag("family"))
-        shown = [figure for figure in stored_figures(tracker, newest.run_id) if figure.name in (family.primary, *family.guards)]
+        shown = [figure for figure in stored_figures(tracker, newest.run_id) if figure.name in family.headline]
         figures = ", ".join(f"{figure.name} {figure.value:.4g}" for figure in shown)
         found.append(
             ModelOverview(

@@ -54,7 +54,7 @@ def headline_figures(tracker: Tracker, runs: Sequence[RunRecord]) -> dict[str, F
     for name, family in _families(runs).items():
         newest = _newest_finished(runs, name)
         measured = {figure.name: figure for figure in stored_figures(tracker, newest.run_id)} if newest else {}
-        for key in (family.primary, *family.guards):
+        for key in family.headline:
             figures[key] = figures.get(key) or measured.get(key)
     return figures
 
@@ -173,7 +173,7 @@ def lay_out_version(tracker: Tracker, version: ModelVersion) -> None:
 
 def _headline_of(family: Family, figures: Sequence[Figure]) -> list[Figure]:
     by_name = {figure.name: figure for figure in figures}
-    return [by_name[name] for name in (family.primary, *family.guards) if name in by_name]
+    return [by_name[name] for name in family.headline if name in by_name]
 
 
 def _what(run: RunRecord, version: ModelVersion, family: Family, comparison: str) -> str:

@@ -49,7 +49,7 @@ def read_images(dataset: Dataset, split: Split) -> tuple[Tensor, Tensor | None]:
 def no_spread(evidence: Evidence) -> set[str]:
     """The headline figures of families that ``evidence`` has without saying how far, or over what, they spread."""
     families = [find_family(name) for name in family_names()]
-    headlines = {name for family in families for name in (family.primary, *family.guards)}
+    headlines = {name for family in families for name in family.headline}
     found = [figure for figure in evidence.figures if figure.name in headlines]
     assert found, "there is no headline figure at all"
     return {figure.name for figure in found if figure.spread is None or not figure.spread_over}
