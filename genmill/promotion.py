@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 ModelArgument = Annotated[str, typer.Argument(help="A model of params.yaml.", autocompletion=complete_model)]
-ModelsArgument = Annotated[list[str] | None, typer.Argument(help="A model of params.yaml; with --auto any number.", autocompletion=complete_model)]
+ModelsArgument = Annotated[
+    list[str] | None, typer.Argument(help="A model of params.yaml, or one version, `MODEL/3`; with --auto any number.", autocompletion=complete_model)
+]
+LedgerArgument = Annotated[str | None, typer.Argument(help="A model of params.yaml (default: all).", autocompletion=complete_model)]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; stands in the ledger.")]
 
 VERDICT_COLOURS = {"passed": "green", "failed": "red", "left out": "yellow"}
@@ -56,6 +59,7 @@ def promote(
         raise UserError("Name one model: `genmill promote MODEL`; several at once only with --auto.")
     from components.git import default_actor
 
+    name, number = _wanted(where, names[0], version)
     actor = default_actor(where.root)
     if dry_run:
         from genmill.console import LiveListener
@@ -63,14 +67,14 @@ def promote(
         from pipelines.console import listening
 
         with LiveListener() as listener, listening(listener):
-            result = flows.preview(where, names[0], version, force=force, reason=reason, actor=actor)
+            result = flows.preview(where, name, number, force=force, reason=reason, actor=actor)
         _show(result, as_json)
         return
 
     def move() -> "PromotionResult":
         from pipelines import promote as flows
 
-        return flows.promote(str(where.root), names[0], version, reason, actor, force)
+        return flows.promote(str(where.root), name, number, reason, actor, force)
 
     _show(_listened(where, move), as_json)
 
@@ -120,8 +124,8 @@ def rollback(model: ModelArgument, reason: ReasonOption = "", project: ProjectOp
     _show(_listened(where, back), as_json)
 
 
-def history(model: ModelArgument, project: ProjectOption = None, as_json: JsonOption = False) -> None:
-    """The ledger of a model: who moved which version when, why, and on what figures; also what was refused, rejected or forced.
+def history(model: LedgerArgument = None, project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """The ledger of a model, or of all: who moved which version when, why, and on what figures; also what was refused, rejected or forced.
 
     Example: [bold]genmill history vae-digits[/]
     """
@@ -132,18 +136,36 @@ def history(model: ModelArgument, project: ProjectOption = None, as_json: JsonOp
     from genmill.console import print_json, print_table
 
     records = ledger.history(where, model)
-    if not records:
+    if model and not records:
         resolve(Tracker.of(where), model)
     if as_json:
         print_json(records)
         return
-    print_table(f"Ledger of {model}", ("when (UTC)", "who", "what", "state", "champion", "data", "why"), map(_history_row, records), whole=["state"])
+    columns = ("when (UTC)", "who", "what", "state", "champion", "data", "why")
+    if model:
+        print_table(f"Ledger of {model}", columns, map(_history_row, records), whole=["state"])
+    else:
+        print_table("Ledger", ("model", *columns), ((record.model, *_history_row(record)) for record in records), whole=["model", "state"])
 
 
 def _history_row(record: "Record") -> tuple[str, ...]:
     state = f"{record.state}, forced" if record.forced else record.state
     why = "\n".join(part for part in (record.reason, record.why_not) if part)
     return (record.when.replace("T", " ")[:16], record.who, record.kind, state, f"{record.from_version or '–'} → {record.to_version}", record.data_version, why)
+
+
+def _wanted(where: "Project", ref: str, version: int | None) -> tuple[str, int | None]:
+    """The model that ``ref`` names and the version, None for its candidate; an unknown one is told before any server is started."""
+    from components.registry.references import resolve
+    from components.tracking import Tracker
+    from pipelines.catalog import load_catalog
+
+    if any(sign in ref for sign in "/@"):
+        if version is not None:
+            raise UserError(f"{ref} names its version already: leave --version out.")
+        found = resolve(Tracker.of(where), ref)
+        ref, version = found.name, found.version
+    return load_catalog(where).model(ref).name, version
 
 
 def _promote_auto(where: "Project", names: list[str], as_json: bool) -> None:

@@ -128,8 +128,8 @@ def read(project: Project, model: str | None = None) -> list[Record]:
     return [record for record in records if model in (None, record.model)]
 
 
-def history(project: Project, model: str) -> list[Record]:
-    """The records of ``model`` as a user reads them, newest first: an intent only where nothing closed it."""
+def history(project: Project, model: str | None = None) -> list[Record]:
+    """The records of ``model``, or of all, as a user reads them, newest first: an intent only where nothing closed it."""
     records = read(project, model)
     pending = {record.number for record in open_intents(records)}
     return [record for record in reversed(records) if record.state != "intent" or record.number in pending]

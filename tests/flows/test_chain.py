@@ -78,12 +78,16 @@ def test_promote_rollback_and_history_tell_one_story(shop: Workshop) -> None:
     refused = shop.run("rollback", "vae-digits", code=2)
     assert "had no champion before version 1" in refused.stderr
     assert [record["reason"] for record in shop.json("history", "vae-digits")][0:1] == ["first"]
+    assert ("vae-digits", "first") in [(record["model"], record["reason"]) for record in shop.json("history")]
+    assert "vae-digits" in shop.run("history").stdout
 
 
 def test_a_failed_gate_refuses_and_names_the_figure(shop: Workshop) -> None:
     shop.edit_params(models__gpt_DASH_pydocs__gates={"bits_per_byte": {"max": 0.001}})
-    refused = shop.run("promote", "gpt-pydocs", code=1)
-    assert "bits_per_byte" in refused.stdout
+    for reference in ("gpt-pydocs", "gpt-pydocs/1", "gpt-pydocs@candidate"):
+        refused = shop.run("promote", reference, code=1)
+        assert "Gates of gpt-pydocs/1" in refused.stdout
+        assert "bits_per_byte" in refused.stdout
     assert {row["model"]: row for row in shop.json("models")}["gpt-pydocs"]["champion"] is None
 
 
