@@ -69,17 +69,17 @@ def run(
         ensure_servers(where, catalog, listener.say)
         from pipelines.build import build
         from pipelines.console import listening
-        from pipelines.outcomes import RunInterrupted
+        from pipelines.outcomes import BuildFailed, RunInterrupted
 
         try:
             with listening(listener):
                 outcomes = build(str(where.root), models or None, size, refresh, everything, dataset, family, seeds)
+        except BuildFailed as failed:
+            outcomes = failed.outcomes
         except KeyboardInterrupt:
             again = shlex.join(["genmill", *sys.argv[1:]])
             raise RunInterrupted("Interrupted; what was finished, and the last checkpoint, are kept.", resume=again) from None
-    _show(where, outcomes, as_json)
-    if any(outcome.status == "failed" for outcome in outcomes):
-        raise typer.Exit(1)
+    show_outcomes(where, outcomes, as_json)
 
 
 def plan(
@@ -160,6 +160,13 @@ def _show_fitting(catalog: "Catalog", dataset: str, families: "Sequence[str]") -
         uses = found.uses if found.uses == catalog.dataset(dataset).modality else f"{found.uses} alone"
         rows.append(("[green]✓[/]" if chosen else "", found.name, uses, found.family.summary, ", ".join(found.models) or f"--family {found.name}"))
     print_table(f"Families that fit {dataset}", ("", "family", "uses", "does", "model"), rows)
+
+
+def show_outcomes(where: "Project", outcomes: "list[ModelOutcome]", as_json: bool) -> None:
+    """What became of each model, what is left running, and what to do next; exit code 1 when one failed."""
+    _show(where, outcomes, as_json)
+    if any(outcome.status == "failed" for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 def _show(where: "Project", outcomes: "list[ModelOutcome]", as_json: bool) -> None:

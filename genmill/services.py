@@ -70,19 +70,39 @@ def up(project: ProjectOption = None) -> None:
     where = open_project(project)
     from genmill.console import err, out
     from pipelines.catalog import load_catalog
-    from pipelines.servers import find_server, start_worker, wait_ready
+    from pipelines.servers import find_server, wait_ready
 
-    ensure_servers(where, load_catalog(where), err.print)
+    catalog = load_catalog(where)
+    ensure_servers(where, catalog, err.print)
     _mend(where)
-    from pipelines.deployments import POOL, ensure_pool
-
-    ensure_pool()
-    start_worker(where, POOL)
+    _start_worker(where, catalog)
     mlflow = find_server(where, "mlflow")
     if mlflow:
         wait_ready(where, mlflow, "/health")
     for line in running_lines(where):
         out.print(line, soft_wrap=True)
+
+
+def _start_worker(where: "Project", catalog: "Catalog") -> None:
+    """The worker, and before it what the one before left: runs that were killed, and times that passed while there was none."""
+    from genmill.console import err
+    from pipelines import flow_runs
+    from pipelines.deployments import POOL, ensure_pool, make_up_for_missed
+    from pipelines.servers import find_server, start_worker
+    from pipelines.sweep import describe, sweep
+
+    dead = sweep(where)
+    if find_server(where, "worker") is None:
+        ensure_pool()
+        told = make_up_for_missed(where, catalog, {record.deployment for record in dead if record.deployment})
+        start_worker(where, POOL)
+    else:
+        told = []
+    for record in dead:
+        if record.deployment:
+            flow_runs.close(where, record, "resumed", "made up for at the next start")
+    for sentence in [*describe(where, [record for record in dead if not record.deployment]), *told]:
+        err.print(sentence, soft_wrap=True)
 
 
 def _mend(where: "Project") -> None:
@@ -101,25 +121,31 @@ def _mend(where: "Project") -> None:
 
 
 def down(project: ProjectOption = None) -> None:
-    """Stop the worker and the embedded servers of this project.
+    """Stop the worker with the run that it has, and the embedded servers of this project; the next `genmill up` makes up for that run.
 
     Example: [bold]genmill down[/]
     """
     where = open_project(project)
     from genmill.console import out
-    from pipelines.servers import stop_servers
+    from pipelines import flow_runs
+    from pipelines.servers import end_process_tree, stop_servers
 
+    # A run whose worker was killed lives on without it.
+    for record in flow_runs.records(where):
+        if record.deployment and record.state == "running" and record.alive:
+            end_process_tree(record.pid)
     stopped = stop_servers(where)
     out.print(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
 
 
 def status(project: ProjectOption = None, as_json: JsonOption = False) -> None:
-    """What runs, where, and whether it answers.
+    """What runs, where, and whether it answers; and which runs failed, with the command that goes on.
 
     Example: [bold]genmill status --json[/]
     """
     where = open_project(project)
-    from genmill.console import print_json, print_table
+    from genmill.console import out, print_json, print_table
+    from pipelines import flow_runs
     from pipelines.servers import NAMES, answers, running_servers
 
     servers = running_servers(where)
@@ -131,38 +157,48 @@ def status(project: ProjectOption = None, as_json: JsonOption = False) -> None:
         rows.append({"name": name, "state": state, "address": server.url if server else "", "process": server.pid if server else None})
     if as_json:
         print_json(rows)
-    else:
-        print_table(f"Services of {where.root}", ("name", "state", "address", "process"), [tuple(row.values()) for row in rows])
+        return
+    print_table(f"Services of {where.root}", ("name", "state", "address", "process"), [tuple(row.values()) for row in rows])
+    for record in [record for record in flow_runs.records(where) if record.state in flow_runs.UNFINISHED][:3]:
+        out.print(f"[red]✗[/] {record} {record.state}: {record.message}\n  Go on with: {flow_runs.resume_command(where, record.id)}", soft_wrap=True)
 
 
-def deploy(project: ProjectOption = None, as_json: JsonOption = False) -> None:
-    """Make Prefect's deployments match the schedules of params.yaml.
+def deploy(
+    pool: Annotated[
+        str, typer.Option("--pool", help="The Prefect work pool that runs them (default: the one that the worker of `genmill up` serves).")
+    ] = "genmill",
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make Prefect's deployments and automations match the schedules and triggers of params.yaml.
 
     Example: [bold]genmill deploy[/]
     """
     where = open_project(project)
     from genmill.console import err, print_json, print_table
     from pipelines.catalog import load_catalog
+    from pipelines.servers import find_server
 
     catalog = load_catalog(where)
     ensure_servers(where, catalog, err.print)
     from pipelines import deployments
 
-    done = deployments.deploy(where, catalog)
-    rows = [(name, change, *_schedule_cells(catalog, name)) for name, change in done.items()]
+    done = deployments.deploy(where, catalog, pool)
     if as_json:
         print_json(done)
-    else:
-        print_table("Schedules", ("name", "deployment", "cron", "timezone", "models", "active"), rows)
-        err.print("The worker of `genmill up` runs them.")
+        return
+    rows = [(name, change, *_deployed_cells(catalog, name)) for name, change in done.items()]
+    print_table("Schedules and triggers", ("name", "deployment", "flow", "when", "what", "active"), rows, whole=["name"])
+    if pool == deployments.POOL and find_server(where, "worker") is None:
+        err.print("No worker runs here yet: start it with `genmill up`.")
 
 
 def trigger(
-    name: Annotated[str, typer.Argument(help="A schedule of params.yaml.", autocompletion=complete_schedule)],
+    name: Annotated[str, typer.Argument(help="A schedule or trigger of params.yaml.", autocompletion=complete_schedule)],
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run one of the schedules now; the worker of `genmill up` picks it up.
+    """Run one of the schedules or triggers now; the worker of `genmill up` picks it up.
 
     Example: [bold]genmill trigger nightly[/]
     """
@@ -184,8 +220,12 @@ def trigger(
         err.print("No worker runs here yet: start it with `genmill up`.")
 
 
-def _schedule_cells(catalog: "Catalog", name: str) -> tuple[str, str, str, str]:
+def _deployed_cells(catalog: "Catalog", name: str) -> tuple[str, str, str, str]:
+    if name in catalog.triggers:
+        trigger = catalog.triggers[name]
+        return ("build", f"a new version of {trigger.dataset}", ", ".join(trigger.models), str(trigger.active).lower())
     schedule = catalog.schedules.get(name)
     if schedule is None:
         return ("", "", "", "")
-    return (schedule.cron, schedule.timezone, ", ".join(schedule.models) or "default set", str(schedule.active).lower())
+    what = ", ".join(schedule.models or schedule.datasets) or "default set"
+    return (schedule.flow, str(schedule), what, str(schedule.active).lower())

@@ -3,22 +3,26 @@
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
+from prefect import flow, runtime, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed
 
-from components.data.publish import DataVersion
+from components import params
+from components.data.publish import DataVersion, find_version
 from components.errors import UserError
 from components.project import Project
 from components.report.run import RunReport
 from components.tracking import Tracker
 from pipelines import console
-from pipelines.catalog import ModelEntry, load_catalog
-from pipelines.outcomes import DatasetOutcome, ModelOutcome, RunInterrupted
+from pipelines.catalog import Catalog, ModelEntry, load_catalog, params_from
+from pipelines.flow_runs import HOOKS, find_record, params_of, remember_versions
+from pipelines.outcomes import BuildFailed, DatasetOutcome, ModelOutcome, RunInterrupted
 from pipelines.plan import ModelPlan, check_starts, plan_model
 from pipelines.prepare import prepare
 from pipelines.promote import mend, promote_automatically
 from pipelines.reporting import dataset_entry, links, model_entry
+from pipelines.sweep import describe, stand_for_missed, sweep
 from pipelines.tasks import brisk_subflows
 from pipelines.train import resume_command, reused_outcome, train, unfinished_outcome
 
@@ -32,7 +36,7 @@ def plan_models(project: str, models: list[str], versions: dict[str, DataVersion
     return [plan_model(where, tracker, entry, versions[entry.block.dataset], refresh=refresh) for entry in entries]
 
 
-@flow(name="build", flow_run_name="build")
+@flow(name="build", flow_run_name="build", **HOOKS)
 def build(
     project: str,
     models: list[str] | None = None,
@@ -42,34 +46,58 @@ def build(
     dataset: str | None = None,
     families: list[str] | None = None,
     seeds: int | None = None,
+    resumes: str | None = None,
 ) -> list[ModelOutcome]:
     """The whole chain for the default set, the models named, everything, or those on one dataset (of ``families``); cheapest first.
 
-    With ``seeds`` each is trained that many times, from seeds that follow its own, for the uncertainty of its figures.
+    With ``seeds`` each is trained that many times, from seeds that follow its own, for the uncertainty of its figures. With ``resumes``, the id of an
+    earlier flow run, it goes by the params and the data versions of that one.
 
     One model that fails does not keep the others from being built. What begins with a model of the same build is planned when that one is there.
+
+    Raises:
+        BuildFailed: some models failed; it carries what became of all.
     """
     where = Project(Path(project))
-    catalog = load_catalog(where, size=size, seeds=seeds)
-    chosen = catalog.choose(models or [], everything=everything, dataset=dataset, families=families or ())
-    names = [entry.name for entry in chosen]
-    report = RunReport(where.reports / "run.html", project=str(where.root), plan=[*dict.fromkeys(entry.block.dataset for entry in chosen), *names])
-    with where.lock("build", "genmill run", console.say), brisk_subflows():
-        tracker = Tracker.of(where)
-        tracker.sweep_running()
-        _mend_guarded(where, tracker)
-        check_starts(where, tracker, chosen)
-        versions = _prepare_all(where, chosen, report)
-        later = {entry.name for entry in chosen if entry.begins_with in names}
-        plans = {plan.model: plan for plan in plan_models(project, [name for name in names if name not in later], versions, size, refresh, seeds)}
-        outcomes = []
-        for entry in chosen:
-            plan = plans.get(entry.name) or _planned_late(project, entry, versions, size, refresh, seeds)
-            outcomes.append(_build_one(where, entry, plan, refresh, report))
+    if runtime.deployment.id:
+        stand_for_missed(str(runtime.flow_run.id), str(runtime.deployment.id))
+    with params_from(params_of(where, resumes) if resumes else None), where.lock("build", "genmill run", console.say), brisk_subflows():
+        catalog = load_catalog(where, size=size, seeds=seeds)
+        chosen = catalog.choose(models or [], everything=everything, dataset=dataset, families=families or ())
+        report = RunReport(where.reports / "run.html", project=str(where.root), plan=[*_datasets_of(chosen), *(entry.name for entry in chosen)])
+        _mend(where)
+        check_starts(where, Tracker.of(where), chosen)
+        outcomes = _build_all(where, catalog, chosen, report, refresh=refresh, resumes=resumes)
         outcomes = _promote_automatically(where, chosen, outcomes, report)
     create_table_artifact(key="models", table=[outcome_row(outcome) for outcome in outcomes], description="What this build did with each model")
     report.finish(links=links(where))
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if failed:
+        raise BuildFailed(outcomes)
+    if all(outcome.status == "reused" for outcome in outcomes):
+        # A state says in the list of runs what happened; whoever called gets its data.
+        return Completed(message=f"Nothing changed: {len(outcomes)} models reused", data=outcomes)  # type: ignore[return-value]
     return outcomes
+
+
+def _build_all(project: Project, catalog: Catalog, chosen: list[ModelEntry], report: RunReport, *, refresh: bool, resumes: str | None) -> list[ModelOutcome]:
+    names, size, seeds = [entry.name for entry in chosen], catalog.size, catalog.seeds
+    versions = _prepare_all(project, catalog, chosen, report, resumes)
+    later = {entry.name for entry in chosen if entry.begins_with in names}
+    early = plan_models(str(project.root), [name for name in names if name not in later], versions, size, refresh, seeds)
+    plans = {plan.model: plan for plan in early}
+    outcomes = []
+    for entry in chosen:
+        plan = plans.get(entry.name) or _planned_late(str(project.root), entry, versions, size, refresh, seeds)
+        outcomes.append(_build_one(project, entry, plan, refresh, report))
+    return outcomes
+
+
+def _mend(project: Project) -> None:
+    """Close what killed processes left open, runs and promotions; a broken ledger keeps nobody from training, and nothing from being told."""
+    for sentence in describe(project, sweep(project)):
+        console.say(f"[yellow]![/] {sentence}")
+    _mend_guarded(project, Tracker.of(project))
 
 
 def _mend_guarded(project: Project, tracker: Tracker) -> None:
@@ -105,14 +133,33 @@ def _planned_late(project: str, entry: ModelEntry, versions: dict[str, DataVersi
     return plan
 
 
-def _prepare_all(project: Project, chosen: list[ModelEntry], report: RunReport) -> dict[str, DataVersion]:
+def _datasets_of(chosen: list[ModelEntry]) -> list[str]:
+    return list(dict.fromkeys(entry.block.dataset for entry in chosen))
+
+
+def _prepare_all(project: Project, catalog: Catalog, chosen: list[ModelEntry], report: RunReport, resumes: str | None) -> dict[str, DataVersion]:
     versions: dict[str, DataVersion] = {}
-    for name in dict.fromkeys(entry.block.dataset for entry in chosen):
+    kept = find_record(project, resumes).versions if resumes else {}
+    for name in _datasets_of(chosen):
+        if name in kept:
+            versions[name] = find_version(project, name, kept[name])
+            console.say(f"[green]✓[/] data {name}: {kept[name]}, as the run that goes on had it")
+            continue
+        if resumes:
+            _refuse_changed(project, catalog, name)
         outcome = prepare(str(project.root), name)
         versions[name] = outcome.version
         report.add_dataset(dataset_entry(project, outcome))
         console.say(_dataset_line(outcome))
+    remember_versions(project, str(runtime.flow_run.id), {name: version.version for name, version in versions.items()})
     return versions
+
+
+def _refuse_changed(project: Project, catalog: Catalog, dataset: str) -> None:
+    """The data stages go by params.yaml as it stands: what a resumed run had not prepared yet must be asked for there in the same words."""
+    now, then = params.load(project.params).child("datasets").value.get(dataset), catalog.source.child("datasets").value.get(dataset)
+    if now != then:
+        raise UserError(f"The block of dataset {dataset!r} in params.yaml changed since that run, which had not prepared it yet: `genmill run` starts anew.")
 
 
 def _build_one(project: Project, entry: ModelEntry, plan: ModelPlan, refresh: bool, report: RunReport) -> ModelOutcome:

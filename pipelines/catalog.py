@@ -1,11 +1,12 @@
 """The whole of params.yaml, resolved and checked before anything runs."""
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from zoneinfo import available_timezones
 
 from pydantic import Field
 
@@ -19,8 +20,9 @@ from components.params import Block, Strict
 from components.project import Project
 from components.registry.gates import Gates, load_gates
 from components.training.start import Lora
+from pipelines.schedules import Notify, Schedule, Trigger, load_schedules, load_triggers
 
-TOP_LEVEL = ("datasets", "models", "gates", "promotion", "run", "schedules", "servers")
+TOP_LEVEL = ("datasets", "models", "gates", "promotion", "run", "schedules", "triggers", "notify", "servers")
 SIZES = ("tiny", "small", "base")
 
 
@@ -57,17 +59,6 @@ class PromotionSettings(Strict):
     """Hours after which a promotion that nobody answers is refused."""
     auto: bool = False
     """Whether a candidate that passes its gates is promoted by the build, and by `genmill promote --auto`."""
-
-
-class Schedule(Strict):
-    """One block of `schedules:`."""
-
-    cron: str
-    timezone: str = "UTC"
-    flow: Literal["build"] = "build"
-    models: tuple[str, ...] = ()
-    """Empty: the default set of `run:`."""
-    active: bool = True
 
 
 class Ports(Strict):
@@ -130,6 +121,8 @@ class Catalog:
     models: dict[str, ModelEntry]
     run: tuple[str, ...]
     schedules: dict[str, Schedule]
+    triggers: dict[str, Trigger]
+    notify: Notify
     ports: Ports
     source: Block
     """The whole of params.yaml."""
@@ -201,13 +194,26 @@ class Catalog:
         return self.datasets[name]
 
 
+_params_path: ContextVar[Path | None] = ContextVar("params_path", default=None)
+
+
+@contextlib.contextmanager
+def params_from(path: Path | None) -> Iterator[None]:
+    """Read the catalog from ``path`` in place of the project's params.yaml for the length of this context; None changes nothing."""
+    token = _params_path.set(path or _params_path.get())
+    try:
+        yield
+    finally:
+        _params_path.reset(token)
+
+
 def load_catalog(project: Project, *, size: str | None = None, seeds: int | None = None, path: Path | None = None) -> Catalog:
     """Read and check all of params.yaml; ``size`` and ``seeds`` override those of every model.
 
     Raises:
         UserError: names the line and the nearest right word.
     """
-    whole = params.load(path or project.params)
+    whole = params.load(path or _params_path.get() or project.params)
     for key in whole.value:
         if key not in TOP_LEVEL:
             raise whole.error(f"unknown key {key!r}; {nearest(key, TOP_LEVEL)}", key)
@@ -216,8 +222,12 @@ def load_catalog(project: Project, *, size: str | None = None, seeds: int | None
     datasets = load_datasets(whole)
     _check_defaults(whole)
     models = {name: _model(name, block, datasets, size, seeds, whole) for name, block in whole.child("models").children()}
-    schedules = {name: _schedule(block, models) for name, block in whole.child("schedules").children()}
-    return Catalog(project, datasets, models, _default_set(whole, models), schedules, whole.child("servers").validate(Ports), whole, size, seeds)
+    default_set = _default_set(whole, models)
+    return Catalog(
+        project, datasets, models, default_set, load_schedules(whole, models, datasets),
+        load_triggers(whole, {name: entry.block.dataset for name, entry in models.items()}, default_set, datasets),
+        whole.child("notify").validate(Notify), whole.child("servers").validate(Ports), whole, size, seeds,
+    )  # fmt: skip
 
 
 def _starts_first(entries: list[ModelEntry]) -> list[ModelEntry]:
@@ -273,29 +283,6 @@ def _misfit(model: ModelBlock, family: Family, datasets: dict[str, DatasetConfig
     if modality == "image" and "image-text" in family.modality:
         fit += f"; or give each image its caption (in a folder: a .txt of its name, or metadata.jsonl) and set datasets.{model.dataset}.modality to image-text"
     return f"{model.family} needs {' or '.join(family.modality)}, but {model.dataset} is {modality}; {fit}."
-
-
-def _schedule(block: Block, models: dict[str, ModelEntry]) -> Schedule:
-    schedule = block.validate(Schedule)
-    if not _is_cron(schedule.cron):
-        raise block.error(f"{schedule.cron!r} is no cron expression: give five fields, e.g. '0 3 * * *' for 3 o'clock every night.", "cron")
-    if schedule.timezone not in available_timezones():
-        raise block.error(f"there is no timezone {schedule.timezone!r}; {nearest(schedule.timezone, available_timezones())}", "timezone")
-    for model in schedule.models:
-        if model not in models:
-            raise block.error(f"there is no model {model!r}; {nearest(model, models)}", "models")
-    return schedule
-
-
-def _is_cron(expression: str) -> bool:
-    from datetime import UTC, datetime
-
-    from cronsim import CronSim, CronSimError
-
-    try:
-        return len(expression.split()) == 5 and CronSim(expression, datetime.now(UTC)) is not None
-    except CronSimError:
-        return False
 
 
 def _uses(family: Family, modality: str) -> str:

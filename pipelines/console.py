@@ -1,6 +1,7 @@
 """How a flow tells whoever started it what is going on, without knowing who that is."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -16,16 +17,17 @@ class Listener(Protocol):
         """How far ``label`` is; ``done`` == ``total`` ends it."""
 
 
-class Silent:
-    """Used where nobody waits: a worker's log gets the flow's log lines anyway."""
+class LogListener:
+    """Used where nobody waits: what is told goes into the flow run's log, where the Prefect UI shows it."""
 
     def say(self, message: str) -> None:
-        pass
+        _logger().info(plain(message))
 
     def progress(self, label: str, done: float, total: float, detail: str) -> None:
         pass
 
 
+_STYLES = re.compile(r"\[/?(?:green|red|yellow|bold|dim)?\]")
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
@@ -40,11 +42,26 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 def say(message: str) -> None:
-    (_listener.get() or Silent()).say(message)
+    (_listener.get() or LogListener()).say(message)
 
 
 def progress(label: str, done: float, total: float, detail: str = "") -> None:
-    (_listener.get() or Silent()).progress(label, done, total, detail)
+    (_listener.get() or LogListener()).progress(label, done, total, detail)
+
+
+def plain(message: str) -> str:
+    """Without the marks of style."""
+    return _STYLES.sub("", message)
+
+
+def _logger() -> Any:
+    from prefect.exceptions import MissingContextError
+    from prefect.logging import get_logger, get_run_logger
+
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return get_logger("genmill")
 
 
 def events_of(model: str) -> Callable[[dict[str, Any]], None]:

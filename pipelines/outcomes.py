@@ -56,6 +56,23 @@ class DatasetOutcome(Strict):
     seconds: float = 0.0
 
 
+class BuildFailed(RuntimeError):
+    """Some models of a build failed; ``outcomes`` has what became of all."""
+
+    def __init__(self, outcomes: list[ModelOutcome]) -> None:
+        self.outcomes = outcomes
+        failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+        super().__init__(f"{len(failed)} of {len(outcomes)} models failed: {'; '.join(f'{one.model}: {one.message}' for one in failed)}")
+
+
+class WatchFailed(RuntimeError):
+    """Some datasets could not be prepared; ``failed`` says why, by name."""
+
+    def __init__(self, failed: dict[str, str], num: int) -> None:
+        self.failed = failed
+        super().__init__(f"{len(failed)} of {num} datasets failed: {'; '.join(f'{name}: {why}' for name, why in failed.items())}")
+
+
 class RunFailed(UserError):
     """A run's process ended without a model; ``resume`` goes on from its last checkpoint."""
 

@@ -3,18 +3,23 @@
 import time
 from pathlib import Path
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed
 
 from components.data import stages
 from components.data.publish import DataVersion
 from components.data.publish import publish as publish_dataset
 from components.data.stages import StageOutcome
+from components.errors import UserError
 from components.project import Project
 from pipelines import console
-from pipelines.outcomes import DatasetOutcome
-from pipelines.tasks import a_retry_can_help
+from pipelines.automations import tell_of_version
+from pipelines.flow_runs import HOOKS
+from pipelines.outcomes import DatasetOutcome, WatchFailed
+from pipelines.sweep import stand_for_missed
+from pipelines.tasks import a_retry_can_help, brisk_subflows
 
 
 @task(name="probe", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=2, retry_condition_fn=a_retry_can_help)
@@ -51,7 +56,7 @@ def publish(project: str, dataset: str, actor: str) -> DataVersion:
 STAGE_TASKS = {"collect": collect, "clean": clean, "augment": augment, "validate": validate}
 
 
-@flow(name="prepare", flow_run_name="prepare-{dataset}")
+@flow(name="prepare", flow_run_name="prepare-{dataset}", **HOOKS)
 def prepare(project: str, dataset: str, actor: str = "flow prepare") -> DatasetOutcome:
     """Bring ``dataset`` up to date and publish it; nothing is published unless validation passes."""
     started = time.monotonic()
@@ -62,12 +67,41 @@ def prepare(project: str, dataset: str, actor: str = "flow prepare") -> DatasetO
         outcomes.append(run(project, dataset))
     console.progress(f"data {dataset}", len(STAGE_TASKS), len(STAGE_TASKS) + 1, "publish")
     version = publish(project, dataset, actor)
+    if version.new:
+        tell_of_version(Project(Path(project)), version)
     console.progress(f"data {dataset}", 1, 1)
     changed = any(outcome.ran for outcome in outcomes)
     _leave_table(version, outcomes)
     get_run_logger().info("%s is at %s (%s)", dataset, version.version, "new" if version.new else "unchanged")
     dropped = next((outcome.dropped for outcome in outcomes if outcome.stage == "clean"), {})
     return DatasetOutcome(version=version, changed=changed, dropped=dropped, seconds=time.monotonic() - started)
+
+
+@flow(name="watch", flow_run_name="watch", **HOOKS)
+def watch(project: str, datasets: list[str]) -> list[DatasetOutcome]:
+    """Look whether the sources of ``datasets`` have something new, and publish a version of each that has: new or changed files, params or code.
+
+    One that cannot be prepared does not keep the others from being looked at.
+
+    Raises:
+        WatchFailed: some could not be prepared.
+    """
+    if runtime.deployment.id:
+        stand_for_missed(str(runtime.flow_run.id), str(runtime.deployment.id))
+    outcomes, failed = [], {}
+    with brisk_subflows():
+        for dataset in datasets:
+            try:
+                outcomes.append(prepare(project, dataset, "flow watch"))
+            except (UserError, RuntimeError) as error:
+                console.say(f"[red]✗[/] data {dataset}: {error}")
+                failed[dataset] = str(error)
+    if failed:
+        raise WatchFailed(failed, len(datasets))
+    new = [f"{outcome.version.dataset} {outcome.version.version}" for outcome in outcomes if outcome.version.new]
+    message = f"New: {', '.join(new)}" if new else f"Nothing new in {', '.join(datasets)}"
+    # A state says in the list of runs what happened; whoever called gets its data.
+    return Completed(message=message, data=outcomes)  # type: ignore[return-value]
 
 
 def _leave_table(version: DataVersion, outcomes: list[StageOutcome]) -> None:

@@ -19,6 +19,7 @@ from components.tracking import Tracker
 from pipelines import console
 from pipelines.approval import ask, refuse_second, server_went_away
 from pipelines.catalog import ModelEntry, load_catalog
+from pipelines.flow_runs import HOOKS
 from pipelines.gates import check_gates, compare_fairly
 from pipelines.tasks import a_retry_can_help
 
@@ -44,7 +45,7 @@ def move_back(project: str, request: Request) -> PromotionResult:
     return promotion.rollback(where, Tracker.of(where), request)
 
 
-@flow(name="promote", flow_run_name="promote-{model}")
+@flow(name="promote", flow_run_name="promote-{model}", **HOOKS)
 def promote(
     project: str, model: str, version: int | None = None, reason: str = "", actor: str = "flow promote", force: bool = False, auto: bool = False
 ) -> PromotionResult:
@@ -62,7 +63,7 @@ def promote(
     return move_champion(project, request, table, "")
 
 
-@flow(name="rollback", flow_run_name="rollback-{model}")
+@flow(name="rollback", flow_run_name="rollback-{model}", **HOOKS)
 def rollback(project: str, model: str, reason: str = "", actor: str = "flow rollback") -> PromotionResult:
     """Put the former champion of ``model`` back."""
     where = Project(Path(project))

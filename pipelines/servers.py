@@ -122,13 +122,14 @@ def stop_servers(project: Project) -> list[str]:
     for name in ("worker", "mlflow", "prefect"):
         server = find_server(project, name)
         if server:
-            _end_process_tree(server.pid)
+            end_process_tree(server.pid)
             stopped.append(name)
         _state_file(project, name).unlink(missing_ok=True)
     return stopped
 
 
-def _end_process_tree(pid: int, grace_s: float = 10.0) -> None:
+def end_process_tree(pid: int, grace_s: float = 10.0) -> None:
+    """Ask the process and all that it started to end, and kill what is left after ``grace_s`` seconds."""
     try:
         root = psutil.Process(pid)
         family = [root, *root.children(recursive=True)]

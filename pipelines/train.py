@@ -26,7 +26,9 @@ from components.training.launch import launch
 from components.training.spec import RunResult, RunSpec
 from pipelines import console
 from pipelines.catalog import ModelEntry, load_catalog
+from pipelines.flow_runs import HOOKS
 from pipelines.gates import check_gates, kept_gates
+from pipelines.limits import one_at_a_time
 from pipelines.outcomes import ModelOutcome, RunFailed, RunInterrupted
 from pipelines.plan import ModelPlan, evaluation_of, experiment_of, plan_model
 from pipelines.reporting import lay_out_experiment_of
@@ -99,20 +101,21 @@ def measure_uncertainty(project: str, run_id: str, others: list[str], headline: 
     return figures
 
 
-@flow(name="train", flow_run_name="train-{model}")
+@flow(name="train", flow_run_name="train-{model}", **HOOKS)
 def train(project: str, model: str, data_version: str, size: str | None = None, refresh: bool = False, seeds: int | None = None) -> ModelOutcome:
     """Train ``model`` on one version of its dataset, evaluate it and register it as candidate; then the same from other seeds, where that is asked for."""
     where = Project(Path(project))
     entry = load_catalog(where, size=size, seeds=seeds).model(model)
     version = find_version(where, entry.block.dataset, data_version)
     tracker = Tracker.of(where)
-    plan = plan_model(where, tracker, entry, version, refresh=refresh)
-    if plan.action == "reuse" and plan.run is not None:
-        outcome = reused_outcome(where, tracker, entry, plan, plan.run)
-    else:
-        outcome = _train_and_register(where, tracker, entry, version, plan)
-    if plan.replicates and not plan.is_done:
-        outcome = _replicated(where, tracker, entry, version, plan, outcome)
+    with one_at_a_time(model):
+        plan = plan_model(where, tracker, entry, version, refresh=refresh)
+        if plan.action == "reuse" and plan.run is not None:
+            outcome = reused_outcome(where, tracker, entry, plan, plan.run)
+        else:
+            outcome = _train_and_register(where, tracker, entry, version, plan)
+        if plan.replicates and not plan.is_done:
+            outcome = _replicated(where, tracker, entry, version, plan, outcome)
     assert outcome.version is not None, "what was trained is registered"
     outcome = outcome.model_copy(update={"gates": check_gates(project, model, outcome.version)})
     _leave_artifacts(where, tracker, outcome)
@@ -162,7 +165,7 @@ def run_tags(project: Project, entry: ModelEntry, version: DataVersion, plan: Mo
     """The tags that make an audit a read."""
     return {
         "model": entry.name, "family": entry.block.family, "size": entry.block.size, "identity": plan.identity,
-        "flow_run_id": str(runtime.flow_run.id or ""), "deployment": str(runtime.deployment.name or ""),
+        "flow_run_id": str(runtime.flow_run.root_flow_run_id or ""), "deployment": str(runtime.deployment.name or ""),
         "git_commit": git.head(project.root) or "", "dirty": str(git.is_dirty(project.root, CODE_AND_LOCKS)).lower(),
         "dataset": version.dataset, "data_version": version.version, "data_sha256": version.sha256, "data_commit": version.commit,
         "validation": version.validation,

@@ -9,13 +9,18 @@ from components.tracking import ModelVersion, Tracker
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
+def is_run_id(text: str) -> bool:
+    """Whether ``text`` has the form of an MLflow run's id."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
 def resolve(tracker: Tracker, ref: str) -> ModelVersion:
     """The version that ``ref`` means: `MODEL` (the champion, else the candidate, else the newest), `MODEL@ALIAS`, `MODEL/3` or a run id.
 
     Raises:
         UserError: there is no such version; the message lists what there is.
     """
-    if _RUN_ID.fullmatch(ref):
+    if is_run_id(ref):
         return _of_run(tracker, ref)
     name, alias, number = _parse(ref)
     versions = tracker.model_versions(name)

@@ -13,7 +13,7 @@ from components.evaluation.protocol import Figure
 from components.models.family import family_names, find_family
 from components.params import Strict
 from components.project import Project
-from components.registry.references import resolve
+from components.registry.references import is_run_id, resolve
 from components.registry.stored import every_stored_figure, stored_evidence
 from components.registry.verdicts import GatesTable, readable_table
 from components.report.code_diff import CodeDiff, code_diff, packaged_code
@@ -26,7 +26,6 @@ from components.report.page import number, render, write_page
 from components.tracking import SPEC_ARTIFACT, ModelVersion, RunRecord, Tracker
 
 LINEAGE_TAGS = ("git_commit", "dirty", "code_sha256", "identity", "init_from", "resumed_from", "validation")
-_RUN_ID = re.compile("[0-9a-f]{32}")
 
 
 class Side(Strict):
@@ -155,7 +154,7 @@ def _names(stored: Sequence[dict[str, Any]]) -> list[str]:
 
 def _find(tracker: Tracker, ref: str) -> tuple[ModelVersion | None, RunRecord]:
     """The version and the run of ``ref``; a run that registered nothing can be compared all the same."""
-    if _RUN_ID.fullmatch(ref):
+    if is_run_id(ref):
         run = tracker.get_run(ref)
         return next(iter(tracker.versions_of_run(ref)), None), run
     version = resolve(tracker, ref)

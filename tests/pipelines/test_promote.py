@@ -9,7 +9,7 @@ from components.project import Project
 from components.registry.package import Package
 from components.tracking import Tracker
 from pipelines.catalog import PromotionSettings, load_catalog
-from pipelines.console import Silent, listening
+from pipelines.console import LogListener, listening
 from pipelines.promote import promote, promote_automatically
 from tests import conftest
 from tests.stores import register
@@ -29,7 +29,7 @@ run: [vae-digits]
 """
 
 
-class Heard(Silent):
+class Heard(LogListener):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
