@@ -126,7 +126,7 @@ def parse_dataset(name: str, block: Block) -> DatasetConfig:
             raise block.error(f"unknown key {key!r} in datasets.{name}; {nearest(key, KEYS)}", key)
     modality = _modality(name, block)
     source = _source(name, block, str(block.value["modality"]))
-    split = block.child("split").validate(SplitConfig)
+    split = _split(name, block, source)
     if split.method == "blocks" and not modality.CAN_CUT:
         message = f"datasets.{name}: {block.value['modality']} samples cannot be cut into blocks: set split.method to hash or given."
         raise block.error(message, "split", "method")
@@ -162,6 +162,15 @@ def _source(name: str, block: Block, modality: str) -> SourceConfig:
     if modality not in module.MODALITIES:
         raise source.error(f"datasets.{name}: a {kind} source gives {' or '.join(module.MODALITIES)}, not {modality}: change modality or source.kind.", "kind")
     return source.validate(module.Config)
+
+
+def _split(name: str, block: Block, source: SourceConfig) -> SplitConfig:
+    only, given = source.only_split, block.child("split")
+    split = given.validate(SplitConfig, {"method": only, **given.value} if only else None)
+    if only and split.method != only:
+        message = f"datasets.{name}: its {source.kind} source says the split of each row: set split.method to {only}, or leave it out."
+        raise block.error(message, "split", "method")
+    return split
 
 
 def _rules(name: str, block: Block) -> tuple[Rule, ...]:

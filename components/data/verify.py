@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from components import git
 from components.data import dvc_repo
-from components.data.dataset import MANIFEST, STAGE_FOLDERS, Manifest, read_manifest, shard_problem, stage_folder
+from components.data.dataset import MANIFEST, STAGE_FOLDERS, Dataset, Manifest, read_manifest, shard_problem, stage_folder
 from components.data.pending import current_stages
 from components.data.publish import DataVersion, current_version, find_version, read_published
 from components.data.recorded import check_records
@@ -112,6 +112,18 @@ def restore(project: Project, name: str, version: str, to: Path, *, from_remote:
         to.rmdir()
     part.replace(to)
     return to
+
+
+def dataset_at(project: Project, name: str, version: str) -> Dataset:
+    """The published ``version`` of a dataset: the prepared one where that is it, else restored into the cache."""
+    found = find_version(project, name, version)
+    prepared = Dataset.open(project, name)
+    if prepared.manifest.sha256 == found.sha256:
+        return prepared
+    folder = project.cache / "versions" / found.sha256[:16]
+    if not folder.is_dir():
+        restore(project, name, found.version, folder)
+    return Dataset.open(Project(folder), name)
 
 
 def store_files(store: dvc_repo.Store, lock: bytes, version: DataVersion) -> list[dvc_repo.StoredFile]:

@@ -10,6 +10,7 @@ from components.params import Strict
 from components.project import Project
 from components.registry.audit.code import code_rows
 from components.registry.audit.data import data_rows
+from components.registry.audit.generation import generation_rows
 from components.registry.audit.ledger import ledger_rows
 from components.registry.audit.package import opened_package, package_rows
 from components.registry.audit.rows import AuditRow
@@ -59,7 +60,8 @@ def _rows(project: Project, tracker: Tracker, version: ModelVersion, run: RunRec
     with opened_package(tracker, version) if rehash else contextlib.nullcontext() as folder:
         stored = [*package_rows(tracker, version, folder, rehash=rehash), *run_rows(tracker, version, run, folder, rehash=rehash)]
         stored += code_rows(project, run, folder, rehash=rehash)
-    return (*stored, *data_rows(project, version, run, rehash=rehash), *ledger_rows(project, tracker, version, rehash=rehash))
+    data = (*data_rows(project, version, run, rehash=rehash), *generation_rows(project, tracker, version))
+    return (*stored, *data, *ledger_rows(project, tracker, version, rehash=rehash))
 
 
 class ModelOverview(Strict):

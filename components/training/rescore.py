@@ -13,9 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from components.data.dataset import Dataset
-from components.data.publish import find_version
-from components.data.verify import restore
+from components.data.verify import dataset_at
 from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.protocol import Figure, differ_by_vocabulary, find_comparable
@@ -90,18 +88,6 @@ def _evaluation_of(tracker: Tracker, version: ModelVersion) -> EvaluationConfig:
         return RunSpec.model_validate_json(stored or b"").evaluation
     except ValidationError:
         raise UserError(f"The run of {version.ref} does not say how it was scored: train it again.") from None
-
-
-def dataset_at(project: Project, name: str, version: str) -> Dataset:
-    """The published ``version`` of a dataset: the prepared one where that is it, else restored into the cache."""
-    found = find_version(project, name, version)
-    prepared = Dataset.open(project, name)
-    if prepared.manifest.sha256 == found.sha256:
-        return prepared
-    folder = project.cache / "versions" / found.sha256[:16]
-    if not folder.is_dir():
-        restore(project, name, found.version, folder)
-    return Dataset.open(Project(folder), name)
 
 
 def score(request: Request) -> None:

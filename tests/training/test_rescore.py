@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.data.publish import DataVersion, find_version, publish
+from components.data.verify import dataset_at
 from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
@@ -13,7 +14,7 @@ from components.project import Project
 from components.registry.stored import every_stored_figure, stored_figures
 from components.tracking import SPEC_ARTIFACT, ModelVersion, Tracker
 from components.training.launch import Event
-from components.training.rescore import dataset_at, incomparable, rescore
+from components.training.rescore import incomparable, rescore
 from components.training.spec import RunSpec
 from tests.conftest import PARAMS, make_project, prepare
 from tests.stores import register, tracker_in, write_digits_package

@@ -10,7 +10,7 @@ import pkgutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from components.errors import UserError, nearest
 from components.params import Strict
@@ -20,6 +20,11 @@ class SourceConfig(Strict):
     """Base of every source's block."""
 
     kind: str
+
+    @property
+    def only_split(self) -> Literal["given"] | None:
+        """The one method of dealing splits that its rows allow; None where all do."""
+        return None
 
 
 @dataclass(frozen=True)

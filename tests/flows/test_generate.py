@@ -1,0 +1,25 @@
+"""`genmill generate` from the command line: a dataset of the project's own, drawn once, reused, and read by a source."""
+
+import json
+
+import pytest
+
+from components.data.generated import read_lineage
+from tests.workshop import Workshop
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_dataset_is_drawn_once_and_then_reused(shop: Workshop) -> None:
+    first = json.loads(shop.run("generate", "vae-digits/1", "-n", "30", "--json").stdout)
+    again = json.loads(shop.run("generate", "vae-digits/1", "-n", "30", "--json").stdout)
+    assert (first["reused"], again["reused"]) == (False, True)
+    folder = shop.root / "data/generated/vae-digits"
+    assert first["folder"] == str(folder)
+    lineage = read_lineage(folder)
+    assert (lineage.model, lineage.rows, lineage.seed) == ("vae-digits/1", 30, 0)
+    assert json.loads(shop.run("generate", "vae-digits/1", "-n", "30", "--fresh", "--json").stdout)["lineage"]["seed"] == 1
+
+
+def test_a_mistake_is_told_before_any_server_is_asked(shop: Workshop) -> None:
+    assert "is no parameter: write NAME=VALUE" in shop.run("generate", "vae-digits/1", "--param", "steps", code=2).stderr
