@@ -20,6 +20,7 @@ from components.params import Block, Strict
 from components.project import Project
 from components.registry.gates import Gates, load_gates
 from components.training.start import Lora
+from components.tuning.space import Choices, Range, load_space
 from pipelines.schedules import Notify, Schedule, Trigger, load_schedules, load_triggers
 
 TOP_LEVEL = ("datasets", "models", "gates", "promotion", "run", "schedules", "triggers", "notify", "servers")
@@ -48,6 +49,8 @@ class ModelBlock(Strict):
     """Over those of `gates.FAMILY`, which are over the family's own: a figure with `min`, `max` or both, a rule of `RULES`, or `false` for none."""
     promotion: dict[str, Any] = {}
     """Over those of `promotion:`."""
+    tune: dict[str, Any] = {}
+    """Over the family's search space: of a field a range (`low`, `high`, `log`), `choices`, or `false` to leave it as it is."""
 
 
 class PromotionSettings(Strict):
@@ -80,6 +83,8 @@ class ModelEntry:
     promotion: PromotionSettings
     batches: str
     """Kind of the batches it is trained on."""
+    space: dict[str, Range | Choices]
+    """What `genmill tune` may choose from."""
 
     @property
     def begins_with(self) -> str | None:
@@ -272,7 +277,8 @@ def _model(name: str, block: Block, datasets: dict[str, DatasetConfig], size: st
         raise block.error("lora adapts weights that are there: give init_from, or leave lora out.", "lora")
     gates = load_gates(family.gates, whole.child("gates").child(model.family), block.child("gates"))
     promotion = block.child("promotion").validate(PromotionSettings, {**whole.child("promotion").value, **model.promotion})
-    return ModelEntry(name, model, family, family.resolve(model.size, block.child("config")), gates, promotion, family.batches_of(modality))
+    config = family.resolve(model.size, block.child("config"))
+    return ModelEntry(name, model, family, config, gates, promotion, family.batches_of(modality), load_space(family, config, block.child("tune")))
 
 
 def _misfit(model: ModelBlock, family: Family, datasets: dict[str, DatasetConfig]) -> str:

@@ -128,7 +128,11 @@ class Family:
     """Figures that must not get worse while the primary one gets better."""
     gates: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """By figure, the least (`min`) or the most (`max`) that a version must reach to be promoted, unless params.yaml says another."""
-    search_space: Mapping[str, Any] = field(default_factory=dict)
+    search_space: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By field of the config what `genmill tune` may choose from: a range (`low`, `high`, `log`) or `choices`; the rate of learning and the size of a batch
+    always belong to it, see `components.tuning.space`."""
+    loss_settings: tuple[str, ...] = ()
+    """Fields of the config that change what `validation/loss` measures: the losses of trainings that differ in one of them do not compare."""
     summary: str = ""
     """One line of what the family does."""
     intended_use: str = ""

@@ -19,6 +19,8 @@ COMPARISON = "comparison"
 """The key of the saved view that compares the runs of an experiment."""
 SHOWN_PARAMS = ("size", "seed", "max_steps")
 MAX_DIFFERING_PARAMS = 8
+OF_MODELS = "tags.`genmill.model` != ''"
+"""Those that trained a model: the trials of a search have no such tag, stand below their search, and would crowd a comparison."""
 OWN_SECTIONS = ("test", "cost", "train", "validation")
 """Behind the headline and the pictures: the prefixes of the metrics, in the order in which one wants to read them."""
 FIRST_PICTURES = ("samples", "reconstructions", "nearest")
@@ -41,7 +43,7 @@ class DatasetText(Strict):
 
 def lay_out_experiment(tracker: Tracker, dataset: str, about: DatasetText) -> None:
     """Give the experiment of ``dataset`` its saved comparison, and a description that links to it."""
-    runs = tracker.runs(dataset)
+    runs = [run for run in tracker.runs(dataset) if run.tag("model")]
     headline = headline_figures(tracker, runs)
     tracker.save_view(dataset, comparison_view(runs, headline, picture_keys(tracker, runs)))
     links = tracker.view_link(dataset, COMPARISON), tracker.view_link(dataset, COMPARISON, charts=True)
@@ -78,7 +80,7 @@ def comparison_view(runs: Sequence[RunRecord], headline: Iterable[str], pictures
     charts = tuple(Chart(kind="bar", keys=(f"test/{name}",)) for name in headline if f"test/{name}" in measured)
     own = (Section(name=name) for name in OWN_SECTIONS)
     sections = (Section(name="Headline figures", charts=charts, height=280), *_picture_sections(pictures), *own)
-    return View(key=COMPARISON, name="Comparison", columns=columns, sections=sections)
+    return View(key=COMPARISON, name="Comparison", columns=columns, sections=sections, shows=OF_MODELS)
 
 
 def differing_params(runs: Sequence[RunRecord]) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from markupsafe import Markup
 
 WIDTH, HEIGHT = 340, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 8, 30
+_ROOM = 6
+"""Round the dots of a scatter chart, so that none is cut."""
 NUM_COLOURS = 8
 """Classes `s0` to `s7` of the page's style; from the ninth series on they begin again."""
 _LOG_FROM = 20.0
@@ -30,6 +32,14 @@ class Columns(NamedTuple):
     label: str
     colour: int
     values: Sequence[float]
+
+
+class Dots(NamedTuple):
+    """A series of a scatter chart."""
+
+    colour: int
+    points: Sequence[tuple[float, float, str]]
+    """Where each one is, and what it says of itself."""
 
 
 class _Axis:
@@ -58,6 +68,19 @@ def line_chart(title: str, lines: Sequence[Line], *, x_name: str = "step") -> Ma
     drawn = "".join(_line(line, x_axis, y_axis) for line in lines)
     bottom = f'<text x="{(WIDTH + _LEFT) / 2}" y="{HEIGHT - 3}" text-anchor="middle">{escape(x_name)}{", logarithmic scale" if y_axis.log else ""}</text>'
     return _svg(title, _y_grid(y_axis) + _x_ticks(x_axis) + drawn + bottom)
+
+
+def scatter_chart(title: str, series: Sequence[Dots], *, x_name: str, y_name: str, lines: Sequence[Line] = (), x_log: bool = False) -> Markup:
+    """Dots, later series over earlier ones, on top of ``lines``; the scale of y is logarithmic where positive values span more than a decade or so."""
+    points = [(x, y) for one in series for x, y, _ in one.points] + [point for line in lines for point in line.points]
+    assert points, "a chart shows something"
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    x_axis = _Axis(min(xs), max(xs), _LEFT + _ROOM, WIDTH - _RIGHT - _ROOM, log=x_log)
+    y_axis = _Axis(min(ys), max(ys), HEIGHT - _BOTTOM - _ROOM, _TOP + _ROOM, log=min(ys) > 0 and max(ys) / min(ys) >= _LOG_FROM)
+    drawn = "".join(_line(line, x_axis, y_axis) for line in lines) + "".join(_dots(one, x_axis, y_axis) for one in series)
+    bottom = f'<text x="{(WIDTH + _LEFT) / 2}" y="{HEIGHT - 3}" text-anchor="middle">{escape(x_name)}{", logarithmic scale" if x_log else ""}</text>'
+    side = f'<text x="{_LEFT + 4}" y="{_TOP + 4}">{escape(y_name)}{", logarithmic scale" if y_axis.log else ""}</text>'
+    return _svg(title, _y_grid(y_axis) + _x_ticks(x_axis) + drawn + bottom + side)
 
 
 def column_chart(title: str, bins: Sequence[str], series: Sequence[Columns]) -> Markup:
@@ -115,6 +138,13 @@ def _line(line: Line, x_axis: _Axis, y_axis: _Axis) -> str:
         x, _, y = where[0].partition(",")
         return f'<circle class="{colour}" cx="{x}" cy="{y}" r="3"><title>{escape(line.label)}</title></circle>'
     return f'<polyline class="{colour}" points="{" ".join(where)}"><title>{escape(line.label)}</title></polyline>'
+
+
+def _dots(series: Dots, x_axis: _Axis, y_axis: _Axis) -> str:
+    style = f"s{series.colour % NUM_COLOURS}"
+    return "".join(
+        f'<circle class="{style}" cx="{x_axis.at(x)}" cy="{y_axis.at(y)}" r="3.5"><title>{escape(said)}</title></circle>' for x, y, said in series.points
+    )
 
 
 def _bar(title: str, colour: int, x: float, width: float, top: float) -> str:

@@ -60,6 +60,10 @@ class Tracker:
         """The newest run of ``experiment`` that trained ``model``, whatever its status; not one that only serves another run's uncertainty."""
         return next((run for run in self._runs(experiment, "model", model) if not run.tag("replicate_of")), None)
 
+    def runs_with(self, experiment: str, tag: str, value: str) -> list[RunRecord]:
+        """The runs of ``experiment`` whose tag of ours is ``value``, newest first, whatever their status."""
+        return list(self._runs(experiment, tag, value))
+
     def runs(self, experiment: str) -> list[RunRecord]:
         """Every run of ``experiment`` that was not deleted, newest first; none where there is no such experiment."""
         found = self._client.get_experiment_by_name(experiment)

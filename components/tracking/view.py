@@ -78,6 +78,8 @@ class View(Strict):
     """What the UI calls it."""
     columns: tuple[str, ...]
     sections: tuple[Section, ...] = ()
+    shows: str = ""
+    """What the runs shown must be like, in MLflow's language of search; empty shows all."""
 
     def encoded(self, now_ms: int) -> str:
         """The value of the experiment's tag."""
@@ -87,6 +89,7 @@ class View(Strict):
     def _state(self) -> dict[str, Any]:
         sections = [*self.sections, *(Section(name=name) for name in (MODEL_METRICS, SYSTEM_METRICS))]
         return {
+            "searchFilter": self.shows,
             "selectedColumns": list(self.columns),
             "columnOrder": list(self.columns),
             "compareRunCharts": [self._chart(section, chart) for section in self.sections for chart in section.charts],

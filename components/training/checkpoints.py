@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,26 @@ from components.training.stopping import Interrupted, StopRequest
 
 BEST = "best.safetensors"
 NEVER = 2**62
+
+
+class Pruned(Exception):
+    """The validation loss of a trial was hopeless."""
+
+
+class Pruner(pl.Callback):
+    """Stops a trial at a validation behind which its lowest loss so far is above the bound of that step; what it logged is flushed first.
+
+    It stands behind ``checkpoints``, which knows the lowest loss.
+    """
+
+    def __init__(self, bounds: Mapping[int, float], checkpoints: "Checkpoints") -> None:
+        self.bounds, self.checkpoints = bounds, checkpoints
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        step, best = batches_done(trainer), self.checkpoints.best_loss
+        if best > self.bounds.get(step, math.inf) and math.isfinite(best):
+            self.checkpoints.flush()
+            raise Pruned(f"pruned at step {step}: its validation loss {best:.4g} is above {self.bounds[step]:.4g}, the bound by the trials before it")
 
 
 class Checkpoints(pl.Callback):

@@ -19,7 +19,7 @@ from components.tracking import MetricPoint
 from components.training import datamodules
 from components.training.begin import add_adapters, load_start, merge_adapters
 from components.training.callbacks import Ema, NanGuard, StepSeed
-from components.training.checkpoints import BEST, Checkpoints
+from components.training.checkpoints import BEST, Checkpoints, Pruner
 from components.training.files import checkpoint_folder, last_checkpoint
 from components.training.flops import FlopCount
 from components.training.hardware import Hardware, choose
@@ -74,6 +74,7 @@ def fit(
     Raises:
         Interrupted: it was asked to stop; the last checkpoint is up to date.
         Diverged: the loss stayed non-finite.
+        Pruned: it is a trial whose validation loss is hopeless.
     """
     hardware = choose(spec.device, spec.precision, sum(parameter.numel() for parameter in model.parameters()))
     hardware.apply()
@@ -85,13 +86,15 @@ def fit(
     last, start = last_checkpoint(folder)
     ema, guard, flops, metrics = Ema(config.ema_decay), NanGuard(config.gradient_clip), FlopCount(), MetricBuffer(config.max_steps)
     sampler = Sampler(spec.run_dir / "samples", every=config.sample_every, max_steps=config.max_steps, data_spec=data_spec, ema=ema)
-    watch = _watch(model, dataset, data_spec, config, cache, ema, metrics)
+    watch = [] if spec.trial else _watch(model, dataset, data_spec, config, cache, ema, metrics)
     checkpoints = Checkpoints(
         folder, every=config.checkpoint_every, validate_every=config.validate_every, max_steps=config.max_steps,
         ema=ema, flush=lambda: log(metrics.take(), sampler.take(), [alarm for one in watch for alarm in one.alarms]), stop=stop,
     )  # fmt: skip
     # The order counts: the average is taken before anything looks at it, and the checkpoint comes last.
-    callbacks = [flops, StepSeed(spec.seed), guard, ema, metrics, sampler, *watch, Progress(start, config.max_steps), checkpoints]
+    shown = [] if spec.trial else [sampler, *watch]
+    pruner = [Pruner(spec.trial.prune_above, checkpoints)] if spec.trial else []
+    callbacks = [flops, StepSeed(spec.seed), guard, ema, metrics, *shown, Progress(start, config.max_steps), checkpoints, *pruner]
     stop.between_steps_only = True
     _run(model, datamodules.DataModule(batches, start=start, max_steps=config.max_steps), hardware, callbacks, last)
     stop.between_steps_only = False

@@ -20,17 +20,19 @@ from components.errors import UserError
 from components.evaluation.evaluate import evaluate, require_enough, require_scorable
 from components.evaluation.evidence import Evidence
 from components.evaluation.protocol import Figure
+from components.evaluation.validation import evaluate_on_validation, require_validation, validation_for_test
 from components.models.capabilities import DataSpec
 from components.models.family import Family, TrainingConfig, find_family
 from components.params import Strict
 from components.project import Project
 from components.registry.card import CardCost, CardData, model_card
 from components.registry.package import write_package
-from components.registry.stored import show_evidence, store_evidence
+from components.registry.stored import show_evidence, store_evidence, store_figures
 from components.tracking import PICTURE_KEYS, MetricPoint, Tracker
 from components.training import datamodules
 from components.training.begin import started_data_spec
 from components.training.callbacks import Diverged
+from components.training.checkpoints import Pruned
 from components.training.cost import core_seconds, peak_memory_bytes
 from components.training.environment import record_inputs
 from components.training.files import checkpoint_folder, last_checkpoint, write_atomically, write_text
@@ -99,6 +101,8 @@ def attempt(work: Callable[[], Done]) -> tuple[Done | None, Exit, str]:
         return None, Exit.INTERRUPTED, "interrupted"
     except Diverged as error:
         return None, Exit.DIVERGED, str(error)
+    except Pruned as error:
+        return None, Exit.PRUNED, str(error)
     except UserError as error:
         return None, Exit.USER_ERROR, str(error)
     except Exception as error:  # noqa: BLE001 - it reaches the parent by its message, and the log by its traceback
@@ -117,7 +121,7 @@ def _alone(spec: RunSpec) -> FileLock:
 
 
 def _unfinished(spec: RunSpec, status: Exit, message: str) -> RunResult:
-    words = {Exit.INTERRUPTED: "interrupted", Exit.DIVERGED: "diverged"}
+    words = {Exit.INTERRUPTED: "interrupted", Exit.DIVERGED: "diverged", Exit.PRUNED: "pruned"}
     return RunResult(
         status=words.get(status, "failed"), message=message, mlflow_run_id=spec.mlflow_run_id, steps=last_checkpoint(checkpoint_folder(spec.run_dir))[1],
         core_s=core_seconds(), peak_memory_bytes=peak_memory_bytes(),
@@ -136,25 +140,32 @@ class Run:
         self.dataset = Dataset.open(self.project, spec.dataset)
         if self.dataset.manifest.sha256 != spec.data_sha256:
             raise UserError(f"Dataset {spec.dataset!r} has changed since {spec.data_version} was published: run the command again, it publishes first.")
-        require_enough(self.dataset)
+        if spec.trial:
+            require_validation(self.dataset)
+        else:
+            require_enough(self.dataset)
         described = datamodules.describe(self.dataset, self.config, self.project.cache, kind=spec.batches)
         self.data_spec: DataSpec = started_data_spec(spec.start, described) if spec.start else described
 
     def result(self) -> RunResult:
         model = build_model(self.spec, self.family, self.data_spec)
-        require_scorable(model, self.dataset, self.data_spec, self.spec.evaluation)
+        require_scorable(model, validation_for_test(self.dataset) if self.spec.trial else self.dataset, self.data_spec, self.spec.evaluation)
         training = self._trained(model)
         evaluated = self._evaluated(model, training)
+        result = RunResult(
+            status="finished", mlflow_run_id=self.spec.mlflow_run_id, figures=evaluated.figures, pictures=evaluated.pictures,
+            animations=evaluated.animations, texts=evaluated.texts, notes=evaluated.notes, steps=training.steps, train_s=training.train_s,
+            evaluate_s=evaluated.evaluate_s, core_s=training.core_s + evaluated.core_s, peak_memory_bytes=peak_memory_bytes(),
+            parameters=training.parameters, resumed=training.resumed,
+        )  # fmt: skip
+        if self.spec.trial:
+            self._log_trial(training, evaluated)
+            return result
         packaged = self._packaged(model, training, evaluated)
         emit("progress", phase="log", step=0, max_steps=1)
         self._log(training, evaluated, packaged)
-        return RunResult(
-            status="finished", mlflow_run_id=self.spec.mlflow_run_id, figures=evaluated.figures, package=packaged.folder, package_sha256=packaged.sha256,
-            pictures=evaluated.pictures, animations=evaluated.animations, texts=evaluated.texts, notes=evaluated.notes, steps=training.steps,
-            train_s=training.train_s, evaluate_s=evaluated.evaluate_s, package_s=packaged.package_s,
-            core_s=training.core_s + evaluated.core_s + packaged.core_s,
-            peak_memory_bytes=peak_memory_bytes(), parameters=training.parameters, resumed=training.resumed,
-        )  # fmt: skip
+        made = {"package": packaged.folder, "package_sha256": packaged.sha256, "package_s": packaged.package_s, "core_s": result.core_s + packaged.core_s}
+        return result.model_copy(update=made)
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -193,7 +204,8 @@ class Run:
             return done
         emit("progress", phase="evaluate", step=0, max_steps=1)
         began, began_core = time.monotonic(), core_seconds()
-        evidence = evaluate(model, self.dataset, self.data_spec, config=self.spec.evaluation, cache=self.project.cache, tell=Telling("evaluate"))
+        score = evaluate_on_validation if self.spec.trial else evaluate
+        evidence = score(model, self.dataset, self.data_spec, config=self.spec.evaluation, cache=self.project.cache, tell=Telling("evaluate"))
         folder = self.spec.run_dir / "evidence"
         alarms = tuple(f"Alarm while training: {alarm}." for alarm in training.alarms)
         evaluated = Evaluated(
@@ -257,6 +269,13 @@ class Run:
             run_id,
             {**cost, "skipped_steps": training.skipped_steps, "kept_step": training.kept_step, "package_sha256": packaged.sha256, **hardware},
         )
+
+    def _log_trial(self, training: Training, evaluated: Evaluated) -> None:
+        """Figures and cost alone: a search has many trials, and nobody asks one of them for a picture."""
+        run_id, now_ms = self.spec.mlflow_run_id, int((self.spec.run_dir / "evaluated.json").stat().st_mtime * 1000)
+        store_figures(self.tracker, run_id, evaluated.figures)
+        self.tracker.log_metrics(run_id, [MetricPoint(f"validation/{figure.name}", figure.value, 0, now_ms) for figure in evaluated.figures])
+        self.tracker.set_tags(run_id, {"train_s": round(training.train_s, 2), "evaluate_s": round(evaluated.evaluate_s, 2)})
 
 
 def _cost(training: Training, evaluated: Evaluated, packaged: Packaged) -> dict[str, float]:

@@ -20,6 +20,15 @@ class Exit(IntEnum):
     """Stopped by a signal or its parent's end; the last checkpoint is written and the run can go on."""
     DIVERGED = 4
     """The loss stayed non-finite."""
+    PRUNED = 5
+    """A trial of a search whose validation loss was hopeless."""
+
+
+class Trial(Strict):
+    """What makes a run a trial of a search: it is scored on the validation split, draws nothing while it trains, and is not packaged."""
+
+    prune_above: dict[int, float] = {}
+    """By step the lowest validation loss so far above which it stops; empty never stops it."""
 
 
 class RunSpec(Strict):
@@ -49,6 +58,8 @@ class RunSpec(Strict):
     tracking_uri: str
     experiment: str
     mlflow_run_id: str
+    trial: Trial | None = None
+    """None where the run makes a model."""
     device: str = "auto"
     precision: str = "auto"
 
@@ -57,7 +68,7 @@ class RunResult(Strict):
     """What a run's process achieved; small enough to pass between tasks."""
 
     status: str
-    """`finished`, `interrupted`, `diverged` or `failed`."""
+    """`finished`, `interrupted`, `diverged`, `pruned` or `failed`."""
     message: str = ""
     mlflow_run_id: str
     figures: tuple[Figure, ...] = ()

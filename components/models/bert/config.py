@@ -108,6 +108,7 @@ FAMILY = Family(
         "mask_rate": {"low": 0.15, "high": 0.5},
         "dropout": {"low": 0.0, "high": 0.3},
     },
+    loss_settings=("vocab_size", "context_length", "mask_rate"),
     summary="fills masked words and embeds text",
     intended_use="Telling which words fit into a gap, and vectors of texts like those of the training data, for search and for small classifiers.",
     limits="It fills each gap by itself, one token of the vocabulary at a time, and knows only its training text. It does not continue text.",

@@ -105,6 +105,7 @@ FAMILY = Family(
         "batch_size": {"choices": [32, 64, 128]},
         "dropout": {"low": 0.0, "high": 0.2},
     },
+    loss_settings=("vocab_size", "caption_length"),
     summary="says in words what an image shows",
     intended_use="Captions for images like those of the training data, and telling how likely a caption is for an image.",
     limits="Has the words and the knowledge of its training captions alone, and names something for any image, also where it is wrong.",

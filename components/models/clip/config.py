@@ -104,6 +104,7 @@ FAMILY = Family(
         "embedding_dim": {"choices": [32, 64, 128]},
         "loss": {"choices": ["softmax", "sigmoid"]},
     },
+    loss_settings=("loss", "batch_size"),
     summary="embeds images and captions together: retrieval both ways, classes by their names",
     intended_use="Finding images by words and words for images, and naming classes that it was not trained to name.",
     limits="Knows only what its captions say; similarities rank, they are no probabilities.",

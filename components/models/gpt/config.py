@@ -146,6 +146,7 @@ FAMILY = Family(
         "dropout": {"low": 0.0, "high": 0.3},
         "weight_decay": {"low": 0.0, "high": 2.0},
     },
+    loss_settings=("vocab_size", "context_length", "response_length", "control"),
     summary="scores and continues text or code, or answers prompts",
     intended_use="Continuing text like that of the training data, or answering prompts like its pairs, and telling how likely a text is.",
     limits="Knows only its training text: no facts, no instructions but those of its pairs. It looks back no further than its context length.",

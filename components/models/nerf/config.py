@@ -125,6 +125,7 @@ FAMILY = Family(
         "features": {"choices": [4, 8, 16]},
         "resolution": {"choices": [96, 128, 192]},
     },
+    loss_settings=("background",),
     summary="renders one scene from any side, learnt from posed photos",
     intended_use="New views, depth and orbits of the one scene that its photos show, from places like those where they were taken.",
     limits="It knows one scene, as it stood still and was lit. Sides that no photo shows are made up, and poses that are a little wrong blur it.",

@@ -152,6 +152,7 @@ FAMILY = Family(
         "dropout": {"low": 0.0, "high": 0.3},
         "batch_size": {"choices": [16, 32, 64]},
     },
+    loss_settings=("vocab_size", "context_length", "source_length", "target_length"),
     summary="maps text to text: says what belongs to a source, or fills gaps of any length",
     intended_use="Answers of the kind that its pairs have (summaries, translations, docstrings), or words that are missing from a text.",
     limits="Knows only its training data; an answer may read well and be wrong. It reads no more of a source than its source length.",

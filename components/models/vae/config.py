@@ -113,6 +113,7 @@ FAMILY = Family(
         "kl_weight": {"low": 0.3, "high": 1.0},
         "prior_components": {"choices": [1, 2, 4]},
     },
+    loss_settings=("levels", "image_size"),
     summary="samples, reconstructs and embeds images; bounds their likelihood",
     intended_use="Drawing small images like those of the training data, embedding them, and telling how likely an image is.",
     limits="Samples are smoother than real images (they are the decoder's mean); a single latent vector suits images up to 64x64.",

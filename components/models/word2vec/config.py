@@ -90,6 +90,7 @@ FAMILY = Family(
         "negatives": {"low": 5, "high": 20},
         "subsample": {"low": 1e-4, "high": 1e-2, "log": True},
     },
+    loss_settings=("vocab_size", "min_count", "context_length", "window", "negatives", "noise_power", "subsample"),
     summary="gives each word a vector and names its neighbours",
     intended_use="Looking for words that are used alike, and first layers of other models of the same text.",
     limits="One vector per written word, whatever its sense; words that the training text has seldom are unknown, and rare ones have poor neighbours.",

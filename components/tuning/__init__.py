@@ -1,0 +1,1 @@
+"""Hyperparameter search: what is chosen from, trials, and whether a change is worth it."""
