@@ -70,17 +70,22 @@ def line_chart(title: str, lines: Sequence[Line], *, x_name: str = "step") -> Ma
     return _svg(title, _y_grid(y_axis) + _x_ticks(x_axis) + drawn + bottom)
 
 
-def scatter_chart(title: str, series: Sequence[Dots], *, x_name: str, y_name: str, lines: Sequence[Line] = (), x_log: bool = False) -> Markup:
-    """Dots, later series over earlier ones, on top of ``lines``; the scale of y is logarithmic where positive values span more than a decade or so."""
+def scatter_chart(
+    title: str, series: Sequence[Dots], *, x_name: str, y_name: str, lines: Sequence[Line] = (), x_log: bool = False, x_names: Sequence[str] = ()
+) -> Markup:
+    """Dots, later series over earlier ones, on top of ``lines``; the scale of y is logarithmic where positive values span more than a decade or so.
+
+    With ``x_names`` the places 0, 1, … have these names instead of a scale.
+    """
     points = [(x, y) for one in series for x, y, _ in one.points] + [point for line in lines for point in line.points]
     assert points, "a chart shows something"
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    x_axis = _Axis(min(xs), max(xs), _LEFT + _ROOM, WIDTH - _RIGHT - _ROOM, log=x_log)
-    y_axis = _Axis(min(ys), max(ys), HEIGHT - _BOTTOM - _ROOM, _TOP + _ROOM, log=min(ys) > 0 and max(ys) / min(ys) >= _LOG_FROM)
+    xs, ys = [*(x for x, _ in points), *map(float, range(len(x_names)))], [y for _, y in points]
+    x_axis = _Axis(min(xs), max(xs), _LEFT + 2 * _ROOM, WIDTH - _RIGHT - 2 * _ROOM, log=x_log)
+    y_axis = _Axis(min(ys), max(ys), HEIGHT - _BOTTOM - _ROOM, _TOP + 3 * _ROOM, log=min(ys) > 0 and max(ys) / min(ys) >= _LOG_FROM)
     drawn = "".join(_line(line, x_axis, y_axis) for line in lines) + "".join(_dots(one, x_axis, y_axis) for one in series)
     bottom = f'<text x="{(WIDTH + _LEFT) / 2}" y="{HEIGHT - 3}" text-anchor="middle">{escape(x_name)}{", logarithmic scale" if x_log else ""}</text>'
-    side = f'<text x="{_LEFT + 4}" y="{_TOP + 4}">{escape(y_name)}{", logarithmic scale" if y_axis.log else ""}</text>'
-    return _svg(title, _y_grid(y_axis) + _x_ticks(x_axis) + drawn + bottom + side)
+    side = f'<text x="2" y="{_TOP + 2}">{escape(y_name)}{", logarithmic scale" if y_axis.log else ""}</text>'
+    return _svg(title, _y_grid(y_axis) + (_x_names(x_axis, x_names) if x_names else _x_ticks(x_axis)) + drawn + bottom + side)
 
 
 def column_chart(title: str, bins: Sequence[str], series: Sequence[Columns]) -> Markup:
@@ -162,9 +167,17 @@ def _y_grid(axis: _Axis) -> str:
 
 
 def _x_ticks(axis: _Axis) -> str:
+    return _x_marks([(axis.at(tick), compact(tick)) for tick in axis.ticks()])
+
+
+def _x_names(axis: _Axis, names: Sequence[str]) -> str:
+    return _x_marks([(axis.at(place), escape(name)) for place, name in enumerate(names)])
+
+
+def _x_marks(marks: Sequence[tuple[float, str]]) -> str:
     base = HEIGHT - _BOTTOM
     return f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{base}" y2="{base}"/>' + "".join(
-        f'<text x="{axis.at(tick)}" y="{base + 14}" text-anchor="middle">{compact(tick)}</text>' for tick in axis.ticks()
+        f'<text x="{x}" y="{base + 14}" text-anchor="middle">{text}</text>' for x, text in marks
     )
 
 

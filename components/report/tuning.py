@@ -1,9 +1,9 @@
 """The page of a search: what was tried, what came of it, and how the settings and the two figures hang together."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -88,20 +88,16 @@ def _both(finished: Sequence[TrialRecord], objectives: Objectives, best: TrialRe
 
 
 def _over(name: str, part: Range | Choices, finished: Sequence[TrialRecord], objectives: Objectives, best: TrialRecord) -> Markup:
-    """Over the values of a field; choices that are no numbers stand in their order."""
-
-    def place(one: TrialRecord) -> float:
-        value = one.params[name]
-        numeric = all(isinstance(choice, (int, float)) for choice in part.ends)
-        return float(value) if numeric else float([json.dumps(choice) for choice in part.ends].index(json.dumps(value)))
-
-    numeric = all(isinstance(choice, (int, float)) for choice in part.ends)
-    x_name = name if numeric else f"{name}: {', '.join(f'{index} {json.dumps(choice)}' for index, choice in enumerate(part.ends))}"
-    points = _dots(finished, objectives, best, place, objectives.primary)
-    return scatter_chart(name, points, x_name=x_name, y_name=objectives.primary, x_log=isinstance(part, Range) and part.log)
+    """Over the values of a field; choices stand side by side in their order."""
+    if isinstance(part, Range):
+        points = _dots(finished, objectives, best, lambda one: float(one.params[name]), objectives.primary)
+        return scatter_chart(name, points, x_name=name, y_name=objectives.primary, x_log=part.log)
+    names = [json.dumps(choice) for choice in part.choices]
+    points = _dots(finished, objectives, best, lambda one: float(names.index(json.dumps(one.params[name]))), objectives.primary)
+    return scatter_chart(name, points, x_name=name, y_name=objectives.primary, x_names=[found.strip('"') for found in names])
 
 
-def _dots(finished: Sequence[TrialRecord], objectives: Objectives, best: TrialRecord, x: Any, y: str) -> list[Dots]:
+def _dots(finished: Sequence[TrialRecord], objectives: Objectives, best: TrialRecord, x: Callable[[TrialRecord], float], y: str) -> list[Dots]:
     """The trials, with those of the present settings and the best one in colours of their own."""
 
     def points(chosen: Sequence[TrialRecord]) -> list[tuple[float, float, str]]:

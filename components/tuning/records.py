@@ -93,7 +93,7 @@ class TrialRecord(Strict):
     seed: int = 0
     run_id: str = ""
     seconds: float = 0.0
-    """Its training and evaluation."""
+    """Its training and evaluation, or its process where it did not come so far."""
 
     def figure(self, name: str) -> Figure | None:
         return next((figure for figure in self.figures if figure.name == name), None)

@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -71,6 +72,7 @@ def _train(
 
 def _launched(spec: RunSpec, tracker: Tracker, record: TrialRecord, on_event: Callable[[Event], None]) -> TrialRecord:
     """Do the run; its folder is not needed any more, but for the log of one that failed."""
+    began = time.monotonic()
     try:
         result = launch(spec, on_event)
     except UserError as error:
@@ -85,7 +87,7 @@ def _launched(spec: RunSpec, tracker: Tracker, record: TrialRecord, on_event: Ca
     shutil.rmtree(spec.run_dir, ignore_errors=True)
     more = {
         "status": result.status, "reason": result.message, "figures": result.figures, "losses": losses, "run_id": spec.mlflow_run_id,
-        "seconds": result.train_s + result.evaluate_s,
+        "seconds": result.train_s + result.evaluate_s or time.monotonic() - began,
     }  # fmt: skip
     return TrialRecord.model_validate({**record.model_dump(), **more})
 

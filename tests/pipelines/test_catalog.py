@@ -9,6 +9,7 @@ import pytest
 from components.errors import UserError
 from components.models.family import find_family
 from components.project import Project
+from components.tuning.space import Choices
 from pipelines.catalog import load_catalog
 
 GOOD = """\
@@ -49,6 +50,13 @@ def test_a_correct_file_is_resolved(tmp_path: Path) -> None:
     assert catalog.model("vae-digits").config.max_steps == 10
     assert catalog.run == ("vae-digits",)
     assert catalog.schedules["nightly"].models == ("vae-digits",)
+
+
+def test_the_search_space_of_a_model_is_checked_with_the_file(tmp_path: Path) -> None:
+    text = GOOD.replace("    config:\n", "    tune:\n      width: {choices: [16, 64]}\n    config:\n")
+    assert load_catalog(write(tmp_path, text)).model("vae-digits").space["width"] == Choices(choices=(16, 64, 32))
+    with pytest.raises(UserError, match=r"params\.yaml line 15: .*range from 5 to 2 is empty: give a `low` below its `high`"):
+        load_catalog(write(tmp_path, text.replace("{choices: [16, 64]}", "{low: 5, high: 2}")))
 
 
 def test_gates_and_promotion_of_a_model_are_over_those_of_its_family_and_of_the_file(tmp_path: Path) -> None:

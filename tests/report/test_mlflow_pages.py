@@ -10,7 +10,16 @@ import pytest
 from mlflow import MlflowClient
 
 from components.project import Project
-from components.report.mlflow_pages import COMPARISON, comparison_view, differing_params, lay_out_version, picture_keys, run_name
+from components.report.mlflow_pages import (
+    COMPARISON,
+    DatasetText,
+    comparison_view,
+    differing_params,
+    lay_out_experiment,
+    lay_out_version,
+    picture_keys,
+    run_name,
+)
 from components.tracking import DESCRIPTION_LENGTH, GATES_ARTIFACT, ModelVersion, Tracker
 from tests.stores import register_two_runs, tracker_in
 
@@ -64,6 +73,22 @@ def test_runs_of_any_length_show_their_final_pictures_at_the_same_step_and_besid
         images = tracker.list_artifacts(version.run_id, "images")
         assert {path.split("+step+")[1].split("+")[0] for path in images if "evidence" in path} == {"0"}
         assert {"samples.png", "nearest.png"} <= set(tracker.list_artifacts(version.run_id))
+
+
+def test_the_trials_of_a_search_stay_out_of_the_comparison(tracker: Tracker) -> None:
+    tracker.end_run(tracker.start_run("glyphs", "vae-glyphs", {"model": "vae-glyphs", "family": "vae"}, {"width": 8, "max_steps": 10}))
+    parent = tracker.start_run("glyphs", "tune vae-glyphs", {"study": "vae-glyphs-1"}, {})
+    for number in range(3):
+        tags = {"study": "vae-glyphs-1", "mlflow.parentRunId": parent}
+        tracker.end_run(tracker.start_run("glyphs", f"vae-glyphs trial {number + 1}", tags, {"width": 8 + number, "kl_weight": number}))
+    lay_out_experiment(tracker, "glyphs", DatasetText(modality="image", source="kind glyphs", licence="", versions=()))
+    client = MlflowClient(tracker.uri)
+    experiment = client.get_experiment_by_name("glyphs")
+    assert experiment is not None
+    state = state_of(experiment.tags[f"mlflow.sharedViewState.{COMPARISON}"])
+    assert not any("kl_weight" in column or "width" in column for column in state["selectedColumns"])
+    shown = client.search_runs([experiment.experiment_id], state["searchFilter"])
+    assert [run.info.run_name for run in shown] == ["vae-glyphs"]
 
 
 def test_the_page_asks_for_the_whole_protocol_before_two_values_are_compared(laid_out: tuple[Tracker, list[ModelVersion]]) -> None:
