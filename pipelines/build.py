@@ -26,6 +26,8 @@ from pipelines.sweep import describe, stand_for_missed, sweep
 from pipelines.tasks import brisk_subflows
 from pipelines.train import resume_command, reused_outcome, train, unfinished_outcome
 
+LONGEST_NAME = 60
+
 
 @task(name="plan models", cache_policy=NO_CACHE)
 def plan_models(project: str, models: list[str], versions: dict[str, DataVersion], size: str | None, refresh: bool, seeds: int | None) -> list[ModelPlan]:
@@ -36,7 +38,15 @@ def plan_models(project: str, models: list[str], versions: dict[str, DataVersion
     return [plan_model(where, tracker, entry, versions[entry.block.dataset], refresh=refresh) for entry in entries]
 
 
-@flow(name="build", flow_run_name="build", **HOOKS)
+def _run_name() -> str:
+    """What the list of runs shows: `build vae-digits, gpt-pydocs`."""
+    asked = runtime.flow_run.parameters
+    others = "everything" if asked.get("everything") else f"on {asked['dataset']}" if asked.get("dataset") else "default set"
+    what = ", ".join(asked.get("models") or []) or others
+    return f"build {what}" if len(what) <= LONGEST_NAME else f"build {what[:LONGEST_NAME]}…"
+
+
+@flow(name="build", flow_run_name=_run_name, **HOOKS)
 def build(
     project: str,
     models: list[str] | None = None,

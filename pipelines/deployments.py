@@ -43,7 +43,7 @@ class Spec(Strict):
 
 def specs(project: Project, catalog: Catalog, pool: str = POOL) -> list[Spec]:
     """What params.yaml asks for."""
-    scheduled = [_of_schedule(project, catalog, name, schedule, pool) for name, schedule in catalog.schedules.items()]
+    scheduled = [_of_schedule(project, name, schedule, pool) for name, schedule in catalog.schedules.items()]
     return scheduled + [_of_trigger(project, name, trigger, pool) for name, trigger in catalog.triggers.items()]
 
 
@@ -115,14 +115,14 @@ def make_up_for_missed(project: Project, catalog: Catalog, killed: Collection[st
     return told
 
 
-def _of_schedule(project: Project, catalog: Catalog, name: str, schedule: Schedule, pool: str) -> Spec:
+def _of_schedule(project: Project, name: str, schedule: Schedule, pool: str) -> Spec:
     parameters: dict[str, Any] = {"project": str(project.root)}
     if schedule.flow == "build":
         parameters["models"] = list(schedule.models) or None
         what = f"build {', '.join(schedule.models) or 'the default set'}"
     elif schedule.flow == "prepare":
-        parameters["datasets"] = list(schedule.datasets or dict.fromkeys(catalog.model(model).block.dataset for model in catalog.run))
-        what = f"prepare {', '.join(parameters['datasets'])} where the source changed"
+        parameters["datasets"] = list(schedule.datasets) or None
+        what = f"prepare {', '.join(schedule.datasets) or 'the datasets of the default set'} where the source changed"
     else:
         parameters |= {"model": schedule.models[0], "rows": schedule.rows, "seed": schedule.seed, "to": schedule.to, "params": schedule.params}
         what = f"generate {schedule.rows} samples of {schedule.models[0]}"

@@ -16,6 +16,7 @@ from components.errors import UserError
 from components.project import Project
 from pipelines import console
 from pipelines.automations import tell_of_version
+from pipelines.catalog import load_catalog
 from pipelines.flow_runs import HOOKS
 from pipelines.outcomes import DatasetOutcome, WatchFailed
 from pipelines.sweep import stand_for_missed
@@ -77,9 +78,11 @@ def prepare(project: str, dataset: str, actor: str = "flow prepare") -> DatasetO
     return DatasetOutcome(version=version, changed=changed, dropped=dropped, seconds=time.monotonic() - started)
 
 
-@flow(name="watch", flow_run_name="watch", **HOOKS)
-def watch(project: str, datasets: list[str]) -> list[DatasetOutcome]:
+@flow(name="watch", flow_run_name="look for data", **HOOKS)
+def watch(project: str, datasets: list[str] | None = None) -> list[DatasetOutcome]:
     """Look whether the sources of ``datasets`` have something new, and publish a version of each that has: new or changed files, params or code.
+
+    By default those that the default set trains on.
 
     One that cannot be prepared does not keep the others from being looked at.
 
@@ -88,18 +91,20 @@ def watch(project: str, datasets: list[str]) -> list[DatasetOutcome]:
     """
     if runtime.deployment.id:
         stand_for_missed(str(runtime.flow_run.id), str(runtime.deployment.id))
+    catalog = load_catalog(Project(Path(project)))
+    names = datasets or list(dict.fromkeys(entry.block.dataset for entry in catalog.choose([])))
     outcomes, failed = [], {}
     with brisk_subflows():
-        for dataset in datasets:
+        for dataset in names:
             try:
                 outcomes.append(prepare(project, dataset, "flow watch"))
             except (UserError, RuntimeError) as error:
                 console.say(f"[red]✗[/] data {dataset}: {error}")
                 failed[dataset] = str(error)
     if failed:
-        raise WatchFailed(failed, len(datasets))
+        raise WatchFailed(failed, len(names))
     new = [f"{outcome.version.dataset} {outcome.version.version}" for outcome in outcomes if outcome.version.new]
-    message = f"New: {', '.join(new)}" if new else f"Nothing new in {', '.join(datasets)}"
+    message = f"New: {', '.join(new)}" if new else f"Nothing new in {', '.join(names)}"
     # A state says in the list of runs what happened; whoever called gets its data.
     return Completed(message=message, data=outcomes)  # type: ignore[return-value]
 

@@ -222,7 +222,7 @@ def _leave_artifacts(project: Project, tracker: Tracker, outcome: ModelOutcome) 
     server = find_server(project, "mlflow")
     link = tracker.run_url(outcome.run_id, server.url if server else None)
     if link:
-        create_link_artifact(key=f"mlflow-{key}", link=link, link_text=f"{outcome.model} in MLflow")
+        create_link_artifact(key=f"mlflow-{key}", link=link, link_text=f"{outcome.model} in MLflow", description="Its curves, samples, figures and package")
 
 
 def figure_rows(figures: tuple[Figure, ...]) -> list[dict[str, Any]]:

@@ -1,14 +1,11 @@
 """The joined story on two small models: run → reuse → compare → gate → promote → roll back → audit to the raw bytes."""
 
 import contextlib
-import json
 import re
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -191,52 +188,3 @@ def test_other_seeds_give_the_figures_their_uncertainty_and_register_nothing(sho
     (again,) = shop.json("run", "vae-digits", "--seeds", "2")
     assert again["status"] == "reused"
     assert {figure["name"]: figure["trainings"] for figure in again["figures"]} == values
-
-
-def test_a_schedule_is_run_by_the_worker(shop: Workshop) -> None:
-    shop.edit_params(schedules__nightly={"cron": "0 3 * * *", "models": ["vae-digits"]})
-    assert shop.json("deploy") == {"nightly": "created"}
-    assert shop.json("deploy") == {"nightly": "updated"}
-    shop.run("up")
-    run_id = shop.json("trigger", "nightly")["flow_run_id"]
-    assert wait_for_state(shop, run_id, 120) == "COMPLETED"
-
-
-def test_a_cron_schedule_fires_by_itself(shop: Workshop) -> None:
-    shop.edit_params(schedules__nightly={"cron": "* * * * *", "models": ["vae-digits"]})
-    asked_before = {run["id"] for run in deployed_runs(shop)}
-    assert shop.json("deploy") == {"nightly": "updated"}
-    shop.run("up")
-    deadline = time.monotonic() + 150
-    states: set[str] = set()
-    while "COMPLETED" not in states and time.monotonic() < deadline:
-        time.sleep(1)
-        states = {run["state_type"] for run in deployed_runs(shop) if run["auto_scheduled"] and run["id"] not in asked_before}
-    assert "COMPLETED" in states
-    shop.edit_params(schedules={})
-    assert shop.json("deploy") == {"nightly": "removed"}
-
-
-def deployed_runs(shop: Workshop) -> list[dict[str, Any]]:
-    """The flow runs that belong to a deployment, read from the server's API."""
-    body = json.dumps({"flow_runs": {"deployment_id": {"is_null_": False}}}).encode()
-    request = urllib.request.Request(f"{prefect_address(shop)}/api/flow_runs/filter", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request) as response:
-        found: list[dict[str, Any]] = json.load(response)
-    return found
-
-
-def prefect_address(shop: Workshop) -> str:
-    return next(row["address"] for row in shop.json("status") if row["name"] == "prefect")
-
-
-def wait_for_state(shop: Workshop, run_id: str, timeout_s: float) -> str:
-    """The final state of a flow run, read from the server's API."""
-    address = prefect_address(shop)
-    deadline = time.monotonic() + timeout_s
-    state = "UNKNOWN"
-    while time.monotonic() < deadline and state not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
-        time.sleep(1)
-        with urllib.request.urlopen(f"{address}/api/flow_runs/{run_id}") as response:
-            state = json.load(response)["state_type"]
-    return state

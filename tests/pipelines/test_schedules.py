@@ -87,7 +87,7 @@ def test_every_schedule_and_trigger_is_a_deployment_of_its_flow_with_its_paramet
     root = str(tmp_path)
     assert {name: spec.flow for name, spec in wanted.items()} == {"a": "build", "b": "watch", "c": "generate", "d": "build"}
     assert wanted["a"].parameters == {"project": root, "models": None}
-    assert wanted["b"].parameters == {"project": root, "datasets": ["digits"]}
+    assert wanted["b"].parameters == {"project": root, "datasets": None}
     assert wanted["c"].parameters == {"project": root, "model": "vae-digits", "rows": 9, "seed": None, "to": None, "params": {}}
     assert wanted["d"].parameters == {"project": root, "models": ["vae-digits"]}
     assert wanted["d"].schedule is None

@@ -1,9 +1,9 @@
 """The pages of MLflow as a person sees them: a real server, driven in a real browser."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,17 +11,13 @@ from components.project import Project
 from components.report.mlflow_pages import COMPARISON, lay_out_version
 from components.tracking import GATES_ARTIFACT
 from pipelines.servers import start_mlflow, stop_servers, wait_ready
+from tests.browser import BROWSER_MARKS, expect, expect_pictures
 from tests.stores import register_two_runs, tracker_in
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: `make dev` installs it")
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PATIENCE_MS = 90_000
-ASSISTANT_SEEN = "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="there is no Chromium on this machine: install the package chromium"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of Playwright's own pipes, when its driver ends
-]
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = [pytest.mark.slow, *BROWSER_MARKS]
 GATES = {
     "model": "vae-digits", "version": 2, "passed": True,
     "rows": [{"rule": "limit", "figure": "fid_own", "value": 9.25, "limit": "at most 10", "verdict": "passed", "note": ""}],
@@ -47,38 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Itera
         stop_servers(project)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator["sync_api.Browser"]:
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def page(browser: "sync_api.Browser") -> Iterator["sync_api.Page"]:
-    """A page of a person who was never here, but for having closed the assistant: it opens on the first visit of a local server."""
-    context = browser.new_context(viewport={"width": 1600, "height": 1000})
-    context.add_init_script(f"localStorage.setItem({ASSISTANT_SEEN!r}, 'true')")
-    context.set_default_timeout(PATIENCE_MS)
-    yield context.new_page()
-    context.close()
-
-
-def expect(locator: "sync_api.Locator") -> None:
-    locator.first.wait_for(state="visible")
-
-
-def expect_pictures(locator: "sync_api.Locator", count: int) -> None:
-    """``count`` pictures that the browser could decode; a picture that is missing has no width."""
-    for place in range(count):
-        expect(locator.nth(place))
-    widths = locator.evaluate_all("images => Promise.all(images.map(image => image.decode().then(() => image.naturalWidth)))")
-    assert len(widths) == count
-    assert min(widths) > 50
-
-
-def test_the_comparison_shows_headline_figures_and_comparing_two_runs_shows_metrics_and_samples(server: tuple[str, str], page: "sync_api.Page") -> None:
+def test_the_comparison_shows_headline_figures_and_comparing_two_runs_shows_metrics_and_samples(server: tuple[str, str], page: "Page") -> None:
     page.goto(server[1])
     for text in ("vae-digits v1 · seed 0", "vae-digits v2 · seed 1", "test/fid_own", "12.5", "9.25", "genmill.family"):
         expect(page.get_by_text(text, exact=True))
@@ -91,14 +56,14 @@ def test_the_comparison_shows_headline_figures_and_comparing_two_runs_shows_metr
     expect_pictures(page.get_by_role("img", name="samples.png"), 2)
 
 
-def test_the_charts_show_the_samples_of_runs_of_different_length_side_by_side(server: tuple[str, str], page: "sync_api.Page") -> None:
+def test_the_charts_show_the_samples_of_runs_of_different_length_side_by_side(server: tuple[str, str], page: "Page") -> None:
     page.goto(server[1] + "&compareRunsMode=CHART")
     expect(page.get_by_text("test/fid_own", exact=True))
     row = page.get_by_role("row").filter(has_text="evidence/samples")
     expect_pictures(row.locator("img"), 2)
 
 
-def test_a_registered_model_shows_its_champion_and_a_version_its_card_and_gates(server: tuple[str, str], page: "sync_api.Page") -> None:
+def test_a_registered_model_shows_its_champion_and_a_version_its_card_and_gates(server: tuple[str, str], page: "Page") -> None:
     page.goto(f"{server[0]}/#/models/vae-digits")
     expect(page.get_by_text("@\u00a0champion"))
     expect(page.get_by_text("is in production"))
