@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 LINEAGE = "lineage.json"
 FOLDER = "generated"
 """Of the project's data/, where generated datasets lie unless another place is named."""
+SYNTHETIC = "synthetic: "
+"""How the column `source` of a row begins that a model drew."""
 
 
 class GeneratedFile(Strict):
@@ -65,7 +67,7 @@ class Lineage(Strict):
     @property
     def origin(self) -> str:
         """For the column `source` of a row, in front of its number."""
-        return f"synthetic: {self.model}, seed {self.seed}"
+        return f"{SYNTHETIC}{self.model}, seed {self.seed}"
 
     def to_json(self) -> str:
         return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
@@ -84,6 +86,11 @@ def read_lineage(folder: Path) -> Lineage:
         raise UserError(f"{folder} is no generated dataset, it has no {LINEAGE}: make one with `genmill generate MODEL --to {folder}`.") from None
     except ValidationError:
         raise UserError(f"{path} is damaged: delete {folder} and run `genmill generate` again.") from None
+
+
+def is_synthetic(source: str) -> bool:
+    """Whether the row that came from ``source`` was drawn by a model."""
+    return source.startswith(SYNTHETIC)
 
 
 def lineage_sha256(folder: Path) -> str:

@@ -45,6 +45,8 @@ class EvaluationConfig(Strict):
     seed: int = 0
     extractor: ExtractorConfig = ExtractorConfig()
     """Figures of the dataset's own extractor are measured in any case: gates name them."""
+    utility: bool = False
+    """Whether classifiers are trained on the samples (`accuracy_tstr`, `accuracy_augmented`), where the data has labels and the model heeds them."""
 
     @property
     def settings(self) -> "SamplerSettings":
@@ -54,6 +56,6 @@ class EvaluationConfig(Strict):
 
     def identity(self) -> dict[str, Any]:
         """What the figures depend on: of an extractor its bytes, not where they lie, and nothing of the own one, which hangs on data and code."""
-        dumped = self.model_dump(mode="json", exclude={"extractor"})
+        dumped = self.model_dump(mode="json", exclude={"extractor"} if self.utility else {"extractor", "utility"})
         named = {} if self.extractor.kind == "own" else {"extractor": self.extractor.model_dump(exclude={"path"})}
         return {**dumped, **named}

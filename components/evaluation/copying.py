@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from components.evaluation.features import as_images, read_pixels
-from components.evaluation.memorisation import IMAGES_PER_CELL, IN_A_CELL, Cells, data_copying, nearest_training, neighbour_ratio
+from components.evaluation.memorisation import IMAGES_PER_CELL, IN_A_CELL, Cells, closest_record_ratio, data_copying, nearest_training, neighbour_ratio
 from components.evaluation.pictures import pairs_png
 from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.scoring import MOST_SCORED, Scoring, shuffled
@@ -28,6 +28,7 @@ class Copying:
         self.cells = Cells(self.train, len(test))
         self.test_cells = self.cells.place(test)
         self.ratios: list[float] = []
+        self.closest: list[float] = []
         self.statistics: list[float] = []
         self.num = 0
         self.shown = test[:0]
@@ -38,6 +39,7 @@ class Copying:
         self.num = len(looked_at)
         nearest = nearest_training(looked_at, self.train)
         self.ratios.append(neighbour_ratio(nearest, self.test))
+        self.closest.append(closest_record_ratio(nearest, self.test))
         statistic = data_copying(nearest.distance, self.test.distance, self.cells.place(looked_at), self.test_cells)
         self.statistics += [] if statistic is None else [statistic]
         if not len(self.shown):
@@ -51,10 +53,17 @@ class Copying:
             floor=1.0,
             note="median distance to the nearest training image, over that of test images; far below 1 is memorised",
         )
+        closest = self._figure(
+            "closest_record_ratio",
+            self.closest,
+            recorded,
+            floor=1.0,
+            note="5th percentile of the distances to the closest training record, over that of test images; a screen alone, it proves no privacy",
+        )
         if len(self.statistics) < len(self.ratios):
-            return [ratio]
+            return [ratio, closest]
         note = "z-score of the distances to the nearest training image against those of test images, mean of the regions; far below 0 is copied"
-        return [ratio, self._figure("data_copying", self.statistics, recorded, floor=0.0, note=note, detail=f", {len(self.cells.centres)} regions")]
+        return [ratio, closest, self._figure("data_copying", self.statistics, recorded, floor=0.0, note=note, detail=f", {len(self.cells.centres)} regions")]
 
     def notes(self) -> list[str]:
         if len(self.statistics) == len(self.ratios):

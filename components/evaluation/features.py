@@ -147,7 +147,7 @@ def _train(dataset: Dataset, kind: str, size: int | None, tell: Teller) -> tuple
     with repeatable():
         if kind == "classifier":
             assert labels is not None
-            net = _train_classifier(images, labels, len(dataset.class_names), steps)
+            net = train_classifier(images, labels, len(dataset.class_names), steps)
         else:
             net = _train_vicreg(images, steps)
         facts = {"kind": kind, "channels": str(images.shape[1]), "image_size": str(images.shape[-1]), "outputs": str(net.head.out_features)}
@@ -156,13 +156,14 @@ def _train(dataset: Dataset, kind: str, size: int | None, tell: Teller) -> tuple
     return net, facts
 
 
-def _train_classifier(images: Tensor, labels: Tensor, num_classes: int, steps: Iterator[int]) -> ExtractorNet:
+def train_classifier(images: Tensor, labels: Tensor, num_classes: int, steps: Iterator[int], num_steps: int = _STEPS) -> ExtractorNet:
+    """A classifier of ``images``, bytes [N, C, S, S], trained for the ``num_steps`` of ``steps``; call it under `repeatable`."""
     net = ExtractorNet(images.shape[1], images.shape[-1], num_classes)
 
     def loss(rows: Tensor) -> Tensor:
         return F.cross_entropy(net.logits(net.features(_altered(as_images(images[rows])))), labels[rows], label_smoothing=0.05)
 
-    return _optimise(net, loss, len(images), steps)
+    return _optimise(net, loss, len(images), steps, num_steps)
 
 
 def _train_vicreg(images: Tensor, steps: Iterator[int]) -> ExtractorNet:
@@ -186,9 +187,9 @@ def _vicreg(a: Tensor, b: Tensor) -> Tensor:
     return loss
 
 
-def _optimise(net: ExtractorNet, loss: Callable[[Tensor], Tensor], rows: int, steps: Iterator[int]) -> ExtractorNet:
+def _optimise(net: ExtractorNet, loss: Callable[[Tensor], Tensor], rows: int, steps: Iterator[int], num_steps: int = _STEPS) -> ExtractorNet:
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=_STEPS, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=num_steps, pct_start=0.1)
     order = torch.empty(0, dtype=torch.long)
     for _ in steps:
         while len(order) < min(_BATCH, rows):
@@ -221,11 +222,11 @@ def _accuracy(net: ExtractorNet, dataset: Dataset, size: int | None) -> float:
 
 
 @contextlib.contextmanager
-def repeatable() -> Iterator[None]:
-    """Seed 0, one thread and full float32, so that the weights hang on neither cores nor settings; all is put back."""
+def repeatable(seed: int = 0) -> Iterator[None]:
+    """A fixed seed, one thread and full float32, so that the weights hang on neither cores nor settings; all is put back."""
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         torch.set_num_threads(1)
         torch.set_float32_matmul_precision("highest")
         try:

@@ -12,12 +12,13 @@ from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
 from components.evaluation.features import as_images, read_pixels
+from components.evaluation.membership import Attack, by_loss_of_images, people
 from components.evaluation.pictures import pairs_png
 from components.evaluation.protocol import Figure
 from components.evaluation.sample_figures import score_samples
-from components.evaluation.scoring import MOST_SCORED, Scoring, require_enough_images, standard_error
+from components.evaluation.scoring import MOST_SCORED, Scoring, require_enough_images, shuffled, standard_error
 from components.evaluation.telling import Teller, counted
-from components.models.capabilities import DataSpec, DrawsFromText, HasLatentUnits, Reconstructs, SamplesImages, ScoresImages
+from components.models.capabilities import DataSpec, DrawsFromText, HasImageLosses, HasLatentUnits, Reconstructs, SamplesImages, ScoresImages
 
 PARTS = 5
 """Of the test images, between which a figure of all of them at once spreads."""
@@ -36,6 +37,8 @@ def score_images(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: E
         evidence = evidence.plus(score_text_drawing(model, scoring, tell))
     if isinstance(model, (ScoresImages, Reconstructs, HasLatentUnits)):
         evidence = evidence.plus(_score_test_images(model, scoring, tell))
+    if isinstance(model, HasImageLosses):
+        evidence = evidence.plus(_told_by_losses(model, scoring, tell))
     return evidence
 
 
@@ -44,7 +47,8 @@ def _score_test_images(model: Any, scoring: Scoring, tell: Teller) -> Evidence:
     device = getattr(model, "device", torch.device("cpu"))
     evidence = Evidence()
     if isinstance(model, ScoresImages):
-        evidence = evidence.plus(Evidence((_bits_per_dim(model, images, device, scoring, tell),)))
+        bits = _bits(model, images, scoring, f"measuring the likelihood of {len(images):,} test images", tell)
+        evidence = evidence.plus(Evidence((_bits_per_dim(model, images, bits, scoring),))).plus(_told_by_bits(model, bits, scoring, tell))
     if isinstance(model, Reconstructs):
         evidence = evidence.plus(_reconstruction(model, images, device, scoring, tell))
     if isinstance(model, HasLatentUnits):
@@ -58,16 +62,43 @@ def _score_test_images(model: Any, scoring: Scoring, tell: Teller) -> Evidence:
     return evidence
 
 
-def _bits_per_dim(model: ScoresImages, images: Tensor, device: torch.device, scoring: Scoring, tell: Teller) -> Figure:
-    seed = scoring.config.seed
-    chunks = counted(images.split(256), f"measuring the likelihood of {len(images):,} test images", tell)
-    bits = torch.cat([model.bits_per_dim(chunk.to(device), seed=seed + index).cpu() for index, chunk in enumerate(chunks)]).double()
+def _bits(model: ScoresImages, images: Tensor, scoring: Scoring, what: str, tell: Teller) -> Tensor:
+    """Bits per dimension [N] of ``images``."""
+    device, seed = getattr(model, "device", torch.device("cpu")), scoring.config.seed
+    chunks = counted(images.split(256), what, tell)
+    return torch.cat([model.bits_per_dim(chunk.to(device), seed=seed + index).cpu() for index, chunk in enumerate(chunks)]).double()
+
+
+def _bits_per_dim(model: ScoresImages, images: Tensor, bits: Tensor, scoring: Scoring) -> Figure:
     train, _ = read_pixels(scoring.dataset, "train", scoring.size)
     return scoring.figure(
         "bits_per_dim", float(bits.mean()), "min", len(images), preprocessing=f"{scoring.shape}, {model.likelihood}", unit="bits",
         floor=independent_pixels_bits(train, images, model.levels), floor_name="independent pixels (a baseline, not a limit)",
         spread=float(bits.std() / math.sqrt(len(bits))), spread_over="test images (standard error)",
     )  # fmt: skip
+
+
+def _told_by_bits(model: ScoresImages, test_bits: Tensor, scoring: Scoring, tell: Teller) -> Evidence:
+    """Membership inference by the likelihood; ``test_bits`` [N] are there already."""
+    members = as_images(people(scoring).members)
+    bits = _bits(model, members, scoring, f"measuring the likelihood of {len(members):,} training images", tell)
+    others = test_bits[shuffled(len(test_bits), 0)[: len(members)]]
+    figures, notes = by_loss_of_images(scoring, Attack(-bits[: len(others)], -others), f"bits per dimension, {model.likelihood}")
+    return Evidence(tuple(figures), notes=tuple(notes))
+
+
+def _told_by_losses(model: HasImageLosses, scoring: Scoring, tell: Teller) -> Evidence:
+    """Membership inference by the loss that the model was trained by."""
+    known = people(scoring)
+
+    def losses(pixels: Tensor, labels: Tensor | None, what: str) -> Tensor:
+        parts = counted(torch.arange(len(pixels)).split(256), f"measuring the loss of {len(pixels):,} {what} images", tell)
+        found = [model.image_losses(as_images(pixels[rows]), seed=scoring.config.seed, labels=None if labels is None else labels[rows]) for rows in parts]
+        return torch.cat([part.cpu() for part in found])
+
+    attack = Attack(-losses(known.members, known.member_labels, "training"), -losses(known.others, known.other_labels, "test"))
+    figures, notes = by_loss_of_images(scoring, attack, "its own training loss at fixed times and noise")
+    return Evidence(tuple(figures), notes=tuple(notes))
 
 
 def independent_pixels_bits(train: Tensor, test: Tensor, levels: int) -> float:

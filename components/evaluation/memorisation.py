@@ -42,6 +42,11 @@ def neighbour_ratio(samples: Nearest, test: Nearest) -> float:
     return float(samples.distance.median() / test.distance.median())
 
 
+def closest_record_ratio(samples: Nearest, test: Nearest) -> float:
+    """The 5th percentile of the distances from samples to their nearest training images, over that of test images: the nearest few, not the usual one."""
+    return float(samples.distance.double().quantile(0.05) / test.distance.double().quantile(0.05).clamp(min=1e-12))
+
+
 class Cells:
     """Regions of the training images, by k-means of their pixels, in each of which samples are compared with test images of the same kind."""
 

@@ -14,10 +14,12 @@ from components.evaluation.editing import MOST_EDITED, editing_evidence
 from components.evaluation.evidence import Evidence
 from components.evaluation.extractors import Extractor, look_at, named_extractor, split_seen
 from components.evaluation.features import OwnExtractor, Seen, as_images, own_extractor, read_pixels
+from components.evaluation.membership import NearestSample
 from components.evaluation.protocol import Recorded
 from components.evaluation.sampling import draw_images, labels_like_train, samples_picture
 from components.evaluation.scoring import LEAST_IMAGES, Scoring, shuffled
 from components.evaluation.telling import Teller
+from components.evaluation.utility import Utility
 from components.models.capabilities import OWN_SETTINGS, EditsImages, SamplesImages, SamplesInSteps, ShowsDiffusion
 
 MOST_SAMPLES = 10_000
@@ -27,9 +29,28 @@ SAMPLING_SEEDS = 3
 def score_samples(model: SamplesImages, scoring: Scoring, tell: Teller) -> Evidence:
     """Draws as many samples as there are test images, for each of three seeds, and measures and shows them."""
     config = scoring.config
-    evidence = score_draws(model, scoring, tell, lambda num: labels_like_train(scoring.dataset, model, num))
+    utility = requested_utility(model, scoring)
+
+    def labels_for(num: int) -> Tensor | None:
+        return labels_like_train(scoring.dataset, model, num)
+
+    def see(images: Tensor) -> None:
+        labels = labels_for(len(images))
+        if utility is not None and labels is not None:
+            utility.look_at(images, labels)
+
+    evidence = score_draws(model, scoring, tell, labels_for, see)
+    if utility is not None:
+        evidence = evidence.plus(Evidence(utility.figures(_how_drawn(model, scoring), tell)))
     samples = samples_picture(model, scoring.data_spec, seed=config.seed, num=100, settings=config.settings)
     return evidence.plus(Evidence(pictures={"samples": samples})).plus(_at_work(model, scoring, tell))
+
+
+def requested_utility(model: SamplesImages, scoring: Scoring) -> Utility | None:
+    """Where it is asked for, and samples have classes that the model was told."""
+    if not scoring.config.utility or labels_like_train(scoring.dataset, model, 1) is None:
+        return None
+    return Utility(scoring, SAMPLING_SEEDS * num_drawn(scoring.config, scoring.dataset.manifest.rows("test")))
 
 
 def score_draws(
@@ -41,22 +62,23 @@ def score_draws(
     named = named_extractor(config.extractor, scoring.dataset.project.root)
     judges = [Judging(judge, scoring, tell) for judge in (own, named) if judge is not None]
     num = num_drawn(config, len(judges[0].test.features))
-    labels, copying = labels_for(num), Copying(scoring)
+    labels, copying, leaking = labels_for(num), Copying(scoring), NearestSample(scoring)
     for time, seed in enumerate(range(config.seed, config.seed + SAMPLING_SEEDS), 1):
         what = f"drawing {num:,} samples, {time} of {SAMPLING_SEEDS} times"
         images = draw_images(model, num, seed=seed, labels=labels, settings=config.settings, tell=tell, what=what)
         copying.look_at(images)
         for judge in judges:
             judge.look_at(images)
+        leaking.look_at(images)
         if see is not None:
             see(images)
     recorded = _how_drawn(model, scoring)
     tell.say("measuring the samples")
     drawn = [judge.draws(recorded) for judge in judges]
     figures = [figure for draws in drawn for figure in distance_figures(scoring, draws)]
-    figures += [*kind_figures(scoring, drawn[0], judges[0].train), *copying.figures(recorded)]
+    figures += [*kind_figures(scoring, drawn[0], judges[0].train), *copying.figures(recorded), *leaking.figures(recorded)]
     notes = (*alarms(figures), *_floor_notes(drawn[0], judges[0]), *_extractor_notes(own, named), *(note for draws in drawn for note in distance_notes(draws)))
-    return Evidence(tuple(figures), {"nearest": copying.picture()}, notes=(*notes, *copying.notes()))
+    return Evidence(tuple(figures), {"nearest": copying.picture()}, notes=(*notes, *copying.notes(), *leaking.notes()))
 
 
 class Judging:

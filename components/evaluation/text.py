@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from components.data.dataset import Dataset
+from components.data.dataset import Dataset, Split
+from components.data.generated import is_synthetic
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.continuations import (
     DRAWS,
@@ -39,6 +40,7 @@ from components.evaluation.documents import (
     unigram_nats,
 )
 from components.evaluation.evidence import Evidence
+from components.evaluation.membership import MOST_MEMBERS, Attack, by_loss_of_texts
 from components.evaluation.ngrams import words_of
 from components.evaluation.overlap import shared_characters
 from components.evaluation.protocol import Figure, Recorded
@@ -69,7 +71,9 @@ def score_text(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Eva
     """
     test, train = documents_to_score(dataset), texts_of(dataset, "train")
     tokenizer = Tokenizer.from_str(data_spec.tokenizer)
-    evidence = Evidence(figures=_likelihood_figures(model, tokenizer, train, test, dataset, data_spec, tell), notes=indicative(len(test)))
+    scores = score_documents(model, tokenizer, test, _stride(model), tell, _leads(model, dataset, data_spec, "test"))
+    evidence = Evidence(figures=_likelihood_figures(model, scores, tokenizer, train, test, dataset, data_spec), notes=indicative(len(test)))
+    evidence = evidence.plus(_membership(model, scores, tokenizer, train, dataset, data_spec, tell))
     overlap = Figure(
         name="test_in_train_share", value=shared_characters(test, train, OVERLAP_WINDOW), goal="min", unit="share",
         identity=text_identity(dataset, "test_in_train_share", len(test), f"runs of {OVERLAP_WINDOW} characters, white space as one blank"),
@@ -95,22 +99,19 @@ def sample_text(model: Any, data_spec: DataSpec, *, seed: int) -> str:
 
 def _likelihood_figures(
     model: ScoresText,
+    scores: Sequence[DocumentScore],
     tokenizer: Tokenizer,
     train: Sequence[str],
     test: Sequence[str],
     dataset: Dataset,
     data_spec: DataSpec,
-    tell: Teller,
 ) -> tuple[Figure, ...]:
-    stride = max(1, model.context_length // 4)
-    leads = _leads(model, dataset, data_spec)
-    scores = score_documents(model, tokenizer, test, stride, tell, leads)
     nats, tokens, num_bytes = (sum(column) for column in zip(*scores, strict=True))
     unigram = float(token_frequencies(tokenizer, test) @ unigram_nats(token_frequencies(tokenizer, train)))
     plain, primed = xz_bits_per_byte(train, test)
-    told = f", each with its {model.control}" if leads and isinstance(model, HeedsControl) else ""
+    told = f", each with its {model.control}" if isinstance(model, HeedsControl) and model.control else ""
     how = f"sliding window, each document by itself{told}"
-    recorded = Recorded(window=f"context {model.context_length} tokens, stride {stride}")
+    recorded = Recorded(window=f"context {model.context_length} tokens, stride {_stride(model)}")
 
     def bits_per_byte(name: str, value: float, preprocessing: str, **more: Any) -> Figure:
         return Figure(name=name, value=value, goal="min", unit="bits/byte", identity=text_identity(dataset, name, len(test), preprocessing), **more)
@@ -134,12 +135,33 @@ def _likelihood_figures(
     )  # fmt: skip
 
 
-def _leads(model: ScoresText, dataset: Dataset, data_spec: DataSpec) -> list[int] | None:
-    """Of each test document the token that tells the model by what it is controlled, where it heeds one."""
+def _membership(
+    model: ScoresText, scores: Sequence[DocumentScore], tokenizer: Tokenizer, train: Sequence[str], dataset: Dataset, data_spec: DataSpec, tell: Teller
+) -> Evidence:
+    """Membership inference by the bits per byte of a document; ``scores`` are those of the test documents."""
+    sources, leads = dataset.table("train", columns=["source"], augmented=False)["source"].to_pylist(), _leads(model, dataset, data_spec, "train")
+    real = [index for index, source in enumerate(sources) if not is_synthetic(source)]
+    num, generator = min(len(real), len(scores), MOST_MEMBERS), np.random.default_rng(0)
+    chosen = [real[place] for place in generator.permutation(len(real))[:num]]
+    members = score_documents(
+        model, tokenizer, [train[index] for index in chosen], _stride(model), tell, None if leads is None else [leads[index] for index in chosen]
+    )
+    others = [scores[place] for place in generator.permutation(len(scores))[:num]]
+    bits = [torch.tensor([score.nats / math.log(2) / score.bytes for score in known], dtype=torch.float64) for known in (members, others)]
+    figures, notes = by_loss_of_texts(dataset, Attack(-bits[0], -bits[1]), "bits per byte of each document")
+    return Evidence(tuple(figures), notes=tuple(notes))
+
+
+def _stride(model: ScoresText) -> int:
+    return max(1, model.context_length // 4)
+
+
+def _leads(model: ScoresText, dataset: Dataset, data_spec: DataSpec, split: Split) -> list[int] | None:
+    """Of each document of ``split`` the token that tells the model by what it is controlled, where it heeds one."""
     if not (isinstance(model, HeedsControl) and model.control):
         return None
     known = {name: index for index, name in enumerate(data_spec.class_names)}
-    values = dataset.table("test", columns=[model.control], augmented=False)[model.control].to_pylist()
+    values = dataset.table(split, columns=[model.control], augmented=False)[model.control].to_pylist()
     return [control_token(known.get(value)) for value in values]
 
 

@@ -189,6 +189,15 @@ class ScoresImages(Protocol):
 
 
 @runtime_checkable
+class HasImageLosses(Protocol):
+    """Trained by a loss that says of each image how well the model knows it, where it has no likelihood."""
+
+    def image_losses(self, images: Tensor, *, seed: int, labels: Tensor | None = None) -> Tensor:
+        """The loss [N] of ``images`` [N, C, H, W] in [0, 1], under the same draws of ``seed`` for each; ``labels`` [N] where the model is conditional."""
+        ...
+
+
+@runtime_checkable
 class Embeds(Protocol):
     def embed(self, images: Tensor) -> Tensor:
         """A vector [N, D] per image."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.evaluation.protocol import Figure
+from components.evaluation.sections import sections as sections_of
 from components.models.family import Family
 from components.params import Strict
 
@@ -52,14 +53,20 @@ def model_card(
         f"## Limits\n\n{family.limits or 'Not stated.'}",
         f"## Data\n\n{data.dataset} {data.version} (sha256 `{data.sha256[:12]}`): {rows} rows, validation {data.validation}.\n"
         f"Source: {data.source}. Licence: {data.licence}.",
-        f"## Figures\n\n{_figures_table(figures)}",
+        *_figures(figures),
         f"## Cost\n\n{cost.parameters:,} parameters, {cost.steps:,} steps on {cost.device}: {cost.train_s:.0f} s of training, {cost.core_s:.0f} core "
         f"seconds in all, at most {cost.peak_memory_bytes / 2**20:,.0f} MiB of memory.",
         "## Config\n\n" + "\n".join(f"- `{key}`: {value}" for key, value in config.items()),
     ]
     if notes:
-        sections.insert(5, "## Notes\n\n" + "\n".join(f"- {note}" for note in notes))
+        sections.insert(-2, "## Notes\n\n" + "\n".join(f"- {note}" for note in notes))
     return "\n\n".join(sections) + "\n"
+
+
+def _figures(figures: Sequence[Figure]) -> list[str]:
+    """A section for each kind of figures, the general ones first."""
+    first, *others = sections_of(figures)
+    return [f"## Figures\n\n{_figures_table(first.figures)}", *(f"## {one.title}\n\n{one.says}\n\n{_figures_table(one.figures)}" for one in others)]
 
 
 def _figures_table(figures: Sequence[Figure]) -> str:

@@ -12,7 +12,6 @@ from components.models.prompting import answers
 from components.project import Project
 from components.registry import wire
 from components.registry.loading import LoadedModel
-from components.registry.runtime import build_model
 from components.tracking import ModelVersion
 
 LABEL, PROMPT = "label", "prompt"
@@ -104,7 +103,13 @@ def _prompts(dataset: Dataset, modality: str) -> Deal:
 
 
 def _classes_heeded(model: LoadedModel) -> tuple[str, ...]:
-    """The classes that change what is drawn; a model in a child is asked by its config."""
-    known = model.model if model.model is not None else build_model(model.spec)
-    heeds = (isinstance(known, HeedsLabels) and known.conditional) or (isinstance(known, HeedsControl) and bool(known.control))
-    return model.data_spec.class_names if heeds else ()
+    """The classes that change what is drawn; a model in a child, which cannot be looked at, is asked for two of them from one seed."""
+    classes, known = model.data_spec.class_names, model.model
+    if known is not None:
+        heeds = (isinstance(known, HeedsLabels) and known.conditional) or (isinstance(known, HeedsControl) and bool(known.control))
+    elif len(classes) < 2 or not {wire.SAMPLES_IMAGES, wire.CONTINUES_TEXT} & set(model.spec.abilities):
+        heeds = False
+    else:
+        first, second = (model.predict([{LABEL: name}], {"seed": 0})[0] for name in classes[:2])
+        heeds = (first.get("image"), first.get("text")) != (second.get("image"), second.get("text"))
+    return classes if heeds else ()

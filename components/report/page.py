@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import UserError
+from components.evaluation.sections import sections
 
 
 def render(template: str, **context: Any) -> str:
@@ -82,6 +83,6 @@ def _environment() -> Any:
     folder = importlib.resources.files("components.report") / "templates"
     loader = jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8"))
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    filters: dict[str, Callable[..., str]] = {"duration": duration, "size": size, "number": number, "data_uri": data_uri}
+    filters: dict[str, Callable[..., Any]] = {"duration": duration, "size": size, "number": number, "data_uri": data_uri, "sections": sections}
     environment.filters.update(filters)
     return environment

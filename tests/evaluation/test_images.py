@@ -149,10 +149,11 @@ def test_a_collapsed_generator_is_found_out(digits: Dataset, cache: Path) -> Non
 def test_every_figure_carries_its_protocol(digits: Dataset, cache: Path) -> None:
     evidence = score(tiny_vae(), digits, cache)
     of_samples = {f"{name}_own" for name in ("fid", "fid_infinity", "kid", "inception_score", "precision", "recall", "density", "coverage")}
-    of_samples |= {"class_histogram_distance_own", "modes_own", "neighbour_ratio"}
+    of_samples |= {"class_histogram_distance_own", "modes_own", "neighbour_ratio", "closest_record_ratio", "membership_auc", "membership_tpr_at_1_fpr"}
     if not any(note.startswith("data_copying is left out") for note in evidence.notes):  # an untrained model draws one kind of image
         of_samples |= {"data_copying"}
-    assert set(values(evidence)) == of_samples | {"bits_per_dim", "reconstruction_psnr", "active_units", "fid_own_before_prior"}
+    of_likelihood = {"bits_per_dim", "membership_auc_by_loss", "membership_tpr_at_1_fpr_by_loss"}
+    assert set(values(evidence)) == of_samples | of_likelihood | {"reconstruction_psnr", "active_units", "fid_own_before_prior"}
     for figure in evidence.figures:
         identity = figure.identity
         assert identity.metric == figure.name
@@ -226,7 +227,7 @@ def test_another_number_of_samples_or_of_levels_does_not_compare(digits: Dataset
 def test_without_labels_the_inception_score_is_left_out_with_the_reason(unlabelled: Dataset, cache: Path) -> None:
     evidence = score(Redraws(unlabelled), unlabelled, cache, DataSpec("image", channels=1, image_size=8))
     of_features = {f"{name}_own" for name in ("fid", "fid_infinity", "kid", "precision", "recall", "density", "coverage", "modes")}
-    assert set(values(evidence)) == of_features | {"neighbour_ratio", "data_copying"}
+    assert set(values(evidence)) == of_features | {"neighbour_ratio", "data_copying", "closest_record_ratio", "membership_auc", "membership_tpr_at_1_fpr"}
     assert values(evidence)["modes_own"] == 36  # regions of the training images, in place of classes
     assert any("inception_score_own is left out" in note for note in evidence.notes)
     assert evidence.figures[0].identity.extractor == "own-vicreg-32"

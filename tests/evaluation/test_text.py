@@ -42,7 +42,7 @@ class Texts:
         self.texts = {"train": TRAIN, "validation": [], "test": test}
 
     def table(self, split: str, columns: list[str] | None = None, augmented: bool = True) -> pa.Table:
-        return pa.table({"text": pa.array(self.texts[split], pa.string())})
+        return pa.table({"text": pa.array(self.texts[split], pa.string()), "source": pa.array(["here"] * len(self.texts[split]), pa.string())})
 
 
 class Uniform:
@@ -212,3 +212,22 @@ def test_shared_characters_counts_whole_runs_and_overlooks_line_breaks() -> None
 def test_shared_ngrams_counts_words_and_marks() -> None:
     assert shared_ngrams(["a b c d e"], ["x a b c d y"], n=4) == 0.5
     assert shared_ngrams(["too short"], ["too short"], n=8) == 0
+
+
+class Remembers(Uniform):
+    """Is sure of every training text, and of no other."""
+
+    def token_nll(self, tokens: Tensor) -> Tensor:
+        known = {tuple(filter(None, encoding.ids)) for encoding in TOKENIZER.encode_batch(TRAIN)}
+        sure = torch.tensor([tuple(filter(None, row)) in known for row in tokens.tolist()])
+        return torch.where(sure[:, None], 0.01, super().token_nll(tokens))
+
+
+@pytest.mark.parametrize(("model", "least", "most"), [(Remembers(128), 0.99, 1.0), (Uniform(128), 0.0, 0.75)])
+def test_texts_that_a_model_knows_by_heart_are_told_from_others(model: Uniform, least: float, most: float) -> None:
+    others = [TRAIN[0].replace("number 0", f"number {number}") for number in range(60, 100)]
+    evidence = score_text(model, cast(Dataset, Texts(others)), SPEC, config=EvaluationConfig(), tell=SILENT)
+    (found,) = [figure for figure in evidence.figures if figure.name == "membership_auc_by_loss"]
+    assert least <= found.value <= most
+    assert found.identity.num_samples == 40
+    assert any(note.startswith("membership_tpr_at_1_fpr_by_loss is left out: it needs 100 test rows, and there are 40") for note in evidence.notes)

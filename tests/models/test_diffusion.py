@@ -313,3 +313,12 @@ def test_the_embedded_network_is_built_without_a_download(tmp_path: FilePath, mo
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     make(**LATENT)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_loss_of_an_image_hangs_on_neither_its_batch_nor_the_clock(trained: Stepped) -> None:
+    images, labels = stripes(6)
+    whole = trained.image_losses(images, seed=3, labels=labels)
+    assert whole.shape == (6,)
+    assert torch.allclose(whole[4:5], trained.image_losses(images[4:5], seed=3, labels=labels[4:5]), atol=1e-5)
+    assert not torch.allclose(whole, trained.image_losses(images, seed=4, labels=labels))
+    assert whole.mean() < trained.image_losses(torch.rand_like(images), seed=3, labels=labels).mean()

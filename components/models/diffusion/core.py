@@ -23,6 +23,8 @@ from components.models.layers.optimisation import adamw, warm_cosine
 CHUNK = 256
 """Images drawn at once where a caller may ask for any number."""
 LEAST_LATENT_SIDE = 4
+LOSS_TIMES = 4
+"""At which the loss of an image is measured."""
 TIME_SCALE = 1000
 """The networks' time embeddings were made for times up to a thousand."""
 Batch = dict[str, Tensor]
@@ -108,6 +110,16 @@ class GaussianDiffusion(pl.LightningModule, ABC):
         t = times[:, None, None, None]
         said = self._say(self.path.alpha(t) * codes + self.path.sigma(t) * noise, times, asked)
         return ((said - self.path.target(codes, noise)).square() * self.path.weight(t)).mean()
+
+    def _losses(self, images: Tensor, asked: Asked, seed: int) -> Tensor:
+        """The mean loss [N] of each image over times spread evenly; the noise of a time is the same for all."""
+        generator, codes = torch.Generator().manual_seed(seed), self.space.encode(images)
+        losses = torch.zeros(len(codes), device=codes.device)
+        for time in torch.linspace(0, 1, LOSS_TIMES + 2)[1:-1].to(codes) * self.path.latest:
+            noise, t = torch.randn(codes.shape[1:], generator=generator).to(codes).expand_as(codes), time.expand(len(codes), 1, 1, 1)
+            said = self._say(self.path.alpha(t) * codes + self.path.sigma(t) * noise, time.expand(len(codes)), asked)
+            losses += ((said - self.path.target(codes, noise)).square() * self.path.weight(t)).flatten(1).mean(1)
+        return losses / LOSS_TIMES
 
     # -- drawing -------------------------------------------------------------------------------------------------
 

@@ -67,6 +67,12 @@ class Diffusion(GaussianDiffusion):
         generator = torch.Generator().manual_seed(seed)
         return self._strip(num, frames, generator, self._of(self.classes.draw(num, generator) if labels is None else labels))
 
+    @torch.no_grad()
+    def image_losses(self, images: Tensor, *, seed: int, labels: Tensor | None = None) -> Tensor:
+        """The loss [N] of ``images`` [N, C, S, S]; without ``labels`` no class is asked for."""
+        asked = tuple(part.to(self.device) for part in self._of(labels)) or self._nothing(len(images))
+        return self._losses(images.to(self.device), asked, seed)
+
 
 class UNet(nn.Module):
     """diffusers' U-Net for codes [N, C, S, S] of any side, folded to the working side; it says nothing (zero) when it is new."""
