@@ -1,13 +1,17 @@
-"""Make the pictures of docs/mlflow.md: open the pages of a project's MLflow in the Chromium of this machine, as a person does.
+"""Make the pictures of docs/mlflow.md and docs/prefect.md: open the pages of a project in the Chromium of this machine, as a person does.
 
-`genmill up` first; then `python docs/screenshots.py --project DIR --out docs/pictures`.
+`genmill up` first; then `python docs/screenshots.py --project DIR --out docs/pictures`. Those of Prefect show the newest finished run of the schedule
+`--schedule` that trained something, and the promotion that waits for approval.
 """
 
 import argparse
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import httpx
 from PIL import Image
 
 from components.project import Project
@@ -30,19 +34,58 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the pictures")
     parser.add_argument("--dataset", default="digits")
     parser.add_argument("--model", default="vae-digits")
+    parser.add_argument("--ui", choices=("mlflow", "prefect"), default="mlflow")
+    parser.add_argument("--schedule", default="nightly")
     chosen = parser.parse_args()
     project = Project(chosen.project.resolve())
-    server = find_server(project, "mlflow")
+    server = find_server(project, chosen.ui)
     if server is None:
-        raise SystemExit(f"No MLflow server runs for {project.root}: start it with `genmill up --project {project.root}`.")
+        raise SystemExit(f"No {chosen.ui} server runs for {project.root}: start it with `genmill up --project {project.root}`.")
+    if chosen.ui == "prefect":
+        take_prefect(server.url, chosen.schedule, chosen.out)
+        return
     tracker = Tracker.of(project)
     newest = tracker.model_versions(chosen.model)[0]
     version = f"{server.url}/{tracker.version_link(newest.name, newest.version)}"
     take(tracker.view_urls(COMPARISON, server.url)[chosen.dataset], version, chosen.out)
 
 
-def take(comparison: str, version: str, out: Path) -> None:
-    """Write mlflow-runs, -charts, -compare, -model and -version.png to ``out``."""
+def take_prefect(address: str, schedule: str, out: Path) -> None:
+    """Write prefect-deployments, -run, -table and -approval.png to ``out``."""
+    (deployment,) = ask(address, "deployments/filter", {"deployments": {"name": {"any_": [schedule]}}})
+    done = {"deployment_id": {"any_": [deployment["id"]]}, "state": {"type": {"any_": ["COMPLETED"]}}}
+    finished = ask(address, "flow_runs/filter", {"flow_runs": done, "sort": "END_TIME_DESC"})
+    trained = next(run for run in finished if not run["state"]["message"])
+    waiting = ask(address, "flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}})
+    with browsing() as page:
+        open_page(page, f"{address}/deployments", width=1300, height=560)
+        page.get_by_text(schedule, exact=True).wait_for()
+        save(page, out / "prefect-deployments.png")
+        open_page(page, f"{address}/runs/flow-run/{trained['id']}", width=1300, height=1000)
+        page.get_by_text("Flow run 'build").first.wait_for(state="attached")
+        page.wait_for_timeout(4000)  # the graph is drawn on a canvas, which says nothing of when it is finished
+        save(page, out / "prefect-run.png")
+        page.get_by_text("Artifacts", exact=True).click()
+        page.get_by_role("link", name="models").click()
+        page.get_by_text("fid_own").first.wait_for()
+        page.set_viewport_size({"width": 1300, "height": 420})
+        save(page, out / "prefect-table.png")
+        if waiting:
+            open_page(page, f"{address}/runs/flow-run/{waiting[0]['id']}", width=1300, height=960)
+            page.get_by_role("button", name="Resume").click()
+            page.get_by_text("in production because").wait_for()
+            page.wait_for_timeout(1000)  # it moves in
+            save(page, out / "prefect-approval.png")
+
+
+def ask(address: str, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the Prefect server answers to a filter."""
+    found: list[dict[str, Any]] = httpx.post(f"{address}/api/{path}", json=body, timeout=30).raise_for_status().json()
+    return found
+
+
+@contextlib.contextmanager
+def browsing() -> "Iterator[Page]":
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -50,11 +93,17 @@ def take(comparison: str, version: str, out: Path) -> None:
         page = browser.new_page()
         page.set_default_timeout(90_000)
         page.add_init_script(f"localStorage.setItem({ASSISTANT_SEEN!r}, 'true')")
+        yield page
+        browser.close()
+
+
+def take(comparison: str, version: str, out: Path) -> None:
+    """Write mlflow-runs, -charts, -compare, -model and -version.png to ``out``."""
+    with browsing() as page:
         runs(page, comparison, out)
         charts(page, f"{comparison}&compareRunsMode=CHART", out)
         compare(page, comparison, out)
         registry(page, version, out)
-        browser.close()
 
 
 def runs(page: "Page", address: str, out: Path) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
+from prefect import flow, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
@@ -11,6 +11,8 @@ from components.project import Project
 from components.registry.generating import Generated, GenerateRequest, generate_dataset
 from components.tracking import Tracker
 from pipelines import console
+from pipelines.flow_runs import HOOKS
+from pipelines.sweep import stand_for_missed
 from pipelines.tasks import a_retry_can_help
 
 
@@ -30,13 +32,15 @@ def draw_rows(project: str, request: GenerateRequest) -> Generated:
     return generate_dataset(where, Tracker.of(where), request, Telling())
 
 
-@flow(name="generate", flow_run_name="generate-{model}")
+@flow(name="generate", flow_run_name="generate-{model}", **HOOKS)
 def generate(project: str, model: str, rows: int, seed: int | None = None, to: str | None = None, params: dict[str, Any] | None = None) -> Generated:
     """Draw ``rows`` rows by ``model`` into the folder ``to`` (default: `data/generated/MODEL` of the project).
 
     With a ``seed`` the same version draws the same bytes, and what is there already is left; without one every run takes the next seed, so a schedule
     draws new samples each time. What lay in the folder is replaced: a dataset that is made of it keeps the old rows in its older versions.
     """
+    if runtime.deployment.id:
+        stand_for_missed(str(runtime.flow_run.id), str(runtime.deployment.id))
     target = Path(project) / to if to else None
     generated = draw_rows(project, GenerateRequest(model=model, rows=rows, seed=seed, to=target, params=params or {}))
     create_markdown_artifact(key="generated", markdown=f"{generated.message}\n\n`{generated.folder}`", description="What was drawn")

@@ -29,10 +29,12 @@ from components.tuning.verdict import Verdict, best_trial, judge
 from components.tuning.writing import settings_line, write_settings
 from pipelines import console
 from pipelines.catalog import ModelEntry, load_catalog
+from pipelines.flow_runs import HOOKS
 from pipelines.outcomes import RunInterrupted
 from pipelines.plan import check_starts, evaluation_of, experiment_of, start_of
 from pipelines.prepare import prepare
 from pipelines.servers import find_server
+from pipelines.sweep import describe, sweep
 from pipelines.tasks import brisk_subflows
 
 PAGE = "tuning.html"
@@ -78,7 +80,7 @@ def _progress_of(label: str) -> Callable[[Event], None]:
     return lambda event: tell(event) if event.get("event") == "progress" else None
 
 
-@flow(name="tune", flow_run_name="tune-{model}")
+@flow(name="tune", flow_run_name="tune-{model}", **HOOKS)
 def tune(
     project: str,
     model: str,
@@ -98,8 +100,9 @@ def tune(
     again = _command(where, entry, trials, steps, seeds, size)
     deadline = time.monotonic() + timeout_s if timeout_s is not None else float("inf")
     with where.lock("build", "genmill tune", console.say), brisk_subflows():
+        for sentence in describe(where, sweep(where)):
+            console.say(f"[yellow]![/] {sentence}")
         tracker = Tracker.of(where)
-        tracker.sweep_running()
         check_starts(where, tracker, [entry])
         search = search_of(where, tracker, entry, prepare(project, entry.block.dataset).version, steps)
         study = Study(search, where.state / "tuning" / f"{model}.journal")
