@@ -237,7 +237,10 @@ def _open(tracker: Tracker, search: Search) -> str:
         "data_sha256": spec.data_sha256, "validation": search.validation, "code_sha256": search.parts["code"], "git_commit": git.head(spec.project) or "",
     }  # fmt: skip
     space = {f"space_{name}": part.model_dump_json(exclude_defaults=True) for name, part in search.space.items()}
-    return tracker.start_run(spec.experiment, f"tune {search.model}", tags, {**space, "steps": search.steps})
+    run_id = tracker.start_run(spec.experiment, f"tune {search.model}", tags, {**space, "steps": search.steps})
+    source = f"data/{spec.dataset}/{spec.data_version}"
+    tracker.log_dataset(run_id, name=spec.dataset, digest=spec.data_version, source=source, context="validation", profile={})
+    return run_id
 
 
 def _log_trial(tracker: Tracker, parent: str, study: Study, record: TrialRecord) -> None:

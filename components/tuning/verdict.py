@@ -49,7 +49,9 @@ def judge(present: Sequence[TrialRecord], winner: Sequence[TrialRecord], objecti
         return Verdict(offered=False, sentence=f"The present settings stay: {objectives.guard} would get worse ({told}).")
     if gain <= spread:
         return Verdict(offered=False, sentence=f"The present settings stay: the difference is within what two trainings differ by, {spread:.3g} ({told}).")
-    return Verdict(offered=True, sentence=f"Better by {gain:.3g} where two trainings differ by {spread:.3g}: {told}.", settings=settings)
+    cost = " and ".join(f"{statistics.mean(one.seconds for one in side):.0f} s {when}" for side, when in ((present, "now"), (winner, "then")))
+    sentence = f"Better by {gain:.3g} where two trainings differ by {spread:.3g}: {told}; one with its evaluation takes {cost}."
+    return Verdict(offered=True, sentence=sentence, settings=settings)
 
 
 def _guarded(present: Sequence[TrialRecord], other: Sequence[TrialRecord], objectives: Objectives) -> bool:

@@ -35,6 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Itera
     tracker.log_text(better.run_id, json.dumps(GATES), GATES_ARTIFACT)
     lay_out_version(tracker, better)
     tracker.set_alias("vae-digits", "champion", better.version)
+    tracker.end_run(tracker.start_run("digits", "vae-digits trial 1", {"study": "vae-digits-1"}, {"width": 8}))
     started = start_mlflow(project, tracker.uri)
     try:
         wait_ready(project, started, "/health")
@@ -47,6 +48,7 @@ def test_the_comparison_shows_headline_figures_and_comparing_two_runs_shows_metr
     page.goto(server[1])
     for text in ("vae-digits v1 · seed 0", "vae-digits v2 · seed 1", "test/fid_own", "12.5", "9.25", "genmill.family"):
         expect(page.get_by_text(text, exact=True))
+    assert page.get_by_text("vae-digits trial 1").count() == 0, "the trial of a search is no model to compare"
     page.get_by_role("checkbox", name="Select all runs").check()
     page.get_by_role("button", name="Compare", exact=True).click()
     expect(page.get_by_text("Comparing 2 Runs"))

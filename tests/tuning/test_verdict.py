@@ -29,12 +29,13 @@ def test_the_best_is_that_of_the_primary_figure_whose_guard_is_no_worse_than_now
     ids=["far better", "within the spread", "better on average, but it moves as much", "worse"],
 )
 def test_settings_are_offered_only_when_they_are_better_than_two_trainings_differ(after: list[float], offered: bool) -> None:
-    present = [trial(0, fid, seed=seed) for seed, fid in enumerate((9.0, 10.0, 11.0))]
-    winner = [trial(3, fid, seed=seed) for seed, fid in enumerate(after)]
+    present = [trial(0, fid, seed=seed, seconds=20) for seed, fid in enumerate((9.0, 10.0, 11.0))]
+    winner = [trial(3, fid, seed=seed, seconds=55) for seed, fid in enumerate(after)]
     verdict = judge(present, winner, AIMS, SETTINGS)
     assert verdict.offered is offered
     assert verdict.settings == (SETTINGS if offered else {})
     assert "over 3 trainings from fresh seeds" in verdict.sentence
+    assert ("takes 20 s now and 55 s then" in verdict.sentence) is offered, "what it costs belongs to an offer"
     assert verdict.sentence.startswith("Better by" if offered else "The present settings stay")
 
 
