@@ -18,7 +18,7 @@ from pipelines.tune import search_of
 from tests.workshop import GENMILL, SMALL_GPT, Workshop, clean_environment
 
 pytestmark = pytest.mark.slow
-TUNE = ("tune", "gpt-pydocs", "--trials", "2", "--steps", "12", "--seeds", "2")
+TUNE = ("tune", "gpt-pydocs", "--trials", "3", "--steps", "12", "--seeds", "2")
 ASLEEP = {**SMALL_GPT, "learning_rate": 1e-9, "embedding_learning_rate": 1e-9, "head_learning_rate": 1e-9}
 """Learns nothing, so that there is something better to find."""
 SPACE = {
@@ -49,19 +49,19 @@ def test_a_search_that_is_stopped_goes_on_to_exactly_as_many_trials_and_writes_w
     _, told = running.communicate(timeout=120)
     assert running.returncode == 130, told
     assert "the trials that are done, and the last checkpoint, are kept" in told
-    assert "go on with: genmill tune gpt-pydocs --trials 2" in told
+    assert "go on with: genmill tune gpt-pydocs --trials 3" in told
     assert "Traceback" not in told
 
     _confirm_by_hand(Project(shop.root))
     outcome = shop.json(*TUNE, "--write")
-    assert [trial["number"] for trial in outcome["trials"]] == [0, 1]
+    assert [trial["number"] for trial in outcome["trials"]] == [0, 1, 2]
     assert {trial["status"] for trial in outcome["trials"]} == {"finished"}
     figures = [figure for trial in outcome["trials"] for figure in trial["figures"]]
     assert {figure["identity"]["split"] for figure in figures} == {"validation"}
     assert not list((shop.root / ".genmill" / "tuning" / outcome["study"]).glob("trial-*")), "no checkpoints are kept"
     tracker = Tracker.of(Project(shop.root))
     runs = tracker.runs_with("pydocs", STUDY_TAG, outcome["study"])
-    assert sorted(run.name for run in runs if run.tags.get(PARENT_TAG) == outcome["run_id"]) == [f"gpt-pydocs trial {number}" for number in (1, 2)]
+    assert sorted(run.name for run in runs if run.tags.get(PARENT_TAG) == outcome["run_id"]) == [f"gpt-pydocs trial {number}" for number in (1, 2, 3)]
     assert [run.name for run in runs if PARENT_TAG not in run.tags] == ["tune gpt-pydocs"]
     assert {run.status for run in runs} == {"FINISHED"}
     measured = {key for run in runs for key in run.metrics}
@@ -86,7 +86,7 @@ def _confirm_by_hand(project: Project) -> None:
     entry, tracker = load_catalog(project).model("gpt-pydocs"), Tracker.of(project)
     study = Study(search_of(project, tracker, entry, find_version(project, "pydocs", "v1"), 12), project.state / "tuning" / "gpt-pydocs.journal")
     (first,) = study.records
-    for number in (0, 1):
+    for number in (0, 1, 2):
         for seed in (1, 2):
             study.keep_confirmed(f"{number}/{seed}", _with_primary(first, 9.0 + seed / 10 if number == 0 else 2.0 + seed / 10))
 
