@@ -58,9 +58,11 @@ class Choices(Strict):
         return self.choices
 
     def holding(self, value: Any) -> "Choices":
-        """With ``value`` among them."""
-        known = [_as_json_has_it(one) for one in self.choices]
-        return self if _as_json_has_it(value) in known else Choices(choices=(*self.choices, value))
+        """With ``value`` among them; numbers stay in their order."""
+        if _as_json_has_it(value) in [_as_json_has_it(one) for one in self.choices]:
+            return self
+        more = (*self.choices, value)
+        return Choices(choices=tuple(sorted(more)) if all(isinstance(one, (int, float)) for one in more) else more)
 
 
 Space = Mapping[str, Range | Choices]

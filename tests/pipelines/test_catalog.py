@@ -54,7 +54,7 @@ def test_a_correct_file_is_resolved(tmp_path: Path) -> None:
 
 def test_the_search_space_of_a_model_is_checked_with_the_file(tmp_path: Path) -> None:
     text = GOOD.replace("    config:\n", "    tune:\n      width: {choices: [16, 64]}\n    config:\n")
-    assert load_catalog(write(tmp_path, text)).model("vae-digits").space["width"] == Choices(choices=(16, 64, 32))
+    assert load_catalog(write(tmp_path, text)).model("vae-digits").space["width"] == Choices(choices=(16, 32, 64))
     with pytest.raises(UserError, match=r"params\.yaml line 15: .*range from 5 to 2 is empty: give a `low` below its `high`"):
         load_catalog(write(tmp_path, text.replace("{choices: [16, 64]}", "{low: 5, high: 2}")))
 
