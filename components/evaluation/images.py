@@ -20,6 +20,8 @@ from components.evaluation.scoring import MOST_SCORED, Scoring, require_enough_i
 from components.evaluation.telling import Teller, counted
 from components.models.capabilities import DataSpec, DrawsFromText, HasImageLosses, HasLatentUnits, Reconstructs, SamplesImages, ScoresImages
 
+MOST_TOLD = 500
+"""Images of each kind that are told apart by the model's own scores, at most: of a large model these cost seconds."""
 PARTS = 5
 """Of the test images, between which a figure of all of them at once spreads."""
 
@@ -80,7 +82,7 @@ def _bits_per_dim(model: ScoresImages, images: Tensor, bits: Tensor, scoring: Sc
 
 def _told_by_bits(model: ScoresImages, test_bits: Tensor, scoring: Scoring, tell: Teller) -> Evidence:
     """Membership inference by the likelihood; ``test_bits`` [N] are there already."""
-    members = as_images(people(scoring).members)
+    members = as_images(people(scoring).members[:MOST_TOLD])
     bits = _bits(model, members, scoring, f"measuring the likelihood of {len(members):,} training images", tell)
     others = test_bits[shuffled(len(test_bits), 0)[: len(members)]]
     figures, notes = by_loss_of_images(scoring, Attack(-bits[: len(others)], -others), f"bits per dimension, {model.likelihood}")
@@ -92,6 +94,7 @@ def _told_by_losses(model: HasImageLosses, scoring: Scoring, tell: Teller) -> Ev
     known = people(scoring)
 
     def losses(pixels: Tensor, labels: Tensor | None, what: str) -> Tensor:
+        pixels = pixels[:MOST_TOLD]
         parts = counted(torch.arange(len(pixels)).split(256), f"measuring the loss of {len(pixels):,} {what} images", tell)
         found = [model.image_losses(as_images(pixels[rows]), seed=scoring.config.seed, labels=None if labels is None else labels[rows]) for rows in parts]
         return torch.cat([part.cpu() for part in found])

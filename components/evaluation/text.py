@@ -6,7 +6,7 @@ that slides over it: every token is predicted from at least ``context_length - s
 
 import lzma
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,6 +51,8 @@ from components.models.token_rows import encodings
 
 WINDOWS_PER_BATCH = 32
 OVERLAP_WINDOW = 50
+BEGINNING_CHARS = 4_000
+"""Of a document, by which it is told whether it was trained on: long ones cost no more than that."""
 NEW_TOKENS = 128
 SHOWN = 6
 STARTED = 3
@@ -71,9 +73,8 @@ def score_text(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Eva
     """
     test, train = documents_to_score(dataset), texts_of(dataset, "train")
     tokenizer = Tokenizer.from_str(data_spec.tokenizer)
-    scores = score_documents(model, tokenizer, test, _stride(model), tell, _leads(model, dataset, data_spec, "test"))
-    evidence = Evidence(figures=_likelihood_figures(model, scores, tokenizer, train, test, dataset, data_spec), notes=indicative(len(test)))
-    evidence = evidence.plus(_membership(model, scores, tokenizer, train, dataset, data_spec, tell))
+    evidence = Evidence(figures=_likelihood_figures(model, tokenizer, train, test, dataset, data_spec, tell), notes=indicative(len(test)))
+    evidence = evidence.plus(_membership(model, tokenizer, {"train": train, "test": test}, dataset, data_spec, tell))
     overlap = Figure(
         name="test_in_train_share", value=shared_characters(test, train, OVERLAP_WINDOW), goal="min", unit="share",
         identity=text_identity(dataset, "test_in_train_share", len(test), f"runs of {OVERLAP_WINDOW} characters, white space as one blank"),
@@ -99,13 +100,14 @@ def sample_text(model: Any, data_spec: DataSpec, *, seed: int) -> str:
 
 def _likelihood_figures(
     model: ScoresText,
-    scores: Sequence[DocumentScore],
     tokenizer: Tokenizer,
     train: Sequence[str],
     test: Sequence[str],
     dataset: Dataset,
     data_spec: DataSpec,
+    tell: Teller,
 ) -> tuple[Figure, ...]:
+    scores = score_documents(model, tokenizer, test, _stride(model), tell, _leads(model, dataset, data_spec, "test"))
     nats, tokens, num_bytes = (sum(column) for column in zip(*scores, strict=True))
     unigram = float(token_frequencies(tokenizer, test) @ unigram_nats(token_frequencies(tokenizer, train)))
     plain, primed = xz_bits_per_byte(train, test)
@@ -135,21 +137,25 @@ def _likelihood_figures(
     )  # fmt: skip
 
 
-def _membership(
-    model: ScoresText, scores: Sequence[DocumentScore], tokenizer: Tokenizer, train: Sequence[str], dataset: Dataset, data_spec: DataSpec, tell: Teller
-) -> Evidence:
-    """Membership inference by the bits per byte of a document; ``scores`` are those of the test documents."""
-    sources, leads = dataset.table("train", columns=["source"], augmented=False)["source"].to_pylist(), _leads(model, dataset, data_spec, "train")
-    real = [index for index, source in enumerate(sources) if not is_synthetic(source)]
-    num, generator = min(len(real), len(scores), MOST_MEMBERS), np.random.default_rng(0)
-    chosen = [real[place] for place in generator.permutation(len(real))[:num]]
-    members = score_documents(
-        model, tokenizer, [train[index] for index in chosen], _stride(model), tell, None if leads is None else [leads[index] for index in chosen]
-    )
-    others = [scores[place] for place in generator.permutation(len(scores))[:num]]
-    bits = [torch.tensor([score.nats / math.log(2) / score.bytes for score in known], dtype=torch.float64) for known in (members, others)]
-    figures, notes = by_loss_of_texts(dataset, Attack(-bits[0], -bits[1]), "bits per byte of each document")
+def _membership(model: ScoresText, tokenizer: Tokenizer, texts: Mapping[Split, Sequence[str]], dataset: Dataset, data_spec: DataSpec, tell: Teller) -> Evidence:
+    """Membership inference by the bits per byte of how a document begins, of as many training documents as test documents."""
+    real = {split: _not_drawn(dataset, split) for split in texts}
+    num = min(MOST_MEMBERS, *map(len, real.values()))
+    bits = []
+    for split, known in texts.items():
+        chosen = [real[split][place] for place in np.random.default_rng(0).permutation(len(real[split]))[:num]]
+        leads = _leads(model, dataset, data_spec, split)
+        told = None if leads is None else [leads[index] for index in chosen]
+        scores = score_documents(model, tokenizer, [known[index][:BEGINNING_CHARS] for index in chosen], _stride(model), tell, told)
+        bits.append(torch.tensor([score.nats / math.log(2) / score.bytes for score in scores], dtype=torch.float64))
+    figures, notes = by_loss_of_texts(dataset, Attack(-bits[0], -bits[1]), f"bits per byte of the first {BEGINNING_CHARS:,} characters of each document")
     return Evidence(tuple(figures), notes=tuple(notes))
+
+
+def _not_drawn(dataset: Dataset, split: Split) -> list[int]:
+    """Places of the original rows of ``split`` that no model drew."""
+    sources = dataset.table(split, columns=["source"], augmented=False)["source"].to_pylist()
+    return [index for index, source in enumerate(sources) if not is_synthetic(source)]
 
 
 def _stride(model: ScoresText) -> int:
