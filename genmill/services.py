@@ -126,14 +126,17 @@ def down(project: ProjectOption = None) -> None:
     Example: [bold]genmill down[/]
     """
     where = open_project(project)
-    from genmill.console import out
+    from genmill.console import err, out
     from pipelines import flow_runs
     from pipelines.servers import end_process_tree, stop_servers
 
-    # A run whose worker was killed lives on without it.
     for record in flow_runs.records(where):
-        if record.deployment and record.state == "running" and record.alive:
+        if record.state != "running" or not record.alive:
+            continue
+        if record.deployment:  # it lives on without a worker that was killed
             end_process_tree(record.pid)
+        else:
+            err.print(f"{record} still runs (process {record.pid}) and fails at its next step without its server; go on with: genmill resume", soft_wrap=True)
     stopped = stop_servers(where)
     out.print(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
 

@@ -30,8 +30,8 @@ pytestmark = pytest.mark.slow
 NEEDS_BROWSER = BROWSER_MARKS[0]
 
 MODELS = ["vae-digits"]
-LONG = {**SMALL_VAE, "max_steps": 400}
-"""Some ten seconds, with a checkpoint every twenty steps."""
+LONG = {**SMALL_VAE, "max_steps": 240}
+"""Some seconds, with a checkpoint every twenty steps."""
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_an_interval_fires_again_and_again_and_the_second_run_reuses_everything(
     def reused() -> bool:
         return sum(run["state"]["message"] == "Nothing changed: 1 models reused" for run in runs_of(shop, "often", "COMPLETED")) >= 2
 
-    wait_until(reused, 180)
+    wait_until(reused)
     first, second = runs_of(shop, "often", "COMPLETED")[:2]
     assert (first["state"]["message"], second["auto_scheduled"]) == (None, True)
     assert [row["candidate"] for row in shop.json("models")] == [1]
@@ -107,7 +107,9 @@ def test_the_prefect_ui_shows_a_finished_run_with_its_graph_its_table_and_the_li
     page.goto(f"{address_of(shop)}/runs/flow-run/{trained['id']}")
     page.get_by_text("Artifacts", exact=True).click()
     page.get_by_role("link", name="mlflow-vae-digits").click()
-    page.get_by_role("link", name="vae-digits in MLflow").click()
+    link = page.get_by_role("link", name="vae-digits in MLflow").get_attribute("href")
+    assert link is not None
+    page.goto(link)
     expect(page.get_by_text("test/fid_own"))
 
 
@@ -119,7 +121,7 @@ def test_a_paused_promotion_is_answered_in_the_prefect_ui(shop: Workshop, page: 
         [str(GENMILL), "promote", *MODELS], cwd=shop.root, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     paused = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
-    wait_until(lambda: bool(ask(shop, "flow_runs/filter", paused)), 60)
+    wait_until(lambda: bool(ask(shop, "flow_runs/filter", paused)))
     page.goto(f"{address_of(shop)}/runs/flow-run/{ask(shop, 'flow_runs/filter', paused)[0]['id']}")
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_text("wants vae-digits/1 in production"))
@@ -137,19 +139,19 @@ def test_a_paused_promotion_is_answered_in_the_prefect_ui(shop: Workshop, page: 
 def test_what_is_no_longer_in_params_is_removed_and_runs_no_more(shop: Workshop) -> None:
     shop.edit_params(schedules__often={"interval": "1d", "models": MODELS, "active": False})
     assert shop.json("deploy")["often"] == "updated"
-    wait_until(lambda: not runs_of(shop, "often", "RUNNING") and not runs_of(shop, "often", "PENDING"), 60)
+    wait_until(lambda: not runs_of(shop, "often", "RUNNING", "PENDING", "SCHEDULED"))
 
 
 def test_a_new_data_version_starts_the_training_of_the_models_that_use_it(shop: Workshop) -> None:
-    wait_until(lambda: len(runs_of(shop, "retrain", "COMPLETED")) == 1, 60)  # of the first version, which the schedule's first run published
+    wait_until(lambda: len(runs_of(shop, "retrain", "COMPLETED")) == 1)  # of the first version, which the schedule's first run published
     shop.edit_params(datasets__digits__source__rows=360)
     shop.run("trigger", "look")
-    wait_until(lambda: len(runs_of(shop, "retrain", "COMPLETED")) == 2, 120)
+    wait_until(lambda: len(runs_of(shop, "retrain", "COMPLETED")) == 2)
     (looked,) = runs_of(shop, "look", "COMPLETED")
     assert looked["state"]["message"] == "New: digits v2"
-    assert [(row["candidate"], row["data"]) for row in shop.json("models")] == [(2, "digits@v2")]
+    assert [(row["candidate"], row["data_version"]) for row in shop.json("models")] == [(2, "digits@v2")]
     shop.run("trigger", "look")
-    wait_until(lambda: len(runs_of(shop, "look", "COMPLETED")) == 2, 60)
+    wait_until(lambda: len(runs_of(shop, "look", "COMPLETED")) == 2)
     assert runs_of(shop, "look", "COMPLETED")[1]["state"]["message"] == "Nothing new in digits"
     shop.edit_params(triggers__retrain__active=False)
     shop.run("deploy")
@@ -165,30 +167,31 @@ def test_a_scheduled_run_that_fails_is_told_with_the_command_that_goes_on_with_i
         )
         shop.run("deploy")
         shop.run("trigger", "nightly")
-        wait_until(lambda: bool(heard), 60)
+        wait_until(lambda: bool(heard))
+    shop.edit_params(notify={}, models__vae_DASH_digits__evaluation={})
     (failed,) = runs_of(shop, "nightly", "FAILED")
-    assert "1 of 1 models failed: vae-digits: There is no extractor" in failed["state"]["message"]
+    assert "nowhere has no config.json" in failed["state"]["message"]
     resume = f"genmill resume {failed['id']} --project {shop.root}"
     assert resume in heard[0]
     assert resume in shop.run("status").stdout
     logs = ask(shop, "logs/filter", {"logs": {"flow_run_id": {"any_": [failed["id"]]}}})
     assert any(resume in line["message"] for line in logs)
-    shop.edit_params(notify={}, models__vae_DASH_digits__evaluation={})
     shop.run("deploy")
+    assert len(ask(shop, "automations/filter", {})) == 1
 
 
 def test_when_everything_is_killed_in_the_middle_of_a_run_the_next_start_sweeps_and_finishes_it_with_one_version(shop: Workshop) -> None:
-    versions = [row["candidate"] for row in shop.json("models")]
+    versions, seen = [row["candidate"] for row in shop.json("models")], checkpoints(shop)
     shop.edit_params(models__vae_DASH_digits__config=LONG)
     shop.run("trigger", "nightly")
-    wait_until(lambda: bool(checkpoints(shop)), 90)
+    wait_until(lambda: bool(checkpoints(shop) - seen))
     (running,) = runs_of(shop, "nightly", "RUNNING")
     kill_everything(shop)
     told = shop.run("up").stderr
     assert "nightly: a run was missed or killed while nothing ran here; it is made up for, once" in told
     assert [run["id"] for run in runs_of(shop, "nightly", "CRASHED")] == [running["id"]]
     before = len(runs_of(shop, "nightly", "COMPLETED"))
-    wait_until(lambda: len(runs_of(shop, "nightly", "COMPLETED")) > before, 120)
+    wait_until(lambda: len(runs_of(shop, "nightly", "COMPLETED")) > before)
     assert [row["candidate"] for row in shop.json("models")] == [versions[0] + 1]
     audited = {check["what"]: check for check in shop.json("audit", "vae-digits", "--no-rehash")["links"]}
     assert audited
@@ -197,27 +200,28 @@ def test_when_everything_is_killed_in_the_middle_of_a_run_the_next_start_sweeps_
 
 
 def test_a_killed_run_of_a_person_is_swept_and_goes_on_by_the_params_it_began_with(shop: Workshop) -> None:
-    shop.edit_params(models__vae_DASH_digits__config={**LONG, "max_steps": 420})
-    before = checkpoints(shop)
+    shop.edit_params(models__vae_DASH_digits__config={**LONG, "max_steps": 260})
+    seen = checkpoints(shop)
     running = start(shop, "run", *MODELS)
-    wait_until(lambda: bool(checkpoints(shop) - before), 90)
+    wait_until(lambda: bool(checkpoints(shop) - seen))
     os.kill(running.pid, signal.SIGKILL)
     running.communicate()
-    shop.edit_params(models__vae_DASH_digits__config={**LONG, "max_steps": 380})
+    shop.edit_params(models__vae_DASH_digits__config={**LONG, "max_steps": 220})
     told = shop.run("up").stderr
     assert "was killed; go on with: genmill resume " in told
     (outcome,) = shop.json("resume")
     assert (outcome["status"], outcome["model"]) == ("resumed", "vae-digits")
-    assert {row["action"] for row in shop.json("plan", *MODELS)} == {"train"}, "380 steps were never trained"
-    shop.edit_params(models__vae_DASH_digits__config={**LONG, "max_steps": 420})
+    assert {row["action"] for row in shop.json("plan", *MODELS)} == {"train"}, "220 steps were never trained"
+    shop.edit_params(models__vae_DASH_digits__config={**LONG, "max_steps": 260})
     assert {row["action"] for row in shop.json("plan", *MODELS)} == {"reuse"}
-    assert "nothing to resume" in shop.run("resume", code=2).stderr
+    resumed = told.split("genmill resume ")[1].split()[0]
+    assert "was resumed already" in shop.run("resume", resumed, code=2).stderr
 
 
 def test_times_that_pass_while_nothing_runs_are_made_up_for_once_or_not_at_all(shop: Workshop) -> None:
     shop.edit_params(schedules={"often": {"interval": "2s", "models": MODELS}, "never": {"interval": "2s", "models": MODELS, "catch_up": False}})
     shop.run("deploy")
-    wait_until(lambda: bool(runs_of(shop, "often", "SCHEDULED")) and bool(runs_of(shop, "never", "SCHEDULED")), 30)
+    wait_until(lambda: bool(runs_of(shop, "often", "SCHEDULED")) and bool(runs_of(shop, "never", "SCHEDULED")))
     shop.run("down")
     time.sleep(10)
     told = shop.run("up").stderr
@@ -257,18 +261,27 @@ def ask(shop: Workshop, path: str, body: dict[str, Any]) -> list[dict[str, Any]]
     return found
 
 
-def runs_of(shop: Workshop, deployment: str, state: str) -> list[dict[str, Any]]:
-    """The flow runs of a deployment that are in ``state``, in the order they were to begin."""
+def runs_of(shop: Workshop, deployment: str, *states: str) -> list[dict[str, Any]]:
+    """The flow runs of a deployment that are in one of ``states``, in the order they were to begin."""
     ids = [one["id"] for one in ask(shop, "deployments/filter", {}) if one["name"] == deployment]
-    wanted = {"deployment_id": {"any_": ids}, "state": {"type": {"any_": [state]}}}
+    wanted = {"deployment_id": {"any_": ids}, "state": {"type": {"any_": list(states)}}}
     return ask(shop, "flow_runs/filter", {"flow_runs": wanted, "sort": "EXPECTED_START_TIME_ASC"})
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 300) -> None:
+    """Nothing here takes a tenth of the time that is given on a machine with nothing else to do."""
     deadline = time.monotonic() + timeout_s
-    while not condition():
+    while not _holds(condition):
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.5)
+
+
+def _holds(condition: Callable[[], bool]) -> bool:
+    """False where a server that is busy did not answer in time."""
+    try:
+        return condition()
+    except TimeoutError:
+        return False
 
 
 def checkpoints(shop: Workshop) -> set[Path]:
