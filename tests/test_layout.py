@@ -1,10 +1,14 @@
 """The shape of the repository that everything else relies on."""
 
+import importlib
+import inspect
 import subprocess
 import sys
 import tomllib
 from importlib.metadata import distributions, version
 from pathlib import Path
+
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -56,3 +60,14 @@ def test_every_package_folder_is_shipped() -> None:
     assert config["tool"]["setuptools"]["packages"]["find"]["include"] == ["genmill*", "pipelines*", "components*"]
     folders = {file.parent for top in ("genmill", "pipelines", "components") for file in (ROOT / top).rglob("*.py")}
     assert all((folder / "__init__.py").is_file() for folder in folders)
+
+
+def test_prefect_yaml_deploys_flows_that_exist_with_parameters_they_take() -> None:
+    found = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    assert found["prefect-version"] == version("prefect")
+    assert len(found["deployments"]) == 3
+    for deployment in found["deployments"]:
+        module, _, function = deployment["entrypoint"].rpartition(".")
+        flow = getattr(importlib.import_module(module), function)
+        assert set(deployment["parameters"]) <= set(inspect.signature(flow.fn).parameters)
+        assert deployment["work_pool"] == {"name": "genmill"}
