@@ -5,7 +5,7 @@ import sys
 import typer
 
 from components.errors import DISK_FULL, UserError
-from genmill import audit, data, generation, promotion, registry, resume, run, services, setup, tune
+from genmill import audit, data, generation, promotion, registry, resume, run, services, serving, setup, tune
 
 app = typer.Typer(
     name="genmill",
@@ -16,7 +16,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (setup, run, resume, registry, generation, audit, promotion, tune, services):
+for group in (setup, run, resume, registry, generation, audit, promotion, serving, tune, services):
     group.add_to(app)
 app.add_typer(data.app, name="data")
 

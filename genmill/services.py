@@ -149,7 +149,7 @@ def status(project: ProjectOption = None, as_json: JsonOption = False) -> None:
     where = open_project(project)
     from genmill.console import out, print_json, print_table
     from pipelines import flow_runs
-    from pipelines.servers import NAMES, answers, running_servers
+    from pipelines.servers import NAMES, answers, running_servers, terminal_servers
 
     servers = running_servers(where)
     health = {"prefect": "/api/health", "mlflow": "/health"}
@@ -157,11 +157,14 @@ def status(project: ProjectOption = None, as_json: JsonOption = False) -> None:
     for name in NAMES:
         server = servers.get(name)
         state = "stopped" if server is None else "runs" if name == "worker" or answers(server.url + health[name]) else "starting or stuck"
-        rows.append({"name": name, "state": state, "address": server.url if server else "", "process": server.pid if server else None})
+        rows.append({"name": name, "state": state, "address": server.url if server else "", "process": server.pid if server else None, "serves": ""})
+    for server in terminal_servers(where):
+        state = "runs" if answers(f"{server.url}/ping") else "starting or stuck"
+        rows.append({"name": server.name, "state": state, "address": server.url, "process": server.pid, "serves": server.serves})
     if as_json:
         print_json(rows)
         return
-    print_table(f"Services of {where.root}", ("name", "state", "address", "process"), [tuple(row.values()) for row in rows])
+    print_table(f"Services of {where.root}", ("name", "state", "address", "process", "serves"), [tuple(row.values()) for row in rows])
     for record in [record for record in flow_runs.records(where) if record.state in flow_runs.UNFINISHED][:3]:
         out.print(f"[red]✗[/] {record} {record.state}: {record.message}\n  Go on with: {flow_runs.resume_command(where, record.id)}", soft_wrap=True)
 

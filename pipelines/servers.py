@@ -28,6 +28,8 @@ class Server(Strict):
     created: float
     """Start time of the process; with the pid it names the process beyond doubt."""
     url: str = ""
+    serves: str = ""
+    """Of a process in a terminal: what it serves there."""
     started_now: bool = False
 
     def alive(self) -> bool:
@@ -51,6 +53,12 @@ def running_servers(project: Project) -> dict[str, Server]:
     """Every server of this project that runs, by name."""
     found = {name: find_server(project, name) for name in NAMES}
     return {name: server for name, server in found.items() if server is not None}
+
+
+def terminal_servers(project: Project) -> list[Server]:
+    """What runs in the terminals of this project's users, see `pipelines.serving`."""
+    found = (find_server(project, file.stem) for file in sorted((project.state / "servers").glob("*-*.json")))
+    return [server for server in found if server is not None]
 
 
 def start_prefect(project: Project, port: int | None = None) -> Server:
@@ -117,9 +125,9 @@ def answers(url: str, timeout_s: float = 2.0) -> bool:
 
 
 def stop_servers(project: Project) -> list[str]:
-    """Stop the worker, then the servers, each with its children; returns the names of those that ran."""
+    """Stop what serves models, the worker, then the servers, each with its children; returns the names of those that ran."""
     stopped = []
-    for name in ("worker", "mlflow", "prefect"):
+    for name in (*(server.name for server in terminal_servers(project)), "worker", "mlflow", "prefect"):
         server = find_server(project, name)
         if server:
             end_process_tree(server.pid)

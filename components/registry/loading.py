@@ -108,7 +108,7 @@ class Child:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "components.registry.child", str(self._folder / "artifacts")],
             cwd=self._folder / "code",
-            env={**_clean_environment(), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**clean_environment(), "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -162,6 +162,6 @@ class Child:
         return UserError(f"The packaged code of {self._folder} does not run here ({last}): install the versions in its requirements.txt.")
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """The environment without what would put other code before the packaged one."""
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}

@@ -1,17 +1,20 @@
 """What a user does with a registered model: serve it, sample from it, read its card."""
 
 import json
-import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from components.errors import UserError
@@ -24,29 +27,69 @@ from components.registry.card import CardCost, CardData, model_card
 from components.registry.loading import load_package
 from components.registry.package import Package
 from components.registry.sampling import sample_registered
+from components.registry.serving import ModelServer, names_no_version
 from components.registry.stored import store_evidence, stored_evidence
 from components.tracking import Tracker
+from pipelines.servers import answers, terminal_servers
 from tests.stores import figure, register, tracker_in
+from tests.workshop import clean_environment
+
+
+class Served(NamedTuple):
+    """`genmill serve vae-digits@candidate` on version 1; version 2 is another one, and the package of version 3 does not import."""
+
+    address: str
+    tracker: Tracker
+    project: Project
+    process: "subprocess.Popen[str]"
+    told: Path
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path, package: Package) -> Iterator[str]:
-    """`mlflow models serve` of the candidate, as a user starts it; its address."""
+def served(tmp_path_factory: pytest.TempPathFactory, empty_store: Path, package: Package) -> Iterator[Served]:
     project = Project(tmp_path_factory.mktemp("served"))
+    for name in ("params.yaml", "dvc.yaml"):
+        (project.root / name).touch()
     tracker = tracker_in(project, empty_store)
     register(tracker, package)
-    port = free_port()
-    bin_folder = Path(sys.executable).parent
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracker.uri, "MLFLOW_DISABLE_TELEMETRY": "true", "PATH": f"{bin_folder}:{os.environ['PATH']}"}
-    command = [str(bin_folder / "mlflow"), "models", "serve", "-m", "models:/vae-digits@candidate", "--env-manager", "local", "-p", str(port)]
-    with (project.root / "server.log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=Path(__file__).parents[2], start_new_session=True)
-        try:
-            wait_for(f"http://127.0.0.1:{port}/ping", process, project.root / "server.log")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, 15)
-            process.wait(20)
+    register(tracker, rewritten(package, project.root / "second", LIGHT))
+    register(tracker, rewritten(package, project.root / "third", BROKEN))
+    tracker.set_alias("vae-digits", "candidate", 1)
+    port, told = free_port(), project.root / "told.txt"
+    command = [str(Path(sys.executable).with_name("genmill")), "serve", "vae-digits@candidate", "--port", str(port)]
+    with told.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=project.root, text=True, env=clean_environment())
+    address = f"http://127.0.0.1:{port}"
+    wait_for(lambda: answers(f"{address}/ping"), process, told)
+    yield Served(address, tracker, project, process, told)
+    process.terminate()
+    process.wait(20)
+
+
+@pytest.fixture
+def server(served: Served) -> str:
+    return served.address
+
+
+BROKEN = "import gone_library"
+LIGHT = """
+import mlflow
+import pandas as pd
+
+class Light(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input: pd.DataFrame, params=None) -> pd.DataFrame:
+        return pd.DataFrame([{"row": 0}])
+
+mlflow.models.set_model(Light())
+"""
+"""Code of a package that loads in a moment, for it does without torch."""
+
+
+def rewritten(package: Package, folder: Path, code: str) -> Package:
+    """``package`` with other code."""
+    shutil.copytree(package.folder, folder)
+    (folder / "served_model.py").write_text(code)
+    return package.model_copy(update={"folder": folder})
 
 
 def free_port() -> int:
@@ -55,16 +98,20 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    for _ in range(240):
-        assert process.poll() is None, log.read_text()
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-        except OSError:
-            time.sleep(0.5)
-        else:
-            return
-    raise AssertionError(log.read_text())
+def wait_for(done: Callable[[], bool], process: "subprocess.Popen[str]", told: Path, within_s: float = 240) -> None:
+    deadline = time.monotonic() + within_s
+    while not done():
+        assert process.poll() is None, told.read_text()
+        assert time.monotonic() < deadline, told.read_text()
+        time.sleep(0.1)
+
+
+def version_of(server: str) -> str:
+    """The version that answers, as every answer names it."""
+    with urllib.request.urlopen(f"{server}/model", timeout=60) as answer:
+        told = json.load(answer)
+        assert told["version"] == answer.headers["X-Genmill-Model"]
+        return str(told["version"])
 
 
 def ask(server: str, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -110,6 +157,91 @@ def test_a_bad_request_gets_status_400_and_one_sentence(server: str, request_: d
     assert status == 400
     assert sentence in answer["message"]
     assert "Traceback" not in json.dumps(answer)
+
+
+@pytest.mark.slow
+def test_the_command_line_that_is_printed_works(served: Served) -> None:
+    line = next(line for line in served.told.read_text().splitlines() if line.startswith("Try"))
+    answer = subprocess.run(line.removeprefix("Try").strip(), shell=True, capture_output=True, text=True, check=True)
+    assert len(json.loads(answer.stdout)["predictions"]) == 1
+
+
+@pytest.mark.slow
+def test_what_serves_is_listed_with_its_version(served: Served) -> None:
+    (entry,) = terminal_servers(served.project)
+    assert (entry.pid, entry.url) == (served.process.pid, served.address)
+    assert entry.serves == "vae-digits/1 (vae-digits@candidate)"
+    with urllib.request.urlopen(f"{served.address}/model", timeout=60) as answer:
+        told = json.load(answer)
+    assert (told["reference"], told["data"], told["run_id"]) == ("vae-digits@candidate", "digits@v1", served.tracker.model_version("vae-digits", 1).run_id)
+
+
+@pytest.mark.slow
+def test_a_new_version_that_does_not_import_leaves_the_old_one_serving(served: Served) -> None:
+    served.tracker.set_alias("vae-digits", "candidate", 3)
+    wait_for(lambda: "goes on being served" in served.told.read_text(), served.process, served.told)
+    assert version_of(served.address) == "vae-digits/1"
+    told = " ".join(served.told.read_text().split())
+    assert "vae-digits@candidate moved, but vae-digits/1 goes on being served: vae-digits/3 cannot be served here (ModuleNotFoundError" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.slow
+def test_the_server_moves_on_with_the_alias_and_loses_no_request(served: Served) -> None:
+    served.tracker.set_alias("vae-digits", "candidate", 2)
+    seen = []
+    deadline = time.monotonic() + 240
+    while "vae-digits/2" not in seen[-3:] and time.monotonic() < deadline:
+        assert ask(served.address, {"dataframe_records": [{"n": 1}]})[0] == 200
+        seen.append(version_of(served.address))
+    wait_for(lambda: "is served in place of vae-digits/1" in served.told.read_text(), served.process, served.told)
+    assert [version_of(served.address) for _ in range(5)] == ["vae-digits/2"] * 5
+    assert set(seen) == {"vae-digits/1", "vae-digits/2"}
+
+
+@pytest.mark.slow
+def test_a_process_that_was_killed_is_started_again(served: Served) -> None:
+    (child,) = psutil.Process(served.process.pid).children()
+    child.kill()
+    wait_for(lambda: "starting it again" in served.told.read_text(), served.process, served.told)
+    assert version_of(served.address) == "vae-digits/2"
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_a_good_end_that_leaves_nothing_behind(served: Served) -> None:
+    children = psutil.Process(served.process.pid).children(recursive=True)
+    served.process.send_signal(signal.SIGINT)
+    assert served.process.wait(30) == 0
+    assert served.told.read_text().endswith("Stopped.\n")
+    assert "Traceback" not in served.told.read_text()
+    assert not any(child.is_running() for child in children)
+    assert not terminal_servers(served.project)
+
+
+@pytest.mark.slow
+def test_a_model_whose_code_does_not_import_is_refused_with_the_fix(tracker: Tracker, package: Package, tmp_path: Path) -> None:
+    version = register(tracker, rewritten(package, tmp_path / "broken", BROKEN))
+    with socket.socket() as listener, pytest.raises(UserError, match=r"No module named 'gone_library'\): install the versions in .*requirements.txt"):
+        serve_here(tracker, version.ref, listener, tmp_path)
+
+
+def test_a_package_that_was_changed_is_not_run(tracker: Tracker, package: Package, tmp_path: Path) -> None:
+    shutil.copytree(package.folder, tmp_path / "package")
+    version = register(tracker, package.model_copy(update={"folder": tmp_path / "package"}))
+    script = Path(urlsplit(version.source).path) / "served_model.py"
+    script.write_text(f"print('mine now')\n{script.read_text()}")
+    with socket.socket() as listener, pytest.raises(UserError, match="is not what was registered"):
+        serve_here(tracker, version.ref, listener, tmp_path)
+
+
+def serve_here(tracker: Tracker, ref: str, listener: socket.socket, folder: Path) -> None:
+    listener.bind(("127.0.0.1", 0))
+    ModelServer(Project(folder), tracker, ref, listener, folder / "serve.log", follow=True, say=print).close()
+
+
+def test_what_names_a_version_never_moves_on() -> None:
+    moves = {"vae-digits": True, "vae-digits@champion": True, "vae-digits/3": False, "0" * 32: False}
+    assert {ref: names_no_version(ref) for ref in moves} == moves
 
 
 def test_evidence_is_read_back_as_it_was_stored(tracker: Tracker) -> None:
