@@ -1,7 +1,7 @@
-"""Make the pictures of docs/mlflow.md and docs/prefect.md: open the pages of a project in the Chromium of this machine, as a person does.
+"""Make the pictures of docs/mlflow.md, docs/prefect.md and docs/serving.md: open the pages of a project in the Chromium of this machine, as a person does.
 
 `genmill up` first; then `python docs/screenshots.py --project DIR --out docs/pictures`. Those of Prefect show the newest finished run of the schedule
-`--schedule` that trained something, and the promotion that waits for approval.
+`--schedule` that trained something, and the promotion that waits for approval; for that of the playground, `genmill playground` runs beside it.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from PIL import Image
 from components.project import Project
 from components.report.mlflow_pages import COMPARISON
 from components.tracking import Tracker
-from pipelines.servers import find_server
+from pipelines.servers import find_server, terminal_servers
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -34,10 +34,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the pictures")
     parser.add_argument("--dataset", default="digits")
     parser.add_argument("--model", default="vae-digits")
-    parser.add_argument("--ui", choices=("mlflow", "prefect"), default="mlflow")
+    parser.add_argument("--ui", choices=("mlflow", "prefect", "playground"), default="mlflow")
     parser.add_argument("--schedule", default="nightly")
     chosen = parser.parse_args()
     project = Project(chosen.project.resolve())
+    if chosen.ui == "playground":
+        take_playground(next(one.url for one in terminal_servers(project) if one.name.startswith("playground")), chosen.model, chosen.out)
+        return
     server = find_server(project, chosen.ui)
     if server is None:
         raise SystemExit(f"No {chosen.ui} server runs for {project.root}: start it with `genmill up --project {project.root}`.")
@@ -76,6 +79,22 @@ def take_prefect(address: str, schedule: str, out: Path) -> None:
             page.get_by_text("in production because").wait_for()
             page.wait_for_timeout(1000)  # it moves in
             save(page, out / "prefect-approval.png")
+
+
+def take_playground(address: str, model: str, out: Path) -> None:
+    """Write playground.png to ``out``."""
+    with browsing() as page:
+        open_page(page, address, width=1200, height=640)
+        page.get_by_label("Model", exact=True).click()
+        page.get_by_role("option", name=model, exact=True).click()
+        page.get_by_text(f"candidate · {model}/").wait_for()
+        page.get_by_label("Seed", exact=True).fill("7")
+        page.get_by_role("button", name="Draw").click()
+        for place in range(2):
+            page.locator(".drawn img").nth(place).wait_for()
+        page.wait_for_timeout(1000)  # what fades in
+        page.evaluate("scrollTo(0, 0)")
+        save(page, out / "playground.png")
 
 
 def ask(address: str, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:

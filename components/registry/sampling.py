@@ -27,14 +27,19 @@ def sample_registered(project: Project, tracker: Tracker, ref: str, request: Sam
     """
     version = resolve(tracker, ref)
     with load_package(package_folder(project, tracker, version)) as model:
-        if wire.DRAWS_FROM_TEXT in model.spec.abilities and not request.animated:
-            return draw_from_text(project, tracker, model, version.ref, request)
-        refuse({"clip", "clip_guidance", "captioner"}, request, f"{version.ref} draws no pictures from text")
-        if wire.RENDERS_VIEWS in model.spec.abilities:
-            return _orbit(model, version.ref, request)
-        if request.animated:
-            raise UserError(f"{version.ref} renders no views, so there is nothing to animate: give --out a name that ends in .png or .txt.")
-        return _draw(model, version.ref, request, on_text)
+        return sample_loaded(project, tracker, model, version.ref, request, on_text)
+
+
+def sample_loaded(project: Project, tracker: Tracker, model: LoadedModel, name: str, request: SampleRequest, on_text: OnText | None = None) -> Drawn:
+    """The same of a version that is open; ``name`` is what sentences call it."""
+    if wire.DRAWS_FROM_TEXT in model.spec.abilities and not request.animated:
+        return draw_from_text(project, tracker, model, name, request)
+    refuse({"clip", "clip_guidance", "captioner"}, request, f"{name} draws no pictures from text")
+    if wire.RENDERS_VIEWS in model.spec.abilities:
+        return _orbit(model, name, request)
+    if request.animated:
+        raise UserError(f"{name} renders no views, so there is nothing to animate: give --out a name that ends in .png or .txt.")
+    return _draw(model, name, request, on_text)
 
 
 def _draw(model: LoadedModel, name: str, request: SampleRequest, on_text: OnText | None) -> Drawn:
