@@ -17,12 +17,15 @@ from components.project import Project
 from pipelines.servers import Server
 
 LOOPBACK = "127.0.0.1"
+BACKLOG = 128
 SCRIPT_NAME = "scoring_process.py"
 """Of those who answer on a socket that their parent, whom a user knows, has opened."""
 
 
 def open_socket(host: str, port: int | None, *, first: int) -> socket.socket:
-    """A socket bound to ``port`` of ``host``, not listening yet; without a port the first free one from ``first`` on.
+    """A socket that listens on ``port`` of ``host``; without a port on the first free one from ``first`` on.
+
+    Who connects before anybody accepts waits: while a model is loaded, or one process takes the place of another.
 
     Raises:
         UserError: the port is taken, or this machine has no such address.
@@ -44,6 +47,7 @@ def _bound(host: str, port: int) -> socket.socket:
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         opened.bind((host, port))
+        opened.listen(BACKLOG)  # at once: until then another process may bind the same port
     except OSError as error:
         opened.close()
         if error.errno == errno.EADDRINUSE:

@@ -24,6 +24,8 @@ from components.tracking import ModelVersion, Tracker
 
 SCRIPT = "components.tracking.scoring_process"
 EXAMPLE_FILE = "serving_input_example.json"
+REQUEST_TIMEOUT_S = 600
+"""Of a request where MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT says nothing else; MLflow's own minute is short for many pictures drawn on a CPU."""
 END_S = 40.0
 """A process that is asked to end may first answer what it has in hand."""
 
@@ -64,7 +66,7 @@ class Replica:
             # A session of its own: Ctrl-C asks the parent, which lets it finish what it has in hand.
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=log.parent, pass_fds=[listener.fileno()], start_new_session=True,
-                env={**clean_environment(), "PYTHONDONTWRITEBYTECODE": "1", "MLFLOW_DISABLE_TELEMETRY": "true"},
+                env=_environment(),
             )  # fmt: skip
         try:
             self._wait_ready(log)
@@ -100,7 +102,7 @@ class Replica:
 
 
 class ModelServer:
-    """Serves what ``ref`` means on ``listener``, a bound socket; ``say`` is told what happens."""
+    """Serves what ``ref`` means on ``listener``; ``say`` is told what happens."""
 
     def __init__(self, project: Project, tracker: Tracker, ref: str, listener: socket.socket, log: Path, *, follow: bool, say: Callable[[str], None]) -> None:
         """Load the version and answer.
@@ -167,6 +169,11 @@ class ModelServer:
         if sentence != self._told:
             self._say(sentence)
         self._told = sentence
+
+
+def _environment() -> dict[str, str]:
+    defaults = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": str(REQUEST_TIMEOUT_S)}
+    return {**defaults, **clean_environment(), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def names_no_version(ref: str) -> bool:

@@ -1,6 +1,6 @@
 """One packaged model behind MLflow's scoring server, in a process of its own, on a socket that it is handed.
 
-`python -P scoring_process.py PACKAGE SOCKET ABOUT`: the package's folder, the number of a bound socket, and a JSON object with the key `version`.
+`python -P scoring_process.py PACKAGE SOCKET ABOUT`: the package's folder, the number of a listening socket, and a JSON object with the key `version`.
 It is started as a file and imports nothing of Genmill, so that the code inside the package is the only `components` that it knows. Its one
 line out is `{"ready": true}` when it answers, or `{"error": "..."}` when the model cannot be loaded. `/model` tells what ABOUT says, and every
 answer names the version in the header `X-Genmill-Model`. It ends on SIGTERM and with its input, after it has answered what it accepted.

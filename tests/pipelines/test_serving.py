@@ -3,13 +3,15 @@
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from components.errors import UserError
 from components.project import Project
-from pipelines.servers import running_servers, terminal_servers
+from pipelines import servers
+from pipelines.servers import running_servers, stop_servers, terminal_servers
 from pipelines.serving import open_socket, open_to_others, registered, until_stopped, url_of
 
 
@@ -23,9 +25,7 @@ def test_a_taken_port_is_refused_with_who_has_it_and_the_fix() -> None:
 
 
 def test_without_a_port_the_first_free_one_is_opened() -> None:
-    with open_socket("127.0.0.1", None, first=47_000) as one, open_socket("127.0.0.1", 0, first=1) as other:
-        one.listen()
-        other.listen()
+    with open_socket("127.0.0.1", None, first=47_000) as one:
         assert one.getsockname()[1] >= 47_000
         with open_socket("127.0.0.1", None, first=one.getsockname()[1]) as third:
             assert third.getsockname()[1] > one.getsockname()[1]
@@ -54,6 +54,15 @@ def test_what_serves_is_among_the_projects_servers_until_it_ends(tmp_path: Path)
             assert found == {url_of(one): "vae-digits/2", url_of(other): "gan-digits/2"}
             assert not running_servers(project)
         assert not terminal_servers(project)
+
+
+def test_what_serves_is_ended_with_the_other_servers(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    started = servers._start(project, "serve-5001", [sys.executable, "-c", "import time; time.sleep(60)"], "http://127.0.0.1:5001", {})
+    assert [server.name for server in terminal_servers(project)] == ["serve-5001"]
+    assert stop_servers(project) == ["serve-5001"]
+    assert not started.alive()
+    assert not terminal_servers(project)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
