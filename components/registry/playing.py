@@ -2,7 +2,9 @@
 
 import threading
 from collections import OrderedDict
+from pathlib import Path
 
+from components.errors import UserError
 from components.models.capabilities import HeedsControl, HeedsLabels
 from components.models.family import find_family
 from components.params import Strict
@@ -114,13 +116,22 @@ class Playground:
             size = (folder / "artifacts" / WEIGHTS_FILE).stat().st_size
             while self._open and (len(self._open) >= MOST_OPEN or sum(size for _, size in self._open.values()) + size > MOST_OPEN_BYTES):
                 self._close_oldest()
-            self._open[key] = (load_package(folder), size)
+            self._open[key] = (_loaded(folder, version.ref), size)
         self._open.move_to_end(key)
         return self._open[key][0]
 
     def _close_oldest(self) -> None:
         _, (model, _) = self._open.popitem(last=False)
         model.close()
+
+
+def _loaded(folder: Path, ref: str) -> LoadedModel:
+    try:
+        return load_package(folder)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{ref} cannot be opened here ({type(error).__name__}: {error}): train the model again.") from error
 
 
 def fields_of(model: LoadedModel) -> Fields:

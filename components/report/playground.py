@@ -8,6 +8,7 @@ import base64
 import html
 import os
 import re
+import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -88,6 +89,9 @@ def shown_side(playground: Playground, contender: Contender, form: Form) -> Show
         content = _content(playground.draw(contender.ref, request_of(form, playground.fields(contender.ref))))
     except UserError as error:
         content = _refused(str(error).replace(form.image, Path(form.image).name) if form.image else str(error))
+    except Exception as error:  # noqa: BLE001 - what one version's code raises must not take the other's side
+        traceback.print_exc()
+        content = _refused(f"{contender.ref} failed ({type(error).__name__}: {error}): the terminal of `genmill playground` says where.")
     return _named(contender, content)
 
 

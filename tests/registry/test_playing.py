@@ -1,5 +1,6 @@
 """What the playground puts side by side, which fields a model takes, and what it keeps open."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,14 @@ def test_open_models_are_kept_but_not_more_than_fit(
     for ref in ("vae-digits/1", "vae-digits/2"):
         playground.draw(ref, request)
         assert len(playground._open) == 1
+
+
+def test_weights_that_cannot_be_read_are_a_sentence(tracker: Tracker, package: Package, tmp_path: Path) -> None:
+    shutil.copytree(package.folder, tmp_path / "package")
+    (tmp_path / "package/artifacts/model.safetensors").write_bytes(b"no weights")
+    register(tracker, package.model_copy(update={"folder": tmp_path / "package"}))
+    with pytest.raises(UserError, match=r"vae-digits/1 cannot be opened here \(SafetensorError: .*: train the model again"):
+        Playground(Project(tmp_path), tracker).draw("vae-digits/1", SampleRequest())
 
 
 def test_what_is_unknown_is_a_sentence(tracker: Tracker, package: Package, tmp_path: Path) -> None:
