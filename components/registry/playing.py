@@ -5,8 +5,9 @@ from collections import OrderedDict
 from pathlib import Path
 
 from components.errors import UserError
-from components.models.capabilities import HeedsControl, HeedsLabels
+from components.models.capabilities import DataSpec, HeedsControl, HeedsLabels
 from components.models.family import find_family
+from components.models.prompting import answers
 from components.params import Strict
 from components.project import Project
 from components.registry import wire
@@ -140,7 +141,7 @@ def fields_of(model: LoadedModel) -> Fields:
     heeds = model.model is None or _heeds_labels(model.model)
     return Fields(
         prompt=bool(can & _PROMPTED),
-        example=_example(can, data.example_captions) if can & _PROMPTED else "",
+        example=_example(can, data) if can & _PROMPTED else "",
         labels=data.class_names if can & _LABELLED and heeds else (),
         image=bool(can & TAKE_PICTURES),
         strength=bool(can & _DRAWN_ANEW),
@@ -156,9 +157,12 @@ def _heeds_labels(model: object) -> bool:
     return isinstance(model, HeedsLabels) and model.conditional
 
 
-def _example(can: set[str], captions: tuple[str, ...]) -> str:
+def _example(can: set[str], data: DataSpec) -> str:
+    """A prompt of the kind that the model has learnt."""
+    if answers(data):
+        return next(iter(data.example_texts), "")
     if can & {wire.FILLS_MASKS, wire.MAPS_TEXT}:
         return "a [MASK] object"
     if wire.RELATES_WORDS in can:
         return "object"
-    return captions[0] if captions else "The "
+    return next(iter(data.example_captions), "The ")

@@ -88,11 +88,12 @@ def shown_side(playground: Playground, contender: Contender, form: Form) -> Show
     try:
         content = _content(playground.draw(contender.ref, request_of(form, playground.fields(contender.ref))))
     except UserError as error:
-        content = _refused(str(error).replace(form.image, Path(form.image).name) if form.image else str(error))
+        content = _refused(str(error))
     except Exception as error:  # noqa: BLE001 - what one version's code raises must not take the other's side
         traceback.print_exc()
         content = _refused(f"{contender.ref} failed ({type(error).__name__}: {error}): the terminal of `genmill playground` says where.")
-    return _named(contender, content)
+    # Where the picture that was given lies here is nobody's business.
+    return _named(contender, content.replace(html.escape(form.image), html.escape(Path(form.image).name)) if form.image else content)
 
 
 def request_of(form: Form, fields: Fields) -> SampleRequest:
