@@ -130,7 +130,7 @@ def test_a_paused_promotion_is_answered_in_the_prefect_ui(shop: Workshop, page: 
     dialog.locator("textarea").nth(0).fill("Ann")
     dialog.locator("textarea").nth(1).fill("the digits can be read")
     dialog.get_by_role("button", name="Submit").click()
-    assert "is the champion now" in waiting.communicate(timeout=60)[0]
+    assert "is the champion now" in waiting.communicate(timeout=300)[0]
     record = shop.json("history", "vae-digits")[0]
     assert (record["state"], record["to_version"]) == ("done", 1)
     assert "approved by Ann: the digits can be read" in record["approval"]
@@ -193,8 +193,7 @@ def test_when_everything_is_killed_in_the_middle_of_a_run_the_next_start_sweeps_
     before = len(runs_of(shop, "nightly", "COMPLETED"))
     wait_until(lambda: len(runs_of(shop, "nightly", "COMPLETED")) > before)
     assert [row["candidate"] for row in shop.json("models")] == [versions[0] + 1]
-    audited = {check["what"]: check for check in shop.json("audit", "vae-digits", "--no-rehash")["links"]}
-    assert audited
+    assert shop.json("audit", "vae-digits@candidate")["ok"]
     children = ask(shop, "flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}})
     assert children == []
 
@@ -211,9 +210,9 @@ def test_a_killed_run_of_a_person_is_swept_and_goes_on_by_the_params_it_began_wi
     assert "was killed; go on with: genmill resume " in told
     (outcome,) = shop.json("resume")
     assert (outcome["status"], outcome["model"]) == ("resumed", "vae-digits")
-    assert {row["action"] for row in shop.json("plan", *MODELS)} == {"train"}, "220 steps were never trained"
+    assert planned(shop) == "train", "220 steps were never trained"
     shop.edit_params(models__vae_DASH_digits__config={**LONG, "max_steps": 260})
-    assert {row["action"] for row in shop.json("plan", *MODELS)} == {"reuse"}
+    assert planned(shop) == "reuse"
     resumed = told.split("genmill resume ")[1].split()[0]
     assert "was resumed already" in shop.run("resume", resumed, code=2).stderr
 
@@ -286,6 +285,11 @@ def _holds(condition: Callable[[], bool]) -> bool:
 
 def checkpoints(shop: Workshop) -> set[Path]:
     return set((shop.root / ".genmill" / "runs").glob("*/checkpoints/*"))
+
+
+def planned(shop: Workshop) -> str:
+    found: str = next(row["action"] for row in shop.json("plan", *MODELS) if row["what"] == MODELS[0])
+    return found
 
 
 def kill_everything(shop: Workshop) -> None:
