@@ -14,12 +14,6 @@ if TYPE_CHECKING:
     from components.project import Project
     from pipelines.flow_runs import FlowRunRecord
 
-ENTRYPOINTS = {
-    "build": "pipelines.build.build", "train": "pipelines.train.train", "prepare": "pipelines.prepare.prepare", "watch": "pipelines.prepare.watch",
-    "generate": "pipelines.generate.generate", "tune": "pipelines.tune.tune", "promote": "pipelines.promote.promote", "rollback": "pipelines.promote.rollback",
-}  # fmt: skip
-"""The flows that a run can be of, by name."""
-
 RunArgument = Annotated[
     str | None, typer.Argument(help="A flow run's id or its beginning, or an MLflow run's id (default: the newest run that did not complete).")
 ]
@@ -82,7 +76,7 @@ def _flow_run_of(where: "Project", reference: str) -> str:
 def _go_on(record: "FlowRunRecord") -> Any:
     from pipelines.outcomes import BuildFailed
 
-    module, _, name = ENTRYPOINTS[record.flow].rpartition(".")
+    module, _, name = record.entrypoint.rpartition(".")
     flow = getattr(import_module(module), name)
     # The other flows take up what is there by themselves: a stage or a sample that is finished is not made again.
     resumes = {"resumes": record.id} if record.flow == "build" else {}

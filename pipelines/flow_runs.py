@@ -29,6 +29,8 @@ class FlowRunRecord(Strict):
 
     id: str
     flow: str
+    entrypoint: str
+    """Where its function is found, e.g. `pipelines.build.build`."""
     parameters: dict[str, Any] = {}
     began: datetime
     pid: int
@@ -108,7 +110,8 @@ def note_begin(flow: Any, flow_run: Any, _state: Any) -> None:
     process = psutil.Process(os.getpid())
     resumed = _read(_folder(project) / str(flow_run.parameters.get("resumes")))
     record = FlowRunRecord(
-        id=str(flow_run.id), flow=flow.name, parameters=flow_run.parameters, began=datetime.now(UTC), pid=process.pid, created=process.create_time(),
+        id=str(flow_run.id), flow=flow.name, entrypoint=f"{flow.fn.__module__}.{flow.fn.__name__}", parameters=flow_run.parameters,
+        began=datetime.now(UTC), pid=process.pid, created=process.create_time(),
         deployment=str(flow_run.deployment_id or ""), versions=resumed.versions if resumed else {},
     )  # fmt: skip
     _write(project, record)

@@ -26,8 +26,13 @@ class Ran:
         self.deployment_id = None
 
 
+def build() -> None:
+    """Stands for a flow's function."""
+
+
 class Build:
     name = "build"
+    fn = staticmethod(build)
 
 
 @pytest.fixture
@@ -39,7 +44,7 @@ def project(tmp_path: Path) -> Project:
 def record(project: Project, number: int, state: State, *, pid: int | None = None, created: float | None = None) -> FlowRunRecord:
     process = psutil.Process(pid or os.getpid())
     made = FlowRunRecord(
-        id=f"0000000{number}-aaaa", flow="build", began=datetime.now(UTC) + timedelta(minutes=number), pid=process.pid,
+        id=f"0000000{number}-aaaa", flow="build", entrypoint="pipelines.build.build", began=datetime.now(UTC) + timedelta(minutes=number), pid=process.pid,
         created=process.create_time() if created is None else created, state=state,
     )  # fmt: skip
     flow_runs.close(project, made, state)
@@ -51,6 +56,7 @@ def test_a_run_that_begins_leaves_its_process_and_the_params_it_began_with(proje
     (project.root / "params.yaml").write_text("run: [changed]\n")
     (found,) = records(project)
     assert (found.flow, found.state, found.pid, found.alive) == ("build", "running", os.getpid(), True)
+    assert found.entrypoint == f"{__name__}.build"
     assert params_of(project, found.id).read_text() == "run: []\n"
 
 
