@@ -77,6 +77,10 @@ def make_workshop(folder: Path) -> Workshop:
         datasets__captions={"modality": "image-text", "source": {"kind": "digits", "rows": 400}, "split": SPLIT},
         datasets__scene__source={"kind": "scene", "views": 8, "validation_views": 2, "test_views": 3, "size": 24},
         models__vae_DASH_digits__config=SMALL_VAE,
+        # nine small classifiers at each evaluation: tests of their own look at those
+        models__vae_DASH_digits__evaluation={},
+        models__gan_DASH_digits__evaluation={},
+        models__diffusion_DASH_digits__evaluation={},
         models__gpt_DASH_pydocs__config=SMALL_GPT,
         models__gan_DASH_digits__config=SMALL_GAN,
         models__diffusion_DASH_digits__config=SMALL_DIFFUSION,

@@ -172,7 +172,7 @@ def test_without_averaging_the_raw_weights_are_kept(make_spec: MakeSpec) -> None
 
 def test_keep_best_takes_the_weights_of_the_lowest_validation_loss(make_spec: MakeSpec) -> None:
     # Learning rates that grow and grow: it is best early.
-    wild = {"learning_rate": 9.0, "embedding_learning_rate": 9.0, "head_learning_rate": 9.0, "warmup_steps": 1000, "cooldown": 0.0, "ema_decay": 0.0}
+    wild = {"learning_rate": 30.0, "embedding_learning_rate": 30.0, "head_learning_rate": 30.0, "warmup_steps": 1000, "cooldown": 0.0, "ema_decay": 0.0}
     spec = make_spec(keep="best", max_steps=12, validate_every=2, **wild)
     _, training, record = train(spec)
     losses = {point.step: point.value for point in record.points if point.key == "validation/loss"}
