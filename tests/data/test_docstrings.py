@@ -69,6 +69,7 @@ def test_a_file_that_is_no_python_gives_nothing() -> None:
     assert documented_in("binary.py", b"\0\xff") == []
 
 
+@pytest.mark.slow
 def test_the_standard_library_gives_thousands_of_pairs_without_its_tests() -> None:
     found = all_documented()
     assert 5_000 < len(found) < 15_000

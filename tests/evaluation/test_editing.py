@@ -41,6 +41,7 @@ def test_coarse_guides_keep_the_mean_of_each_block_and_nothing_else() -> None:
     assert coarse(torch.rand(2, 3, 64, 64)).unique(dim=-1).shape[-1] == 16
 
 
+@pytest.mark.slow
 def test_the_curve_shows_realism_against_faithfulness(digits: Dataset, cache: Path) -> None:
     extractor = own_extractor(digits, cache, SILENT)
     images, _ = read_images(digits, "test")

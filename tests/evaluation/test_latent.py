@@ -160,6 +160,7 @@ def test_the_map_has_a_colour_for_every_class_and_one_without_labels() -> None:
     assert colours(map_png(latents, None, ())) == 1
 
 
+@pytest.mark.slow
 def test_the_figure_before_the_prior_has_the_protocol_of_fid_own(digits: Dataset, cache: Path) -> None:
     """Samples from real images after, from noise before: the same distance, on the same images, tells them apart."""
     train = read_images(digits, "train")[0]

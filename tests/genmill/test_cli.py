@@ -82,6 +82,7 @@ def test_force_without_a_reason_and_auto_of_a_model_that_is_not_are_refused(proj
     assert "Name one model" in genmill("promote", cwd=project).stderr
 
 
+@pytest.mark.slow
 def test_promoting_what_does_not_exist_is_refused_before_any_server_starts(project: Path) -> None:
     refused = {"vae-digts": "did you mean 'vae-digits'?", "vae-digits/3": "none is registered yet", "vae-digits/x": "is no model reference"}
     for reference, answer in refused.items():

@@ -76,6 +76,7 @@ def test_the_first_loss_is_that_of_a_network_which_says_nothing() -> None:
     assert loss == pytest.approx((images * 2 - 1).square().mean().item() * times.pow(-2).mean().item(), rel=0.1)
 
 
+@pytest.mark.slow
 def test_it_overfits_one_batch() -> None:
     losses = train(make(caption_dropout=0.0), 120, num=4)
     assert sum(losses[-20:]) / 20 < 0.1 * losses[0]

@@ -156,6 +156,7 @@ def test_the_first_loss_is_that_of_one_logistic_in_the_middle(backbone: str) -> 
     assert loss == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_it_overfits_one_batch(backbone: str) -> None:
     model = make(latent_dim=8, width=16, kl_weight=1e-3, kl_warmup_steps=0, backbone=backbone)
@@ -256,6 +257,7 @@ def test_a_group_of_few_rows_in_many_dimensions_can_be_fitted() -> None:
     assert torch.isfinite(prior.log_prob(ones)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_finishing_makes_it_heed_labels(backbone: str) -> None:
     model, (images, labels) = make(kl_warmup_steps=0, backbone=backbone), stripes(60)

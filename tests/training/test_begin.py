@@ -74,6 +74,7 @@ def test_adapters_alone_are_trained_and_are_merged_into_the_layers_they_stand_at
     assert training.parameters == sum(weight.numel() for weight in before.values())
 
 
+@pytest.mark.slow
 def test_a_resumed_run_with_adapters_equals_an_uninterrupted_one(make_spec: MakeSpec, package: Package, tmp_path: Path) -> None:
     spec = make_spec().model_copy(update={"start": start_of(package, Lora(rank=2, dropout=0.3))})
     expected, _, _ = train(spec)
@@ -196,6 +197,7 @@ def find(project: Project, tracker: Tracker, ref: str, family: str = "gpt", **ch
     return find_start(project, tracker, model="mine", family=family, config=config, init_from=ref, lora=None)
 
 
+@pytest.mark.slow
 def test_an_alias_is_resolved_to_the_version_it_names_now(home_project: Project, tracker: Tracker, package: Package) -> None:
     version = register(tracker, package)
     start = find(home_project, tracker, "gpt-pydocs@candidate", dropout=0.4, max_steps=7)
