@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from components.data.sources import docstrings
 from components.data.sources.docstrings import Config, all_documented, documented_in
 from components.data.standard_library import library_files
