@@ -69,8 +69,7 @@ def build(
         BuildFailed: some models failed; it carries what became of all.
     """
     where = Project(Path(project))
-    if runtime.deployment.id:
-        stand_for_missed(str(runtime.flow_run.id), str(runtime.deployment.id))
+    stand_for_missed()
     with params_from(params_of(where, resumes) if resumes else None), where.lock("build", "genmill run", console.say), brisk_subflows():
         catalog = load_catalog(where, size=size, seeds=seeds)
         chosen = catalog.choose(models or [], everything=everything, dataset=dataset, families=families or ())

@@ -16,6 +16,7 @@ from prefect.logging.loggers import flow_run_logger
 from components.errors import UserError
 from components.params import Strict
 from components.project import Project
+from pipelines.processes import still_runs
 
 KEPT = 50
 """Records, the newest; the flow runs themselves stay in Prefect."""
@@ -45,11 +46,7 @@ class FlowRunRecord(Strict):
 
     @property
     def alive(self) -> bool:
-        try:
-            process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.created) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
+        return still_runs(self.pid, self.created)
 
     def __str__(self) -> str:
         what = " ".join(str(value) for key in ("dataset", "model") if (value := self.parameters.get(key)))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, runtime, task
+from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
@@ -39,8 +39,7 @@ def generate(project: str, model: str, rows: int, seed: int | None = None, to: s
     With a ``seed`` the same version draws the same bytes, and what is there already is left; without one every run takes the next seed, so a schedule
     draws new samples each time. What lay in the folder is replaced: a dataset that is made of it keeps the old rows in its older versions.
     """
-    if runtime.deployment.id:
-        stand_for_missed(str(runtime.flow_run.id), str(runtime.deployment.id))
+    stand_for_missed()
     target = Path(project) / to if to else None
     generated = draw_rows(project, GenerateRequest(model=model, rows=rows, seed=seed, to=target, params=params or {}))
     create_markdown_artifact(key="generated", markdown=f"{generated.message}\n\n`{generated.folder}`", description="What was drawn")

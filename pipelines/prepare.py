@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from prefect import flow, get_run_logger, runtime, task
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
@@ -89,8 +89,7 @@ def watch(project: str, datasets: list[str] | None = None) -> list[DatasetOutcom
     Raises:
         WatchFailed: some could not be prepared.
     """
-    if runtime.deployment.id:
-        stand_for_missed(str(runtime.flow_run.id), str(runtime.deployment.id))
+    stand_for_missed()
     catalog = load_catalog(Project(Path(project)))
     names = datasets or list(dict.fromkeys(entry.block.dataset for entry in catalog.choose([])))
     outcomes, failed = [], {}

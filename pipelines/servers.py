@@ -15,6 +15,7 @@ import psutil
 from components.errors import UserError
 from components.params import Strict
 from components.project import Project
+from pipelines.processes import still_runs
 
 START_TIMEOUT_S = 90.0
 NAMES = ("prefect", "mlflow", "worker")
@@ -33,11 +34,7 @@ class Server(Strict):
     started_now: bool = False
 
     def alive(self) -> bool:
-        try:
-            process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.created) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
+        return still_runs(self.pid, self.created)
 
 
 def find_server(project: Project, name: str) -> Server | None:

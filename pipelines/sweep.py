@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from prefect import runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -72,13 +73,15 @@ def cancel_missed(client: "SyncPrefectClient", deployment_id: UUID, why: str, *,
     return len(kept)
 
 
-def stand_for_missed(flow_run_id: str, deployment_id: str) -> int:
-    """Called by a scheduled run as it starts: it does the work of every time that passed, so those runs are cancelled. Returns how many they were."""
+def stand_for_missed() -> None:
+    """Called by a flow as it starts: a scheduled run does the work of every time that passed, so those runs are cancelled."""
+    if not runtime.deployment.id:
+        return
+    own = str(runtime.flow_run.id)
     with get_client(sync_client=True) as client:
-        missed = [run for run in _missed(client, UUID(deployment_id)) if str(run.id) != flow_run_id]
-        for run in missed:
-            _cancel(client, run, f"its time had passed when run {flow_run_id} started, which does its work")
-    return len(missed)
+        for run in _missed(client, UUID(str(runtime.deployment.id))):
+            if str(run.id) != own:
+                _cancel(client, run, f"its time had passed when run {own} started, which does its work")
 
 
 def _missed(client: "SyncPrefectClient", deployment_id: UUID) -> "list[FlowRun]":
