@@ -1,8 +1,9 @@
 """What every figure of a model of text shares: the documents, the figure's identity, and how much it hangs on which documents were drawn."""
 
 import hashlib
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,19 @@ LEAST_DOCUMENTS = 8
 """With fewer, how far figures spread over them is a guess."""
 _DRAWN_AT_ONCE = 2**22
 """Numbers of documents, so that memory does not grow with how many there are."""
+
+
+class TextScore(NamedTuple):
+    """What a text is worth to a model."""
+
+    nats: float
+    tokens: int
+    """With the end mark."""
+    bytes: int
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.nats / math.log(2) / max(1, self.bytes)
 
 
 def texts_of(dataset: Dataset, split: Any) -> list[str]:

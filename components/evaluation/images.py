@@ -12,7 +12,7 @@ from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
 from components.evaluation.features import as_images, read_pixels
-from components.evaluation.membership import Attack, by_loss_of_images, people
+from components.evaluation.membership import MOST_TOLD, Attack, by_loss_of_images, people, told_by_losses
 from components.evaluation.pictures import pairs_png
 from components.evaluation.protocol import Figure
 from components.evaluation.sample_figures import score_samples
@@ -20,8 +20,6 @@ from components.evaluation.scoring import MOST_SCORED, Scoring, require_enough_i
 from components.evaluation.telling import Teller, counted
 from components.models.capabilities import DataSpec, DrawsFromText, HasImageLosses, HasLatentUnits, Reconstructs, SamplesImages, ScoresImages
 
-MOST_TOLD = 500
-"""Images of each kind that are told apart by the model's own scores, at most: of a large model these cost seconds."""
 PARTS = 5
 """Of the test images, between which a figure of all of them at once spreads."""
 
@@ -40,7 +38,7 @@ def score_images(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: E
     if isinstance(model, (ScoresImages, Reconstructs, HasLatentUnits)):
         evidence = evidence.plus(_score_test_images(model, scoring, tell))
     if isinstance(model, HasImageLosses):
-        evidence = evidence.plus(_told_by_losses(model, scoring, tell))
+        evidence = evidence.plus(told_by_losses(model, people(scoring), scoring, tell))
     return evidence
 
 
@@ -86,21 +84,6 @@ def _told_by_bits(model: ScoresImages, test_bits: Tensor, scoring: Scoring, tell
     bits = _bits(model, members, scoring, f"measuring the likelihood of {len(members):,} training images", tell)
     others = test_bits[shuffled(len(test_bits), 0)[: len(members)]]
     figures, notes = by_loss_of_images(scoring, Attack(-bits[: len(others)], -others), f"bits per dimension, {model.likelihood}")
-    return Evidence(tuple(figures), notes=tuple(notes))
-
-
-def _told_by_losses(model: HasImageLosses, scoring: Scoring, tell: Teller) -> Evidence:
-    """Membership inference by the loss that the model was trained by."""
-    known = people(scoring)
-
-    def losses(pixels: Tensor, labels: Tensor | None, what: str) -> Tensor:
-        pixels = pixels[:MOST_TOLD]
-        parts = counted(torch.arange(len(pixels)).split(256), f"measuring the loss of {len(pixels):,} {what} images", tell)
-        found = [model.image_losses(as_images(pixels[rows]), seed=scoring.config.seed, labels=None if labels is None else labels[rows]) for rows in parts]
-        return torch.cat([part.cpu() for part in found])
-
-    attack = Attack(-losses(known.members, known.member_labels, "training"), -losses(known.others, known.other_labels, "test"))
-    figures, notes = by_loss_of_images(scoring, attack, "its own training loss at fixed times and noise")
     return Evidence(tuple(figures), notes=tuple(notes))
 
 

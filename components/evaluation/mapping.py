@@ -13,6 +13,7 @@ from components.evaluation.config import EvaluationConfig
 from components.evaluation.documents import (
     BOOTSTRAPS,
     WHOLE_TARGETS,
+    TextScore,
     indicative,
     nothing_to_score,
     over_documents,
@@ -22,6 +23,7 @@ from components.evaluation.documents import (
     unigram_of_rows,
 )
 from components.evaluation.evidence import Evidence
+from components.evaluation.membership import by_loss_of_texts, rows_to_tell
 from components.evaluation.ngrams import bleu, rouge, words_of
 from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.scoring import shuffled
@@ -37,16 +39,12 @@ SHOWN_CHARS = 400
 """Of a source."""
 
 
-class PairScore(NamedTuple):
-    nats: float
-    tokens: int
-    """With the end mark."""
-    bytes: int
-
-
 class Pairs(NamedTuple):
     sources: list[str]
     targets: list[str]
+
+    def at(self, rows: Sequence[int]) -> "Pairs":
+        return Pairs([self.sources[row] for row in rows], [self.targets[row] for row in rows])
 
 
 def score_mapping(model: MapsText, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, tell: Teller) -> Evidence:
@@ -59,12 +57,16 @@ def score_mapping(model: MapsText, dataset: Dataset, data_spec: DataSpec, *, con
     test, train = pairs_of(dataset, "test"), pairs_of(dataset, "train")
     if not test.sources:
         raise nothing_to_score(dataset.name, "pairs")
-    figures = _likelihood_figures(model, test, train, dataset, data_spec, tell)
-    chosen = shuffled(len(test.sources), config.seed)[:DECODED].tolist()
-    asked = Pairs([test.sources[row] for row in chosen], [test.targets[row] for row in chosen])
+    scores = score_pairs(model, data_spec, test, tell)
+    figures = _likelihood_figures(model, scores, test, train, dataset, data_spec)
+    chosen = rows_to_tell(dataset)
+    members = score_pairs(model, data_spec, train.at(chosen["train"]), tell)
+    told, left_out = by_loss_of_texts(dataset, members, [scores[row] for row in chosen["test"]], "bits per byte of each target, given its source", "pairs")
+    places = shuffled(len(test.sources), config.seed)[:DECODED].tolist()
+    asked = test.at(places)
     said = answers(model, data_spec, asked.sources, tell)
     figures += _answer_figures(asked, said, train, model, dataset, config)
-    return Evidence(figures, texts={"answers": _side_by_side(asked, said)}, notes=indicative(len(test.sources), "pairs"))
+    return Evidence((*figures, *told), texts={"answers": _side_by_side(asked, said)}, notes=(*indicative(len(test.sources), "pairs"), *left_out))
 
 
 def sample_answers(model: MapsText, data_spec: DataSpec) -> str:
@@ -82,8 +84,9 @@ def pairs_of(dataset: Dataset, split: Any) -> Pairs:
 # -- likelihood ------------------------------------------------------------------------------------------------------
 
 
-def _likelihood_figures(model: MapsText, test: Pairs, train: Pairs, dataset: Dataset, data_spec: DataSpec, tell: Teller) -> tuple[Figure, ...]:
-    scores = score_pairs(model, data_spec, test, tell)
+def _likelihood_figures(
+    model: MapsText, scores: Sequence[TextScore], test: Pairs, train: Pairs, dataset: Dataset, data_spec: DataSpec
+) -> tuple[Figure, ...]:  # fmt: skip
     nats, tokens, num_bytes = (list(column) for column in zip(*scores, strict=True))
     unigram = unigram_of_rows(plain_reader(data_spec.tokenizer), train.targets, test.targets, END)
     recorded = Recorded(window=f"sources of at most {model.source_length} tokens")
@@ -104,7 +107,7 @@ def _likelihood_figures(model: MapsText, test: Pairs, train: Pairs, dataset: Dat
     return perplexity, bits
 
 
-def score_pairs(model: MapsText, data_spec: DataSpec, pairs: Pairs, tell: Teller = SILENT) -> list[PairScore]:
+def score_pairs(model: MapsText, data_spec: DataSpec, pairs: Pairs, tell: Teller = SILENT) -> list[TextScore]:
     """The negative log likelihood of each target, given its source."""
     lengths = [len(encoding.ids) for encoding in encodings(plain_reader(data_spec.tokenizer), pairs.targets, marks=False)]
     # Targets of like length go together, so that short ones are not padded to the longest.
@@ -117,7 +120,7 @@ def score_pairs(model: MapsText, data_spec: DataSpec, pairs: Pairs, tell: Teller
         found = model.target_nll(source, target).double().sum(dim=1).tolist()
         for row, value in zip(chunk, found, strict=True):
             nats[row] = value
-    return [PairScore(value, length + 1, len(text.encode())) for value, length, text in zip(nats, lengths, pairs.targets, strict=True)]
+    return [TextScore(value, length + 1, len(text.encode())) for value, length, text in zip(nats, lengths, pairs.targets, strict=True)]
 
 
 # -- answers ---------------------------------------------------------------------------------------------------------

@@ -6,19 +6,23 @@ scores a row (Yeom et al. 2018), where it can.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from components.data.dataset import Dataset
+from components.data.dataset import Dataset, Split
 from components.data.generated import is_synthetic
-from components.evaluation.documents import text_identity
+from components.evaluation.documents import TextScore, text_identity
+from components.evaluation.evidence import Evidence
 from components.evaluation.features import LARGEST_SIDE, as_images, read_pixels
 from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.scoring import Scoring, shuffled
+from components.evaluation.telling import Teller, counted
+from components.models.capabilities import HasImageLosses
 
 MOST_MEMBERS = 1_000
 """Rows of each kind that are told apart, at most: the standard error of an AUC is then about 0.013."""
@@ -28,10 +32,13 @@ LEAST_FOR_AREA = 8
 """Of each kind, without which the area under the curve is a guess."""
 LEAST_FOR_RATE = 100
 """Of the others, without which a false positive rate of 1 % cannot be had at all."""
+MOST_TOLD = 500
+"""Images of each kind that are told apart by the model's own scores, at most: of a large model these cost seconds."""
 COMPONENTS = 32
 """Principal axes of the samples, on which images are compared."""
 FALSE_POSITIVES = 0.01
 BOOTSTRAPS = 200
+_TOLD: tuple[Split, Split] = ("train", "test")
 AUC, RATE = "membership_auc", "membership_tpr_at_1_fpr"
 BY_LOSS = "_by_loss"
 """Ending of the figures of the attack by the model's own scores."""
@@ -55,6 +62,10 @@ class People(NamedTuple):
     """Bytes [N, C, S, S]."""
     member_labels: Tensor | None
     other_labels: Tensor | None
+    member_rows: Tensor
+    """Places among the original rows of the training split, [N]."""
+    other_rows: Tensor
+    """Places among those of the test split, [M]."""
 
 
 Make = Callable[..., Figure]
@@ -110,15 +121,31 @@ def membership_notes(num: int, ending: str) -> list[str]:
     return [f"{RATE}{ending} is left out: it needs {LEAST_FOR_RATE} test rows, and there are {num}."] if num < LEAST_FOR_RATE else []
 
 
-def by_loss_of_texts(dataset: Dataset, attack: Attack, how: str) -> tuple[list[Figure], list[str]]:
-    """The figures of the attack by the model's own scores of documents, and what is left out; none where there is a single document of a kind."""
-    num = len(attack.others)
+def not_drawn(dataset: Dataset, split: Split) -> list[int]:
+    """Places of the original rows of ``split`` that no model drew."""
+    sources = dataset.table(split, columns=["source"], augmented=False)["source"].to_pylist()
+    return [index for index, source in enumerate(sources) if not is_synthetic(source)]
+
+
+def rows_to_tell(dataset: Dataset) -> dict[Split, list[int]]:
+    """Places of as many original rows of training as of test, at random, that no model drew."""
+    real = {split: not_drawn(dataset, split) for split in _TOLD}
+    num = min(MOST_MEMBERS, *map(len, real.values()))
+    return {split: [places[place] for place in np.random.default_rng(0).permutation(len(places))[:num]] for split, places in real.items()}
+
+
+def by_loss_of_texts(
+    dataset: Dataset, members: Sequence[TextScore], others: Sequence[TextScore], how: str, what: str = "documents"
+) -> tuple[list[Figure], list[str]]:  # fmt: skip
+    """The figures of the attack by the model's own scores of ``what``, and what is left out; none where there is a single one of a kind."""
+    num = len(others)
     if num < LEAST_FOR_AREA:
-        return [], [f"{AUC}{BY_LOSS} is left out: it needs {LEAST_FOR_AREA} test documents, and there are {num}."]
+        return [], [f"{AUC}{BY_LOSS} is left out: it needs {LEAST_FOR_AREA} test {what}, and there are {num}."]
 
     def make(name: str, value: float, **more: Any) -> Figure:
         return Figure(name=name, value=value, goal="min", identity=text_identity(dataset, name, num, how), **more)
 
+    attack = Attack(*(-torch.tensor([score.bits_per_byte for score in scores], dtype=torch.float64) for scores in (members, others)))
     return membership_figures(attack, BY_LOSS, make), membership_notes(num, BY_LOSS)
 
 
@@ -131,14 +158,16 @@ def people(scoring: Scoring) -> People:
     test, test_labels = read_pixels(scoring.dataset, "test", scoring.size)
     num = min(len(train), len(test), MOST_MEMBERS)
     ours, theirs = shuffled(len(train), 0)[:num], shuffled(len(test), 0)[:num]
-    return People(train[ours], test[theirs], None if train_labels is None else train_labels[ours], None if test_labels is None else test_labels[theirs])
+    return People(
+        train[ours], test[theirs], None if train_labels is None else train_labels[ours], None if test_labels is None else test_labels[theirs],
+        member_rows=torch.tensor(not_drawn(scoring.dataset, "train"))[ours], other_rows=theirs,
+    )  # fmt: skip
 
 
 def real_training_images(dataset: Dataset, size: int) -> tuple[Tensor, Tensor | None]:
     """Those of the original training rows that no model drew, as bytes [N, C, S, S], and their labels."""
     pixels, labels = read_pixels(dataset, "train", size)
-    sources = dataset.table("train", columns=["source"], augmented=False)["source"].to_pylist()
-    real = torch.tensor([not is_synthetic(source) for source in sources])
+    real = not_drawn(dataset, "train")
     return pixels[real], None if labels is None else labels[real]
 
 
@@ -179,6 +208,20 @@ class NearestSample:
 
     def notes(self) -> list[str]:
         return membership_notes(len(self.nearest[1]), "")
+
+
+def told_by_losses(model: HasImageLosses, known: People, scoring: Scoring, tell: Teller) -> Evidence:
+    """The attack by the loss that ``model`` was trained by; what it is told of an image are the labels in ``known``."""
+
+    def losses(pixels: Tensor, labels: Tensor | None, what: str) -> Tensor:
+        pixels = pixels[:MOST_TOLD]
+        parts = counted(torch.arange(len(pixels)).split(256), f"measuring the loss of {len(pixels):,} {what} images", tell)
+        found = [model.image_losses(as_images(pixels[rows]), seed=scoring.config.seed, labels=None if labels is None else labels[rows]) for rows in parts]
+        return torch.cat([part.cpu() for part in found])
+
+    attack = Attack(-losses(known.members, known.member_labels, "training"), -losses(known.others, known.other_labels, "test"))
+    figures, notes = by_loss_of_images(scoring, attack, "its own training loss at fixed times and noise")
+    return Evidence(tuple(figures), notes=tuple(notes))
 
 
 def by_loss_of_images(scoring: Scoring, attack: Attack, how: str) -> tuple[list[Figure], list[str]]:

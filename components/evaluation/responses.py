@@ -13,6 +13,7 @@ from components.evaluation.config import EvaluationConfig
 from components.evaluation.continuations import DRAWS, NUM_PROMPTS, Reference, as_written, drawn, writing_figures
 from components.evaluation.documents import (
     WHOLE_TARGETS,
+    TextScore,
     indicative,
     nothing_to_score,
     over_documents,
@@ -22,10 +23,11 @@ from components.evaluation.documents import (
     unigram_of_rows,
 )
 from components.evaluation.evidence import Evidence
-from components.evaluation.mapping import pairs_of
+from components.evaluation.mapping import Pairs, pairs_of
+from components.evaluation.membership import by_loss_of_texts, rows_to_tell
 from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.telling import Teller
-from components.evaluation.text import Given, score_tokens, xz_bits_per_byte
+from components.evaluation.text import Given, score_tokens, stride_of, xz_bits_per_byte
 from components.models.capabilities import ContinuesText, DataSpec
 from components.models.prompting import END_OF_TEXT, prompt_tokens
 
@@ -41,33 +43,35 @@ def score_responses(model: Any, dataset: Dataset, data_spec: DataSpec, *, config
     Raises:
         UserError: the dataset has no test pairs.
     """
-    sources, targets = pairs_of(dataset, "test")
-    if not targets:
+    test = pairs_of(dataset, "test")
+    if not test.targets:
         raise nothing_to_score(dataset.name, "pairs")
     tokenizer = Tokenizer.from_str(data_spec.tokenizer)
-    evidence = Evidence(_likelihood_figures(model, tokenizer, sources, targets, dataset, data_spec, tell), notes=indicative(len(targets), "pairs"))
+    train = pairs_of(dataset, "train")
+    scores = score_answers(model, tokenizer, test, tell)
+    evidence = Evidence(_likelihood_figures(model, scores, tokenizer, train, test, dataset, data_spec), notes=indicative(len(scores), "pairs"))
+    evidence = evidence.plus(_membership(model, scores, tokenizer, train, dataset, tell))
     if isinstance(model, ContinuesText):
         tell.say(f"answering prompts of test pairs, {DRAWS} times each")
         evidence = evidence.plus(_writing(model, tokenizer, dataset, data_spec, config.seed))
         tell.say(f"answering {SHOWN} prompts of test pairs")
-        evidence = evidence.plus(Evidence(texts={"samples": _answered(model, tokenizer, sources[:SHOWN], targets[:SHOWN])}))
+        evidence = evidence.plus(Evidence(texts={"samples": _answered(model, tokenizer, test.sources[:SHOWN], test.targets[:SHOWN])}))
     return evidence
 
 
 def _likelihood_figures(
-    model: Any, tokenizer: Tokenizer, sources: Sequence[str], targets: Sequence[str], dataset: Dataset, data_spec: DataSpec, tell: Teller
-) -> tuple[Figure, ...]:
-    stride, known = max(1, model.context_length // 4), pairs_of(dataset, "train").targets
-    nats, tokens = _scored(model, tokenizer, sources, targets, stride, tell)
-    num_bytes, unigram = [len(target.encode()) for target in targets], unigram_of_rows(tokenizer, known, targets, END_OF_TEXT)
-    plain, primed = xz_bits_per_byte(known, targets)
-    window = f"prompts of at most {model.prompt_length} tokens, context {model.context_length}, stride {stride}"
-    spread = over_documents(len(targets), "pairs")
+    model: Any, scores: Sequence[TextScore], tokenizer: Tokenizer, train: Pairs, test: Pairs, dataset: Dataset, data_spec: DataSpec
+) -> tuple[Figure, ...]:  # fmt: skip
+    nats, tokens, num_bytes = (list(column) for column in zip(*scores, strict=True))
+    unigram = unigram_of_rows(tokenizer, train.targets, test.targets, END_OF_TEXT)
+    plain, primed = xz_bits_per_byte(train.targets, test.targets)
+    window = f"prompts of at most {model.prompt_length} tokens, context {model.context_length}, stride {stride_of(model)}"
+    spread = over_documents(len(scores), "pairs")
 
     def figure(name: str, value: float, unit: str, spec: DataSpec | None = None, preprocessing: str = WHOLE_TARGETS, **more: Any) -> Figure:
         recorded = Recorded(window=window, code=code_digest("components.evaluation.responses"))
         return Figure(
-            name=name, value=value, goal="min", unit=unit, identity=text_identity(dataset, name, len(targets), preprocessing, spec), recorded=recorded, **more
+            name=name, value=value, goal="min", unit=unit, identity=text_identity(dataset, name, len(scores), preprocessing, spec), recorded=recorded, **more
         )
 
     return (
@@ -83,13 +87,22 @@ def _likelihood_figures(
     )  # fmt: skip
 
 
-def _scored(model: Any, tokenizer: Tokenizer, sources: Sequence[str], targets: Sequence[str], stride: int, tell: Teller) -> tuple[list[float], list[int]]:
-    """Nats and tokens of each response; its end mark counts."""
+def _membership(model: Any, scores: Sequence[TextScore], tokenizer: Tokenizer, train: Pairs, dataset: Dataset, tell: Teller) -> Evidence:
+    """Membership inference by the bits per byte of responses; ``scores`` are those of all test pairs."""
+    chosen = rows_to_tell(dataset)
+    members = score_answers(model, tokenizer, train.at(chosen["train"]), tell)
+    figures, notes = by_loss_of_texts(dataset, members, [scores[row] for row in chosen["test"]], "bits per byte of each target, given its source", "pairs")
+    return Evidence(tuple(figures), notes=tuple(notes))
+
+
+def score_answers(model: Any, tokenizer: Tokenizer, pairs: Pairs, tell: Teller) -> list[TextScore]:
+    """The negative log likelihood of each response behind its prompt; its end mark counts."""
     rows = []
-    for source, target in zip(sources, targets, strict=True):
+    for source, target in zip(pairs.sources, pairs.targets, strict=True):
         prompt = prompt_tokens(model, tokenizer, source)
         rows.append(Given([*prompt, *tokenizer.encode(target, add_special_tokens=False).ids, prompt[-1]], len(prompt)))
-    return score_tokens(model, rows, stride, tell, f"scoring {len(rows):,} responses"), [len(row.tokens) - row.given for row in rows]
+    nats = score_tokens(model, rows, stride_of(model), tell, f"scoring {len(rows):,} responses")
+    return [TextScore(value, len(row.tokens) - row.given, len(text.encode())) for value, row, text in zip(nats, rows, pairs.targets, strict=True)]
 
 
 def _writing(model: Any, tokenizer: Tokenizer, dataset: Dataset, data_spec: DataSpec, seed: int) -> Evidence:

@@ -41,14 +41,21 @@ def score_samples(model: SamplesImages, scoring: Scoring, tell: Teller) -> Evide
 
     evidence = score_draws(model, scoring, tell, labels_for, see)
     if utility is not None:
-        evidence = evidence.plus(Evidence(utility.figures(_how_drawn(model, scoring), tell)))
+        evidence = evidence.plus(Evidence(utility.figures(how_drawn(model, scoring), tell)))
     samples = samples_picture(model, scoring.data_spec, seed=config.seed, num=100, settings=config.settings)
     return evidence.plus(Evidence(pictures={"samples": samples})).plus(_at_work(model, scoring, tell))
 
 
 def requested_utility(model: SamplesImages, scoring: Scoring) -> Utility | None:
     """Where it is asked for, and samples have classes that the model was told."""
-    if not scoring.config.utility or labels_like_train(scoring.dataset, model, 1) is None:
+    if labels_like_train(scoring.dataset, model, 1) is None:
+        return None
+    return utility_of(scoring)
+
+
+def utility_of(scoring: Scoring) -> Utility | None:
+    """Of the draws of `score_draws`, where it is asked for."""
+    if not scoring.config.utility:
         return None
     return Utility(scoring, SAMPLING_SEEDS * num_drawn(scoring.config, scoring.dataset.manifest.rows("test")))
 
@@ -72,7 +79,7 @@ def score_draws(
         leaking.look_at(images)
         if see is not None:
             see(images)
-    recorded = _how_drawn(model, scoring)
+    recorded = how_drawn(model, scoring)
     tell.say("measuring the samples")
     drawn = [judge.draws(recorded) for judge in judges]
     figures = [figure for draws in drawn for figure in distance_figures(scoring, draws)]
@@ -130,7 +137,7 @@ def _at_work(model: SamplesImages, scoring: Scoring, tell: Teller) -> Evidence:
     return evidence
 
 
-def _how_drawn(model: SamplesImages, scoring: Scoring) -> Recorded:
+def how_drawn(model: SamplesImages, scoring: Scoring) -> Recorded:
     """What is written beside every figure of samples."""
     settings = model.settled(scoring.config.settings) if isinstance(model, SamplesInSteps) else OWN_SETTINGS
     sampler = settings.method or getattr(model, "sampler", "")

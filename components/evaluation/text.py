@@ -14,7 +14,6 @@ import torch
 from tokenizers import Tokenizer
 
 from components.data.dataset import Dataset, Split
-from components.data.generated import is_synthetic
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.continuations import (
     DRAWS,
@@ -29,6 +28,7 @@ from components.evaluation.continuations import (
     writing_figures,
 )
 from components.evaluation.documents import (
+    TextScore,
     documents_to_score,
     indicative,
     over_documents,
@@ -40,7 +40,7 @@ from components.evaluation.documents import (
     unigram_nats,
 )
 from components.evaluation.evidence import Evidence
-from components.evaluation.membership import MOST_MEMBERS, Attack, by_loss_of_texts
+from components.evaluation.membership import by_loss_of_texts, rows_to_tell
 from components.evaluation.ngrams import words_of
 from components.evaluation.overlap import shared_characters
 from components.evaluation.protocol import Figure, Recorded
@@ -57,12 +57,6 @@ NEW_TOKENS = 128
 SHOWN = 6
 STARTED = 3
 """Into how many parts an example is cut where no document is at hand; the first one is gone on with."""
-
-
-class DocumentScore(NamedTuple):
-    nats: float
-    tokens: int
-    bytes: int
 
 
 def score_text(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, tell: Teller) -> Evidence:
@@ -107,13 +101,13 @@ def _likelihood_figures(
     data_spec: DataSpec,
     tell: Teller,
 ) -> tuple[Figure, ...]:
-    scores = score_documents(model, tokenizer, test, _stride(model), tell, _leads(model, dataset, data_spec, "test"))
+    scores = score_documents(model, tokenizer, test, stride_of(model), tell, _leads(model, dataset, data_spec, "test"))
     nats, tokens, num_bytes = (sum(column) for column in zip(*scores, strict=True))
     unigram = float(token_frequencies(tokenizer, test) @ unigram_nats(token_frequencies(tokenizer, train)))
     plain, primed = xz_bits_per_byte(train, test)
     told = f", each with its {model.control}" if isinstance(model, HeedsControl) and model.control else ""
     how = f"sliding window, each document by itself{told}"
-    recorded = Recorded(window=f"context {model.context_length} tokens, stride {_stride(model)}")
+    recorded = Recorded(window=f"context {model.context_length} tokens, stride {stride_of(model)}")
 
     def bits_per_byte(name: str, value: float, preprocessing: str, **more: Any) -> Figure:
         return Figure(name=name, value=value, goal="min", unit="bits/byte", identity=text_identity(dataset, name, len(test), preprocessing), **more)
@@ -139,26 +133,16 @@ def _likelihood_figures(
 
 def _membership(model: ScoresText, tokenizer: Tokenizer, texts: Mapping[Split, Sequence[str]], dataset: Dataset, data_spec: DataSpec, tell: Teller) -> Evidence:
     """Membership inference by the bits per byte of how a document begins, of as many training documents as test documents."""
-    real = {split: _not_drawn(dataset, split) for split in texts}
-    num = min(MOST_MEMBERS, *map(len, real.values()))
-    bits = []
-    for split, known in texts.items():
-        chosen = [real[split][place] for place in np.random.default_rng(0).permutation(len(real[split]))[:num]]
-        leads = _leads(model, dataset, data_spec, split)
-        told = None if leads is None else [leads[index] for index in chosen]
-        scores = score_documents(model, tokenizer, [known[index][:BEGINNING_CHARS] for index in chosen], _stride(model), tell, told)
-        bits.append(torch.tensor([score.nats / math.log(2) / score.bytes for score in scores], dtype=torch.float64))
-    figures, notes = by_loss_of_texts(dataset, Attack(-bits[0], -bits[1]), f"bits per byte of the first {BEGINNING_CHARS:,} characters of each document")
+    told: dict[str, list[TextScore]] = {}
+    for split, chosen in rows_to_tell(dataset).items():
+        known = _leads(model, dataset, data_spec, split)
+        leads = None if known is None else [known[index] for index in chosen]
+        told[split] = score_documents(model, tokenizer, [texts[split][index][:BEGINNING_CHARS] for index in chosen], stride_of(model), tell, leads)
+    figures, notes = by_loss_of_texts(dataset, told["train"], told["test"], f"bits per byte of the first {BEGINNING_CHARS:,} characters of each document")
     return Evidence(tuple(figures), notes=tuple(notes))
 
 
-def _not_drawn(dataset: Dataset, split: Split) -> list[int]:
-    """Places of the original rows of ``split`` that no model drew."""
-    sources = dataset.table(split, columns=["source"], augmented=False)["source"].to_pylist()
-    return [index for index, source in enumerate(sources) if not is_synthetic(source)]
-
-
-def _stride(model: ScoresText) -> int:
+def stride_of(model: ScoresText) -> int:
     return max(1, model.context_length // 4)
 
 
@@ -173,7 +157,7 @@ def _leads(model: ScoresText, dataset: Dataset, data_spec: DataSpec, split: Spli
 
 def score_documents(
     model: ScoresText, tokenizer: Tokenizer, texts: Sequence[str], stride: int, tell: Teller = SILENT, leads: Sequence[int] | None = None
-) -> list[DocumentScore]:
+) -> list[TextScore]:
     """Negative log likelihood of each text, every token counted once; ``leads`` stand behind the marks of the texts, where the model heeds them."""
     encoded = [encoding.ids for encoding in encodings(tokenizer, texts)]
     # What stands before the text is given.
@@ -181,7 +165,7 @@ def score_documents(
     if leads is not None:
         rows = [Given([ids[0], lead, *ids[1:]], 2, lead) for ids, lead in zip(encoded, leads, strict=True)]
     nats = score_tokens(model, rows, stride, tell, f"scoring {len(texts)} documents")
-    return [DocumentScore(total, len(row.tokens) - row.given, len(text.encode())) for total, row, text in zip(nats, rows, texts, strict=True)]
+    return [TextScore(total, len(row.tokens) - row.given, len(text.encode())) for total, row, text in zip(nats, rows, texts, strict=True)]
 
 
 class Given(NamedTuple):

@@ -10,18 +10,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from components.data.dataset import Dataset
+from components.data.dataset import Dataset, Split
 from components.evaluation.editing import MOST_EDITED, editing_evidence
 from components.evaluation.evidence import Evidence
 from components.evaluation.extractors import split_seen
 from components.evaluation.features import OwnExtractor, as_images, own_extractor, read_pixels
 from components.evaluation.matcher import POOL, Matcher, own_caption_ranks, own_matcher
+from components.evaluation.membership import people, told_by_losses
 from components.evaluation.pictures import grid_png, shortened
 from components.evaluation.protocol import Figure
-from components.evaluation.sample_figures import score_draws
+from components.evaluation.sample_figures import how_drawn, score_draws, utility_of
 from components.evaluation.scoring import Scoring, shuffled
 from components.evaluation.telling import Teller
-from components.models.capabilities import OWN_SETTINGS, DataSpec, DrawsFromText, SamplerSettings
+from components.models.capabilities import OWN_SETTINGS, DataSpec, DrawsFromText, HasCaptionLosses, SamplerSettings
 from components.models.token_rows import token_rows
 
 SHOWN = 16
@@ -66,7 +67,18 @@ def score_text_drawing(model: DrawsFromText, scoring: Scoring, tell: Teller) -> 
     asked = StepsOfCaptions(model, captions.tokens) if hasattr(model, "settled") else OfCaptions(model, captions.tokens)
     extractor = own_extractor(scoring.dataset, scoring.cache, tell, scoring.size)
     fit = Fit(scoring, captions, extractor, own_matcher(scoring.dataset, scoring.cache, tell, scoring.size))
-    evidence = score_draws(asked, scoring, tell, lambda num: torch.arange(num) % len(captions.texts), fit.look_at)
+    utility = utility_of(scoring) if captions.labels is not None else None
+
+    def see(images: Tensor) -> None:
+        fit.look_at(images)
+        if utility is not None and captions.labels is not None:
+            utility.look_at(images, captions.labels[captions.rows(len(images))])
+
+    evidence = score_draws(asked, scoring, tell, captions.rows, see)
+    if utility is not None:
+        evidence = evidence.plus(Evidence(utility.figures(how_drawn(asked, scoring), tell, "samples of captions of the test split")))
+    if isinstance(model, HasCaptionLosses):
+        evidence = evidence.plus(_told_by_losses(model, captions, scoring, tell))
     beside = drawn_beside(captions.images(len(fit.shown[0])), fit.shown, captions.texts)
     pictures = {"samples": beside, "reverse_diffusion": _strips(model, captions, scoring.config.seed)}
     features = split_seen(extractor, scoring.dataset, "test", scoring.cache, scoring.size).features
@@ -88,9 +100,34 @@ class TestCaptions:
         self.texts: list[str] = [texts[index] for index in order.tolist()]
         self.tokens = token_rows(data_spec.tokenizer, self.texts, length).tokens
 
+    def rows(self, num: int) -> Tensor:
+        """The first ``num`` places, again from the first where that is more."""
+        return torch.arange(num) % len(self.texts)
+
     def images(self, num: int) -> Tensor:
-        """The first ``num`` [num, C, S, S] in [0, 1], again from the first where that is more."""
-        return as_images(self.pixels[torch.arange(num) % len(self.pixels)])
+        """Of the first ``num``, [num, C, S, S] in [0, 1]."""
+        return as_images(self.pixels[self.rows(num)])
+
+
+class LossesOfCaptions:
+    """What is told captions as what is told labels: label k stands for caption k of ``tokens`` [N, T]."""
+
+    def __init__(self, model: HasCaptionLosses, tokens: Tensor) -> None:
+        self.model, self.tokens = model, tokens
+
+    def image_losses(self, images: Tensor, *, seed: int, labels: Tensor | None = None) -> Tensor:
+        assert labels is not None, "each image has its caption"
+        return self.model.caption_losses(images, self.tokens[labels], seed=seed)
+
+
+def _told_by_losses(model: HasCaptionLosses, captions: TestCaptions, scoring: Scoring, tell: Teller) -> Evidence:
+    known, length = people(scoring), captions.tokens.shape[1]
+    kinds: dict[Split, Tensor] = {"train": known.member_rows, "test": known.other_rows}
+    columns = {split: scoring.dataset.table(split, columns=["caption"], augmented=False)["caption"].to_pylist() for split in kinds}
+    texts = [columns[split][row] for split, rows in kinds.items() for row in rows.tolist()]
+    places = torch.arange(len(texts))
+    known = known._replace(member_labels=places[: len(known.members)], other_labels=places[len(known.members) :])
+    return told_by_losses(LossesOfCaptions(model, token_rows(scoring.data_spec.tokenizer, texts, length).tokens), known, scoring, tell)
 
 
 class Fit:
@@ -110,7 +147,7 @@ class Fit:
 
     def _measured(self, images: Tensor, ours: Tensor) -> dict[str, float]:
         """Of ``images`` [N, C, S, S] whose vectors are ``ours`` [N, D]."""
-        rows = torch.arange(len(images)) % len(self.captions.texts)
+        rows = self.captions.rows(len(images))
         theirs = self.matcher.captions([self.captions.texts[row] for row in rows.tolist()])
         found = {
             "clip_score_own": float((ours * theirs).sum(dim=1).mean()),

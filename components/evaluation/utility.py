@@ -57,12 +57,12 @@ class Utility:
         chosen = shuffled(len(images), 0)[:missing]
         self.drawn = self.drawn.plus(Rows((255 * images[chosen].clamp(0, 1)).round().byte(), labels[chosen].to(self.drawn.labels)))
 
-    def figures(self, recorded: Recorded, tell: Teller) -> tuple[Figure, ...]:
-        """`accuracy_tstr` and `accuracy_augmented`, each beside the accuracy of training on real rows alone."""
+    def figures(self, recorded: Recorded, tell: Teller, what: str = "samples") -> tuple[Figure, ...]:
+        """`accuracy_tstr` and `accuracy_augmented`, each beside the accuracy of training on real rows alone; ``what`` says of what the samples are."""
         real = _kept(self._path(), lambda: self._accuracies(self.real, "real rows", tell))
         alone = self._accuracies(self.drawn, "samples", tell)
         together = self._accuracies(self.real.plus(self.drawn), "real rows and samples", tell)
-        return self._figure("accuracy_tstr", alone, real, recorded), self._figure("accuracy_augmented", together, real, recorded)
+        return self._figure("accuracy_tstr", alone, real, recorded, what), self._figure("accuracy_augmented", together, real, recorded, what)
 
     def _accuracies(self, rows: Rows, what: str, tell: Teller) -> list[float]:
         """On the test split, of a classifier for each seed."""
@@ -78,13 +78,13 @@ class Utility:
             found.append(float((named == labels).double().mean()))
         return found
 
-    def _figure(self, name: str, values: list[float], real: list[float], recorded: Recorded) -> Figure:
+    def _figure(self, name: str, values: list[float], real: list[float], recorded: Recorded, what: str) -> Figure:
         several = torch.tensor(values, dtype=torch.float64)
         num_test = self.scoring.dataset.manifest.rows("test")
         beside = " beside as many real rows" if name == "accuracy_augmented" else ""
         return self.scoring.figure(
             name, float(several.mean()), "max", num_test, recorded=recorded, unit="share",
-            preprocessing=f"{self.scoring.shape}, own classifier, {STEPS} steps on {self.num:,} samples{beside}, mean of {CLASSIFIER_SEEDS} seeds",
+            preprocessing=f"{self.scoring.shape}, own classifier, {STEPS} steps on {self.num:,} {what}{beside}, mean of {CLASSIFIER_SEEDS} seeds",
             spread=float(several.std()), spread_over=f"{CLASSIFIER_SEEDS} classifier seeds", floor=sum(real) / len(real),
             floor_name=f"trained on {self.num:,} real rows",
         )  # fmt: skip

@@ -198,6 +198,15 @@ class HasImageLosses(Protocol):
 
 
 @runtime_checkable
+class HasCaptionLosses(Protocol):
+    """The same of a model that is told captions."""
+
+    def caption_losses(self, images: Tensor, tokens: Tensor, *, seed: int) -> Tensor:
+        """The loss [N] of ``images`` [N, C, H, W] in [0, 1] with their captions ``tokens`` [N, T], under the same draws of ``seed`` for each."""
+        ...
+
+
+@runtime_checkable
 class Embeds(Protocol):
     def embed(self, images: Tensor) -> Tensor:
         """A vector [N, D] per image."""

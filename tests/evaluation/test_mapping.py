@@ -15,7 +15,8 @@ from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evaluate import evaluate, require_scorable
 from components.evaluation.evidence import Evidence
-from components.evaluation.mapping import answers, score_mapping
+from components.evaluation.mapping import Pairs as PairsOfText
+from components.evaluation.mapping import answers, score_mapping, score_pairs
 from components.evaluation.ngrams import rouge
 from components.evaluation.protocol import Figure
 from components.evaluation.sampling import draw_samples
@@ -48,8 +49,8 @@ class Pairs:
 
     def table(self, split: str, columns: list[str] | None = None, augmented: bool = True) -> pa.Table:
         chosen = self.rows[split]
-        whole = {"source_text": [CODE[row] for row in chosen], "target_text": [SAID[row] for row in chosen]}
-        return pa.table({name: pa.array(column, pa.string()) for name, column in whole.items()})
+        whole = {"source_text": [CODE[row] for row in chosen], "target_text": [SAID[row] for row in chosen], "source": [f"row {row}" for row in chosen]}
+        return pa.table({name: pa.array(whole[name], pa.string()) for name in columns or whole})
 
 
 class Uniform:
@@ -93,6 +94,15 @@ class Remembers(Uniform):
         raise AssertionError("no piece has this source")
 
 
+class Learnt(Uniform):
+    """Is sure of the targets of training, and of no other."""
+
+    def target_nll(self, source: Tensor, target: Tensor) -> Tensor:
+        known = {tuple(encoding.ids) for encoding in TOKENIZER.encode_batch(SAID[:30], add_special_tokens=False)}
+        sure = torch.tensor([tuple(token for token in row if token > END) in known for row in target.tolist()])
+        return torch.where(sure[:, None], 0.01, super().target_nll(source, target))
+
+
 def scored(model: Any, num_test: int = 10) -> Evidence:
     return score_mapping(model, cast(Dataset, Pairs(num_test)), PAIRS, config=EvaluationConfig(), tell=SILENT)
 
@@ -127,7 +137,7 @@ def test_rouge_is_that_of_torchmetrics(said: str, wanted: str) -> None:
 
 def test_a_uniform_model_scores_its_entropy_on_whole_targets() -> None:
     evidence, model = scored(Uniform()), Uniform()
-    scored(model)
+    score_pairs(model, PAIRS, PairsOfText(CODE[30:], SAID[30:]))
     assert no_spread(evidence) == no_spread(spans_scored(Remembers(tuple(range(VOCAB, VOCAB + 20))))) == set()
     assert figure(evidence, "target_perplexity").value == pytest.approx(VOCAB)
     assert model.scored == sum(len(TOKENIZER.encode(text, add_special_tokens=False).ids) for text in SAID[30:])
@@ -203,3 +213,11 @@ def test_documents_too_short_to_hide_anything_in_are_a_mistake_with_a_sentence()
     with pytest.raises(UserError, match="No test document of 'texts' has 8 tokens or more, to hide some of them in: add longer ones"):
         score_spans(Uniform((VOCAB,)), dataset, TEXT, tell=SILENT)  # type: ignore[arg-type]
     require_scorable(torch.nn.Linear(1, 1), dataset, TEXT, EvaluationConfig())
+
+
+@pytest.mark.parametrize(("model", "least", "most"), [(Learnt(), 0.99, 1.0), (Uniform(), 0.0, 0.75)])
+def test_answers_that_a_model_knows_by_heart_are_told_from_others(model: Uniform, least: float, most: float) -> None:
+    found = figure(scored(model), "membership_auc_by_loss")
+    assert least <= found.value <= most
+    assert found.identity.num_samples == 10
+    assert any("membership_auc_by_loss is left out: it needs 8 test pairs, and there are 6" in note for note in scored(model, 6).notes)

@@ -11,6 +11,7 @@ from torch import Tensor
 from components.data.dataset import Dataset, Split
 from components.data.generated import SYNTHETIC
 from components.evaluation.config import EvaluationConfig
+from components.evaluation.documents import TextScore
 from components.evaluation.membership import (
     AUC,
     BY_LOSS,
@@ -100,7 +101,7 @@ def test_few_rows_are_indicative_and_fewer_have_no_rate(digits: Dataset, cache: 
     few, notes = by_loss_of_images(scoring, Attack(scores(60, 0), scores(60, 1)), "bits")
     assert [figure.name for figure in few] == [AUC + BY_LOSS]
     assert notes == [f"{RATE}{BY_LOSS} is left out: it needs 100 test rows, and there are 60."]
-    texts, notes = by_loss_of_texts(SimpleNamespace(), Attack(scores(3, 0), scores(3, 1)), "bits")  # type: ignore[arg-type]
+    texts, notes = by_loss_of_texts(SimpleNamespace(), *([TextScore(1.0, 1, 1)] * 3 for _ in range(2)), "bits")  # type: ignore[arg-type]
     assert texts == []
     assert notes == [f"{AUC}{BY_LOSS} is left out: it needs 8 test documents, and there are 3."]
 

@@ -107,6 +107,33 @@ def test_images_of_wrong_captions_agree_with_nothing_though_they_are_real(scored
     assert wrong["caption_recall_own"].value < right["caption_recall_own"].value / 2
 
 
+class Knows(Recalls):
+    """Has a low loss for each training image with its own caption, and for nothing else."""
+
+    def __init__(self, dataset: Dataset, spec: DataSpec) -> None:
+        super().__init__(dataset, spec)
+        images, _ = read_images(dataset, "train")
+        captions = dataset.table("train", columns=["caption"], augmented=False)["caption"].to_pylist()
+        rows = token_rows(spec.tokenizer, captions, self.caption_length).tokens.tolist()
+        self.known = {(image.numpy().tobytes(), *row) for image, row in zip(images, rows, strict=True)}
+
+    def caption_losses(self, images: Tensor, tokens: Tensor, *, seed: int) -> Tensor:
+        return torch.tensor([float((image.numpy().tobytes(), *row) not in self.known) for image, row in zip(images, tokens.tolist(), strict=True)])
+
+
+def test_pairs_that_a_model_knows_by_heart_are_told_from_others_and_its_samples_are_tried_as_training_data(
+    captioned: Dataset, spec: DataSpec, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("components.evaluation.utility.CLASSIFIER_SEEDS", 2)
+    found = evaluate(Knows(captioned, spec), captioned, spec, config=EvaluationConfig(utility=True), cache=cache, tell=SILENT)
+    figures = by_name(found.figures)
+    assert figures["membership_auc_by_loss"].value > 0.99
+    tried = figures["accuracy_tstr"]
+    assert tried.value > 0.8
+    assert tried.value == pytest.approx(tried.floor, abs=0.1)
+    assert "samples of captions of the test split" in tried.identity.preprocessing
+
+
 def test_it_is_shown_what_was_drawn_for_which_caption(scored: Evidence) -> None:
     assert {"samples", "nearest", "reverse_diffusion", "image_to_image"} <= set(scored.pictures)
 

@@ -132,6 +132,8 @@ def test_it_is_scored_on_test_responses_and_shows_what_it_says(trained: Gpt, col
         nats += trained.token_nll(row)[0, len(prompt_tokens(trained, tokenizer, source)) - 1 :].sum().item()
     assert found["bits_per_byte"].value == pytest.approx(nats / math.log(2) / sum(len(target.encode()) for target in targets), rel=1e-4)
     assert "says: It is " in evidence.texts["samples"]
+    told = found["membership_auc_by_loss"]
+    assert (told.floor, told.identity.num_samples) == (0.5, len(targets))
 
 
 def test_a_prompt_is_answered_and_not_gone_on_with(package: Package, tracker: Tracker) -> None:

@@ -80,3 +80,8 @@ class TextToImage(GaussianDiffusion):
     def text_strip(self, tokens: Tensor, *, frames: int, seed: int) -> Tensor:
         """Draws of ``tokens`` [N, T] on their way from noise, [N, frames, C, S, S]."""
         return self._strip(len(tokens), frames, torch.Generator().manual_seed(seed), self._of(tokens))
+
+    @torch.no_grad()
+    def caption_losses(self, images: Tensor, tokens: Tensor, *, seed: int) -> Tensor:
+        """The loss [N] of ``images`` [N, C, S, S] with their captions ``tokens`` [N, T]."""
+        return self._losses(images.to(self.device), self._of(tokens), seed)
