@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from components.models.family import find_family
+from components.tuning.pruning import prune_above
 from components.tuning.records import Objectives, Search, TrialRecord, objectives_of
 from components.tuning.space import Choices, Range, is_whole
 
@@ -81,6 +83,10 @@ class Study:
             self._study.sampler = _sampler(self.search.spec.seed, len(self._study.trials))
             trial = self._study.ask(_distributions(self.search))
         return Asked(trial.number, {name: _decoded(self.search.space[name], value) for name, value in trial.params.items()})
+
+    def bounds(self, params: Mapping[str, Any]) -> dict[int, float]:
+        """The validation loss by step above which a trial of ``params`` is hopeless."""
+        return prune_above(self.records, params, find_family(self.search.spec.family).loss_settings, self.search.steps)
 
     def tell(self, record: TrialRecord) -> None:
         """What became of a trial that was asked for; what did not finish is told as such, with its reason in the record."""

@@ -1,31 +1,22 @@
 """One training of a search: a child run in MLflow and a process of its own, by the same path as any other run."""
 
-import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from components.errors import UserError
 from components.models.family import TrainingConfig
-from components.tracking import RunRecord, Tracker
+from components.tracking import Tracker
 from components.training.launch import LOG, Event, launch
 from components.training.spec import RunResult, RunSpec, Trial
 from components.tuning.records import Search, TrialRecord
+from components.tuning.runs import TrialInterrupted, ended, open_trial
 from components.tuning.space import changed, refusal
 
-STUDY_TAG = "study"
-"""Of the run of a search and of its trials: the study that they belong to. Such runs have no tag `model`, for they train none that anybody gets."""
 STATUS_TAG = "trial_status"
-KEY_TAG = "trial_key"
-"""Of a trial's run: tells it from all others, so that an interrupted one goes on in it."""
-PARENT_TAG = "mlflow.parentRunId"
 ENDED = {"finished": "FINISHED", "pruned": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
 """How the run of a trial ends in MLflow."""
-
-
-class TrialInterrupted(Exception):
-    """It was asked to stop from elsewhere; its checkpoint is kept."""
 
 
 def run_trial(
@@ -56,8 +47,8 @@ def _train(
     """Train and score ``base`` with ``params`` in place of some of its values; whatever becomes of it is recorded."""
     key = f"{name.removeprefix(search.model).strip().replace(' ', '-').replace('·-', '')}"
     record = TrialRecord(number=number, params=dict(params), status="failed", seed=seed)
-    run_id = _open(search, tracker, parent, name, f"{search.study}/{key}", record, base.max_steps)
-    with _ended(tracker, run_id) as end:
+    run_id = open_trial(tracker, search, parent, key, name, record, base.max_steps)
+    with ended(tracker, run_id) as end:
         why = refusal(base, params)
         if why:
             done = record.model_copy(update={"reason": f"its values do not fit together: {why}", "run_id": run_id})
@@ -90,41 +81,3 @@ def _launched(spec: RunSpec, tracker: Tracker, record: TrialRecord, on_event: Ca
         "seconds": result.train_s + result.evaluate_s or time.monotonic() - began,
     }  # fmt: skip
     return TrialRecord.model_validate({**record.model_dump(), **more})
-
-
-def _open(search: Search, tracker: Tracker, parent: str, name: str, key: str, record: TrialRecord, steps: int) -> str:
-    """The run of a trial in MLflow, or the interrupted one of the same key again."""
-    spec = search.spec
-    known = next(iter(tracker.runs_with(spec.experiment, KEY_TAG, key)), None)
-    if known is not None:
-        tracker.reopen_run(known.run_id, {"resumed_from": known.status.lower()})
-        return known.run_id
-    tags = {
-        STUDY_TAG: search.study, KEY_TAG: key, PARENT_TAG: parent, "dataset": spec.dataset, "data_version": spec.data_version, "data_sha256": spec.data_sha256,
-        "tuned": search.model, "code_sha256": search.parts["code"], "validation": search.validation,
-    }  # fmt: skip
-    params = {**search.present, **record.params, "seed": record.seed, "max_steps": steps, "family": spec.family, "size": spec.size}
-    return tracker.start_run(spec.experiment, name, tags, params)
-
-
-@contextlib.contextmanager
-def _ended(tracker: Tracker, run_id: str) -> Iterator[Callable[[str], None]]:
-    """The MLflow run ends as the block says, KILLED where it is interrupted, else FAILED."""
-    status = "FAILED"
-
-    def end(how: str) -> None:
-        nonlocal status
-        status = how
-
-    try:
-        yield end
-    except (TrialInterrupted, KeyboardInterrupt):
-        status = "KILLED"
-        raise
-    finally:
-        tracker.end_run(run_id, status)
-
-
-def runs_of(tracker: Tracker, experiment: str, study: str) -> list[RunRecord]:
-    """The run of a search and those of its trials, newest first."""
-    return tracker.runs_with(experiment, STUDY_TAG, study)

@@ -11,8 +11,8 @@ from components.data.publish import find_version
 from components.project import Project
 from components.tracking import Tracker
 from components.tuning.records import TrialRecord
+from components.tuning.runs import PARENT_TAG, STUDY_TAG
 from components.tuning.study import Study
-from components.tuning.trial import PARENT_TAG, STUDY_TAG
 from pipelines.catalog import load_catalog
 from pipelines.tune import search_of
 from tests.workshop import GENMILL, SMALL_GPT, Workshop, clean_environment

@@ -12,8 +12,9 @@ from components.params import Block
 from components.project import Project
 from components.tracking import Tracker
 from components.tuning.records import Search, TrialRecord
+from components.tuning.runs import PARENT_TAG
 from components.tuning.space import load_space
-from components.tuning.trial import PARENT_TAG, run_trial
+from components.tuning.trial import run_trial
 from tests.training.conftest import MakeSpec
 
 
