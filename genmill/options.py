@@ -29,8 +29,8 @@ def complete_dataset(incomplete: str) -> list[str]:
     return _complete("datasets", incomplete)
 
 
-def complete_schedule(incomplete: str) -> list[str]:
-    return _complete("schedules", incomplete)
+def complete_deployment(incomplete: str) -> list[str]:
+    return _complete("schedules", incomplete) + _complete("triggers", incomplete)
 
 
 def complete_family(incomplete: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genmill.options import JsonOption, ProjectOption, complete_schedule, open_project
+from genmill.options import JsonOption, ProjectOption, complete_deployment, open_project
 
 if TYPE_CHECKING:
     from components.project import Project
@@ -200,7 +200,7 @@ def deploy(
 
 
 def trigger(
-    name: Annotated[str, typer.Argument(help="A schedule or trigger of params.yaml.", autocompletion=complete_schedule)],
+    name: Annotated[str, typer.Argument(help="A schedule or trigger of params.yaml.", autocompletion=complete_deployment)],
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 from components.data.publish import DataVersion
 from components.project import Project
 from pipelines.catalog import Catalog
+from pipelines.flow_runs import project_tag
 from pipelines.schedules import Trigger
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _of_trigger(project: Project, name: str, trigger: Trigger, deployment: UUID)
                 within=timedelta(0),
             ),
             actions=[RunDeployment(source="selected", deployment_id=deployment)],
-            tags=[_tag(project)],
+            tags=[project_tag(project)],
         )
     )
 
@@ -76,6 +77,7 @@ def _notification(client: "SyncPrefectClient", project: Project, catalog: Catalo
     """None where nobody is to be told."""
     from prefect.events.actions import SendNotification
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+    from prefect.events.schemas.events import ResourceSpecification
 
     block = catalog.notify.block
     if block is None:
@@ -86,7 +88,10 @@ def _notification(client: "SyncPrefectClient", project: Project, catalog: Catalo
         trigger=EventTrigger(
             expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
             match={"prefect.resource.id": "prefect.flow-run.*"},
-            match_related={"prefect.resource.role": "flow", "prefect.resource.name": list(TOLD_OF)},
+            match_related=[
+                ResourceSpecification({"prefect.resource.role": "flow", "prefect.resource.name": list(TOLD_OF)}),
+                ResourceSpecification({"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{project_tag(project)}"}),
+            ],
             posture=Posture.Reactive,
             threshold=1,
             within=timedelta(0),
@@ -98,7 +103,7 @@ def _notification(client: "SyncPrefectClient", project: Project, catalog: Catalo
                 body=BODY,
             )
         ],
-        tags=[_tag(project)],
+        tags=[project_tag(project)],
     )
     return [_described(automation)]
 
@@ -122,12 +127,8 @@ def _described(automation: "AutomationCore") -> "AutomationCore":
 
 
 def _automations(client: "SyncPrefectClient", project: Project) -> "list[Automation]":
-    return [found for found in client.read_automations() if _tag(project) in found.tags]
+    return [found for found in client.read_automations() if project_tag(project) in found.tags]
 
 
 def _dataset_resource(project: Project, dataset: str) -> str:
     return f"genmill.dataset.{hashlib.sha256(str(project.root).encode()).hexdigest()[:12]}.{dataset}"
-
-
-def _tag(project: Project) -> str:
-    return f"project:{project.root}"

@@ -11,6 +11,7 @@ from components.params import Strict
 from components.project import Project
 from pipelines.automations import apply_automations
 from pipelines.catalog import Catalog
+from pipelines.flow_runs import project_tag
 from pipelines.schedules import Schedule, Trigger
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _apply(client: "SyncPrefectClient", flow_id: UUID, spec: Spec, project: Proj
         parameters=spec.parameters,
         schedules=_schedules_of(spec),
         work_pool_name=spec.pool,
-        tags=[TAG, _project_tag(project)],
+        tags=[TAG, project_tag(project)],
         parameter_openapi_schema=parameter_schema(getattr(import_module(module), function)).model_dump(),
         description=spec.description,
     )
@@ -203,7 +204,7 @@ def _deployments(client: "SyncPrefectClient", project: Project) -> "list[Deploym
     """The deployments of this project; several may share one server."""
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 
-    return list(client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG, _project_tag(project)]))))
+    return list(client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG, project_tag(project)]))))
 
 
 def _refuse_names_of_others(client: "SyncPrefectClient", names: set[str]) -> None:

@@ -53,6 +53,11 @@ class FlowRunRecord(Strict):
         return f"{self.flow}{f' {what}' if what else ''} of {self.began:%Y-%m-%d %H:%M} UTC"
 
 
+def project_tag(project: Project) -> str:
+    """Of a project's deployments, automations and flow runs: several projects may share one Prefect server."""
+    return f"project:{project.root}"
+
+
 def resume_command(project: Project, run_id: str) -> str:
     return f"genmill resume {run_id} --project {project.root}"
 
@@ -100,10 +105,11 @@ def close(project: Project, record: FlowRunRecord, state: State, message: str = 
 
 
 def note_begin(flow: Any, flow_run: Any, _state: Any) -> None:
-    """Hook of a flow that starts: keep its params and its process."""
+    """Hook of a flow that starts: keep its params and its process, and tell Prefect whose it is."""
     project = _project_of(flow_run)
     if project is None:
         return
+    _tag(flow_run, project_tag(project))
     process = psutil.Process(os.getpid())
     resumed = _read(_folder(project) / str(flow_run.parameters.get("resumes")))
     record = FlowRunRecord(
@@ -140,6 +146,15 @@ def _project_of(flow_run: Any) -> Project | None:
     if flow_run.parent_task_run_id is not None or "project" not in flow_run.parameters:
         return None
     return Project(Path(flow_run.parameters["project"]))
+
+
+def _tag(flow_run: Any, tag: str) -> None:
+    """Runs of a deployment have the tags of that one already."""
+    from prefect.client.orchestration import get_client
+
+    if tag not in flow_run.tags:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(flow_run.id, tags=[*flow_run.tags, tag])
 
 
 def _folder(project: Project) -> Path:

@@ -158,7 +158,7 @@ def test_a_new_data_version_starts_the_training_of_the_models_that_use_it(shop: 
     assert [one["enabled"] for one in ask(shop, "automations/filter", {})] == [False]
 
 
-def test_a_scheduled_run_that_fails_is_told_with_the_command_that_goes_on_with_it(shop: Workshop) -> None:
+def test_a_run_that_fails_is_told_with_the_command_that_goes_on_with_it_and_one_of_another_project_is_not(shop: Workshop) -> None:
     with listening() as (address, heard):
         make_block(shop, address)
         shop.edit_params(
@@ -166,13 +166,18 @@ def test_a_scheduled_run_that_fails_is_told_with_the_command_that_goes_on_with_i
             models__vae_DASH_digits__evaluation={"extractor": {"kind": "dinov2", "path": "nowhere"}},
         )
         shop.run("deploy")
+        fail_elsewhere(shop)
         shop.run("trigger", "nightly")
         wait_until(lambda: bool(heard))
+        shop.run("run", code=1)
+        wait_until(lambda: len(heard) == 2)
     shop.edit_params(notify={}, models__vae_DASH_digits__evaluation={})
     (failed,) = runs_of(shop, "nightly", "FAILED")
     assert "nowhere has no config.json" in failed["state"]["message"]
     resume = f"genmill resume {failed['id']} --project {shop.root}"
     assert resume in heard[0]
+    by_hand = [one["id"] for one in ask(shop, "flow_runs/filter", {}) if not one["deployment_id"] and one["state_type"] == "FAILED"]
+    assert any(f"genmill resume {run_id} --project {shop.root}" in heard[1] for run_id in by_hand)
     assert resume in shop.run("status").stdout
     logs = ask(shop, "logs/filter", {"logs": {"flow_run_id": {"any_": [failed["id"]]}}})
     assert any(resume in line["message"] for line in logs)
@@ -328,6 +333,18 @@ def listening() -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def fail_elsewhere(shop: Workshop) -> None:
+    """A build of another project on the same Prefect server fails."""
+    code = (
+        "from prefect import flow, tags\n"
+        "@flow(name='build')\ndef build(project: str):\n    raise SystemError('elsewhere')\n"
+        "with tags('project:/elsewhere'):\n    build('/elsewhere', return_state=True)"
+    )
+    environment = {**clean_environment(), "PREFECT_API_URL": f"{address_of(shop)}/api", "PREFECT_HOME": str(shop.root / ".genmill" / "prefect")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
+    assert [one["state_type"] for one in ask(shop, "flow_runs/filter", {}) if one["parameters"].get("project") == "/elsewhere"] == ["FAILED"]
 
 
 def make_block(shop: Workshop, address: str) -> None:
