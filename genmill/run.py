@@ -110,7 +110,12 @@ def plan(
     check_starts(where, tracker, chosen)
     rows: list[tuple[str, str, str]] = []
     stale = set()
-    for name in dict.fromkeys(entry.block.dataset for entry in chosen):
+    for name in catalog.datasets_of(chosen):
+        first = [other for other in catalog.dataset(name).source.reads if other in stale]
+        if first:
+            stale.add(name)
+            rows.append((f"data {name}", "prepare", f"once {' and '.join(first)} is prepared"))
+            continue
         stages.probe(where, name)
         work = pending(where, name)
         if work or prepared_version(where, name) is None:

@@ -73,7 +73,7 @@ def build(
     with params_from(params_of(where, resumes) if resumes else None), where.lock("build", "genmill run", console.say), brisk_subflows():
         catalog = load_catalog(where, size=size, seeds=seeds)
         chosen = catalog.choose(models or [], everything=everything, dataset=dataset, families=families or ())
-        report = RunReport(where.reports / "run.html", project=str(where.root), plan=[*_datasets_of(chosen), *(entry.name for entry in chosen)])
+        report = RunReport(where.reports / "run.html", project=str(where.root), plan=[*catalog.datasets_of(chosen), *(entry.name for entry in chosen)])
         _mend(where)
         check_starts(where, Tracker.of(where), chosen)
         outcomes = _build_all(where, catalog, chosen, report, refresh=refresh, resumes=resumes)
@@ -142,14 +142,10 @@ def _planned_late(project: str, entry: ModelEntry, versions: dict[str, DataVersi
     return plan
 
 
-def _datasets_of(chosen: list[ModelEntry]) -> list[str]:
-    return list(dict.fromkeys(entry.block.dataset for entry in chosen))
-
-
 def _prepare_all(project: Project, catalog: Catalog, chosen: list[ModelEntry], report: RunReport, resumes: str | None) -> dict[str, DataVersion]:
     versions: dict[str, DataVersion] = {}
     kept = find_record(project, resumes).versions if resumes else {}
-    for name in _datasets_of(chosen):
+    for name in catalog.datasets_of(chosen):
         if name in kept:
             versions[name] = find_version(project, name, kept[name])
             console.say(f"[green]✓[/] data {name}: {kept[name]}, as the run that goes on had it")

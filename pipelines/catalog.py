@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field
 
 from components import params
-from components.data.config import DatasetConfig, load_datasets
+from components.data.config import DatasetConfig, load_datasets, with_read
 from components.data.modalities import modality_names
 from components.errors import UserError, nearest
 from components.evaluation.config import EvaluationConfig
@@ -197,6 +197,10 @@ class Catalog:
         if name not in self.datasets:
             raise UserError(f"There is no dataset {name!r} in params.yaml; {nearest(name, self.datasets)}")
         return self.datasets[name]
+
+    def datasets_of(self, entries: Sequence[ModelEntry]) -> list[str]:
+        """What must be prepared for ``entries``, in this order: the datasets of each, and those that their sources read."""
+        return with_read(self.datasets, [entry.block.dataset for entry in entries])
 
 
 _params_path: ContextVar[Path | None] = ContextVar("params_path", default=None)

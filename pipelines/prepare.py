@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
 from components.data import stages
+from components.data.config import with_read
 from components.data.publish import DataVersion
 from components.data.publish import publish as publish_dataset
 from components.data.stages import StageOutcome
@@ -91,7 +92,7 @@ def watch(project: str, datasets: list[str] | None = None) -> list[DatasetOutcom
     """
     stand_for_missed()
     catalog = load_catalog(Project(Path(project)))
-    names = datasets or list(dict.fromkeys(entry.block.dataset for entry in catalog.choose([])))
+    names = with_read(catalog.datasets, datasets) if datasets else catalog.datasets_of(catalog.choose([]))
     outcomes, failed = [], {}
     with brisk_subflows():
         for dataset in names:

@@ -1,16 +1,14 @@
 """Flow: try settings of one model, confirm the best from fresh seeds, and offer them."""
 
-import contextlib
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from components import git
 from components.data.publish import DataVersion
 from components.errors import UserError
 from components.evaluation.validation import require_validation
@@ -18,14 +16,15 @@ from components.params import Strict
 from components.project import Project
 from components.report.page import duration
 from components.report.tuning import TuningText, write_tuning_page
-from components.tracking import MetricPoint, Tracker
+from components.tracking import Tracker
 from components.training.launch import Event
 from components.training.spec import RunSpec
-from components.tuning.pruning import prune_above
+from components.tuning.confirmation import confirm_best
 from components.tuning.records import Objectives, Search, TrialRecord
+from components.tuning.runs import TrialInterrupted, ended, log_trial, open_search
 from components.tuning.study import Study, described
-from components.tuning.trial import KEY_TAG, STUDY_TAG, TrialInterrupted, run_confirmation, run_trial
-from components.tuning.verdict import Verdict, best_trial, judge
+from components.tuning.trial import run_confirmation, run_trial
+from components.tuning.verdict import Verdict, best_trial
 from components.tuning.writing import settings_line, write_settings
 from pipelines import console
 from pipelines.catalog import ModelEntry, load_catalog
@@ -70,8 +69,8 @@ def try_settings(search: Search, parent: str, asked: int, params: dict[str, Any]
 @task(name="confirm", task_run_name="confirm trial {number} from seed {seed}", cache_policy=NO_CACHE)
 def confirm(search: Search, parent: str, number: int, params: dict[str, Any], seed: int) -> TrialRecord:
     """The settings of a trial once more, from a seed that no trial had."""
-    which = "present settings" if number == 0 else f"trial {number + 1}"
-    return run_confirmation(search, Tracker(search.spec.tracking_uri), parent, number, params, seed, _progress_of(f"{search.model} {which} seed {seed}"))
+    tell = _progress_of(f"{search.model} {_named(number)} seed {seed}")
+    return run_confirmation(search, Tracker(search.spec.tracking_uri), parent, number, params, seed, tell)
 
 
 def _progress_of(label: str) -> Callable[[Event], None]:
@@ -96,7 +95,8 @@ def tune(
     No trial begins later than ``timeout_s``; what is missing then is left to the next time.
     """
     where = Project(Path(project))
-    entry = load_catalog(where, size=size).model(model)
+    catalog = load_catalog(where, size=size)
+    entry = catalog.model(model)
     again = _command(where, entry, trials, steps, seeds, size)
     deadline = time.monotonic() + timeout_s if timeout_s is not None else float("inf")
     with where.lock("build", "genmill tune", console.say), brisk_subflows():
@@ -104,13 +104,19 @@ def tune(
             console.say(f"[yellow]![/] {sentence}")
         tracker = Tracker.of(where)
         check_starts(where, tracker, [entry])
-        search = search_of(where, tracker, entry, prepare(project, entry.block.dataset).version, steps)
+        *_, prepared = [prepare(project, dataset) for dataset in catalog.datasets_of([entry])]
+        search = search_of(where, tracker, entry, prepared.version, steps)
         study = Study(search, where.state / "tuning" / f"{model}.journal")
         _tell_where(study, trials)
-        parent = _open(tracker, search)
-        with _ended(tracker, parent, again):
-            _try_all(study, tracker, parent, trials, deadline, again, where)
-            return _concluded(study, tracker, parent, trials, seeds, deadline, again, where, write)
+        parent = open_search(tracker, search)
+        try:
+            with ended(tracker, parent) as end:
+                _try_all(study, tracker, parent, trials, deadline, again, where)
+                outcome = _concluded(study, tracker, parent, trials, seeds, deadline, again, where, write)
+                end("FINISHED")
+                return outcome
+        except TrialInterrupted:
+            raise RunInterrupted("The search was interrupted; the trials that are done, and the last checkpoint, are kept.", resume=again) from None
 
 
 def search_of(project: Project, tracker: Tracker, entry: ModelEntry, version: DataVersion, steps: int | None) -> Search:
@@ -148,19 +154,12 @@ def _try_all(study: Study, tracker: Tracker, parent: str, trials: int, deadline:
             study.begin(record)
         else:
             number, params = study.ask()
-            record = try_settings(search, parent, number, params, _bounds(study, params), trials)
+            record = try_settings(search, parent, number, params, study.bounds(params), trials)
             study.tell(record)
         left = (time.monotonic() - began) / (done + 1 - begun_with) * (trials - done - 1)
         console.say(_trial_line(study, record, trials, left))
-        _log_trial(tracker, parent, study, record)
+        log_trial(tracker, parent, study, record)
         _write_page(study, tracker, parent, where, TuningText(verdict=None, wanted=trials, resume=again))
-
-
-def _bounds(study: Study, params: Mapping[str, Any]) -> dict[int, float]:
-    from components.models.family import find_family
-
-    search = study.search
-    return prune_above(study.records, params, find_family(search.spec.family).loss_settings, search.steps)
 
 
 def _concluded(
@@ -185,32 +184,22 @@ def _concluded(
 
 
 def _verdict(study: Study, parent: str, best: TrialRecord, seeds: int, deadline: float) -> Verdict | None:
-    """Of the best trial, trained again beside the present settings; None where the time is over before."""
-    search = study.search
-    if best.number == 0:
-        return Verdict(offered=False, sentence="The present settings stay: no trial was better whose guard was no worse.")
-    sides: dict[int, list[TrialRecord]] = {0: [], best.number: []}
-    console.say(f"  trial {best.number + 1} was the best; it and the present settings are trained from {seeds} fresh seeds of {search.config.max_steps} steps")
-    for seed in range(search.spec.seed + 1, search.spec.seed + 1 + seeds):
-        for number, params in ((0, search.present), (best.number, best.params)):
-            if time.monotonic() >= deadline and study.confirmed(f"{number}/{seed}") is None:
-                return None
-            sides[number].append(_confirmed(study, parent, number, params, seed))
-    settings = {name: value for name, value in best.params.items() if value != search.present[name]}
-    return judge(sides[0], sides[best.number], study.objectives, settings)
+    search, aims = study.search, study.objectives
+
+    def train(number: int, params: Mapping[str, Any], seed: int) -> TrialRecord:
+        record = confirm(search, parent, number, dict(params), seed)
+        figure = record.figure(aims.primary)
+        console.say(f"  {_named(number)}, seed {seed}: {f'{figure.name} {figure.value:.4g}' if figure else record.reason}")
+        return record
+
+    if best.number:
+        what = f"it and the present settings are trained from {seeds} fresh seeds of {search.config.max_steps} steps"
+        console.say(f"  trial {best.number + 1} was the best; {what}")
+    return confirm_best(study, seeds, train, lambda: time.monotonic() < deadline)
 
 
-def _confirmed(study: Study, parent: str, number: int, params: dict[str, Any], seed: int) -> TrialRecord:
-    """One training of the confirmation, done now or before."""
-    known = study.confirmed(f"{number}/{seed}")
-    if known is not None:
-        return known
-    record = confirm(study.search, parent, number, params, seed)
-    study.keep_confirmed(f"{number}/{seed}", record)
-    figure = record.figure(study.objectives.primary)
-    which = "present settings" if number == 0 else f"trial {number + 1}"
-    console.say(f"  {which}, seed {seed}: {f'{figure.name} {figure.value:.4g}' if figure else record.reason}")
-    return record
+def _named(number: int) -> str:
+    return "present settings" if number == 0 else f"trial {number + 1}"
 
 
 def _trial_line(study: Study, record: TrialRecord, trials: int, left: float) -> str:
@@ -222,36 +211,6 @@ def _trial_line(study: Study, record: TrialRecord, trials: int, left: float) -> 
     return f"{mark} trial {record.number + 1} of {trials}: {figures or record.reason} ({described(record.params)}); {best}{rest}"
 
 
-# -- records -----------------------------------------------------------------------------------------------------------
-
-
-def _open(tracker: Tracker, search: Search) -> str:
-    """The run of the search in MLflow, under which those of its trials stand; the same as before where it goes on."""
-    spec, key = search.spec, f"{search.study}/search"
-    known = next(iter(tracker.runs_with(spec.experiment, KEY_TAG, key)), None)
-    if known is not None:
-        tracker.reopen_run(known.run_id, {"resumed_from": known.status.lower()})
-        return known.run_id
-    tags = {
-        STUDY_TAG: search.study, KEY_TAG: key, "tuned": search.model, "dataset": spec.dataset, "data_version": spec.data_version,
-        "data_sha256": spec.data_sha256, "validation": search.validation, "code_sha256": search.parts["code"], "git_commit": git.head(spec.project) or "",
-    }  # fmt: skip
-    space = {f"space_{name}": part.model_dump_json(exclude_defaults=True) for name, part in search.space.items()}
-    run_id = tracker.start_run(spec.experiment, f"tune {search.model}", tags, {**space, "steps": search.steps})
-    source = f"data/{spec.dataset}/{spec.data_version}"
-    tracker.log_dataset(run_id, name=spec.dataset, digest=spec.data_version, source=source, context="validation", profile={})
-    return run_id
-
-
-def _log_trial(tracker: Tracker, parent: str, study: Study, record: TrialRecord) -> None:
-    """The course of the search as curves of its own run."""
-    aims, now_ms = study.objectives, int(time.time() * 1000)
-    best = best_trial(study.records, aims).figure(aims.primary)
-    found = {f"trial/{name}": record.figure(name) for name in aims.names} | {f"best/{aims.primary}": best}
-    points = [MetricPoint(key, figure.value, record.number, now_ms) for key, figure in found.items() if figure is not None]
-    tracker.log_metrics(parent, points)
-
-
 def _write_page(study: Study, tracker: Tracker, parent: str, where: Project, text: TuningText) -> None:
     server = find_server(where, "mlflow")
     address = tracker.run_url(parent, server.url if server else None)
@@ -261,23 +220,6 @@ def _write_page(study: Study, tracker: Tracker, parent: str, where: Project, tex
 
 def _page(where: Project, search: Search) -> Path:
     return where.reports / f"tune-{search.model}.html"
-
-
-@contextlib.contextmanager
-def _ended(tracker: Tracker, run_id: str, again: str) -> Iterator[None]:
-    """The run of the search ends as the block does; an interruption says how to go on."""
-    status = "FAILED"
-    try:
-        yield
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    except TrialInterrupted:
-        status = "KILLED"
-        raise RunInterrupted("The search was interrupted; the trials that are done, and the last checkpoint, are kept.", resume=again) from None
-    finally:
-        tracker.end_run(run_id, status)
 
 
 def _given(where: Project, model: str) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 import importlib.util
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,7 +104,26 @@ def load_datasets(params: Block) -> dict[str, DatasetConfig]:
     Raises:
         UserError: anything is misspelt, missing or contradictory; the message has the line.
     """
-    return {name: parse_dataset(name, block) for name, block in params.child("datasets").children()}
+    datasets = {name: parse_dataset(name, block) for name, block in params.child("datasets").children()}
+    for name, dataset in datasets.items():
+        for other in dataset.source.reads:
+            if other not in datasets:
+                raise dataset_block(params, name).error(f"datasets.{name}.source: there is no dataset {other!r}; {nearest(other, datasets)}", "source")
+    try:
+        TopologicalSorter({name: dataset.source.reads for name, dataset in datasets.items()}).prepare()
+    except CycleError as error:
+        first, *others = error.args[1]
+        message = f"datasets.{first}.source: its rows come from itself, by {', '.join(others)}: let one of them come from elsewhere."
+        raise dataset_block(params, first).error(message, "source") from None
+    return datasets
+
+
+def with_read(datasets: Mapping[str, DatasetConfig], names: Iterable[str]) -> list[str]:
+    """``names``, each once, behind the datasets that its source reads."""
+    found: dict[str, None] = {}
+    for name in names:
+        found |= dict.fromkeys([*with_read(datasets, datasets[name].source.reads), name])
+    return list(found)
 
 
 def find_dataset(params: Block, name: str) -> DatasetConfig:

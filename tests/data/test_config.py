@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.data.config import load_datasets
+from components.data.config import load_datasets, with_read
 from components.errors import UserError
 from components.params import Block, load
 
@@ -64,3 +64,30 @@ def test_the_params_of_this_repository_are_good() -> None:
     datasets = load_datasets(load(Path(__file__).parents[2] / "params.yaml"))
     assert {"digits", "pydocs"} <= set(datasets)
     assert datasets["digits"].split.fractions == {"train": 0.5, "validation": 0.1, "test": 0.4}
+
+
+DRAWN = """\
+datasets:
+  more:
+    modality: image
+    source: {kind: synthetic, path: drawn, real: most}
+  most:
+    modality: image
+    source: {kind: synthetic, path: drawn, real: pets}
+  pets:
+    modality: image
+    source: {kind: folder, path: pets}
+"""
+
+
+def test_what_a_source_reads_is_prepared_before_it_and_once(tmp_path: Path) -> None:
+    datasets = load_datasets(params(tmp_path, DRAWN))
+    assert with_read(datasets, ["more"]) == ["pets", "most", "more"]
+    assert with_read(datasets, ["most", "pets", "more"]) == ["pets", "most", "more"]
+
+
+def test_a_source_reads_a_dataset_that_is_there_and_not_itself(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"line 7: datasets.most.source: there is no dataset 'pet'; did you mean 'pets'\?"):
+        load_datasets(params(tmp_path, DRAWN.replace("real: pets", "real: pet")))
+    with pytest.raises(UserError, match=r"line (4|7): datasets.(more|most).source: its rows come from itself, by (more, most|most, more): let one"):
+        load_datasets(params(tmp_path, DRAWN.replace("real: pets", "real: more")))

@@ -26,6 +26,11 @@ class SourceConfig(Strict):
         """The one method of dealing splits that its rows allow; None where all do."""
         return None
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of the datasets whose rows it reads, which must be prepared before."""
+        return ()
+
 
 @dataclass(frozen=True)
 class RawRow:

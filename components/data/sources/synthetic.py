@@ -46,6 +46,10 @@ class Config(SourceConfig):
         """The real rows keep their splits, and what was drawn is trained on."""
         return "given" if self.real else None
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.real,) if self.real else ()
+
 
 def check(config: Config, modality: str, root: Path) -> None:
     folder = _folder(config, root)
