@@ -1,5 +1,6 @@
 """What goes wrong while the chain runs: interruptions, kills, two at once, bad data. Nothing is lost and the next run goes on."""
 
+import json
 import os
 import shutil
 import signal
@@ -15,7 +16,8 @@ from tests.workshop import GENMILL, Workshop, clean_environment, make_workshop
 
 pytestmark = pytest.mark.slow
 
-LONG = {"max_steps": 3000, "sample_every": 20, "validate_every": 20, "checkpoint_every": 20, "warmup_steps": 5}
+STEPS = {"max_steps": 400, "sample_every": 400, "validate_every": 40, "checkpoint_every": 20, "warmup_steps": 5}
+"""Long enough to be interrupted three times; each run goes on where the one before was stopped."""
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +31,33 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
         shutil.rmtree(workshop.root, ignore_errors=True)
 
 
-def start(shop: Workshop) -> subprocess.Popen[str]:
-    command = [str(GENMILL), "run", "vae-digits"]
+def start(shop: Workshop, *arguments: str) -> subprocess.Popen[str]:
+    command = [str(GENMILL), "run", "vae-digits", *arguments]
     return subprocess.Popen(command, cwd=shop.root, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def run_folder(shop: Workshop, seed: int) -> Path | None:
+    for spec in (shop.root / ".genmill" / "runs").glob("*/RUN.json"):
+        if f'"seed": {seed}' in spec.read_text():
+            return spec.parent
+    return None
+
+
 def wait_for_checkpoint(shop: Workshop, running: subprocess.Popen[str], seed: int) -> Path:
-    """The folder of the run with that seed, once it has a checkpoint."""
+    """The folder of the run with that seed, once it has a checkpoint that it did not have before."""
+    known = checkpoints(run_folder(shop, seed))
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
-        for spec in (shop.root / ".genmill" / "runs").glob("*/RUN.json"):
-            if f'"seed": {seed}' in spec.read_text() and list(spec.parent.rglob("*.ckpt")):
-                return spec.parent
+        folder = run_folder(shop, seed)
+        if folder is not None and checkpoints(folder) - known:
+            return folder
         assert running.poll() is None, running.communicate()
-        time.sleep(0.2)
+        time.sleep(0.1)
     raise AssertionError("no checkpoint within 180 s")
+
+
+def checkpoints(folder: Path | None) -> set[str]:
+    return {path.name for path in folder.rglob("*.ckpt")} if folder else set()
 
 
 def children_of(running: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -51,59 +65,53 @@ def children_of(running: subprocess.Popen[str]) -> list[psutil.Process]:
     return [child for child in found if "components.training" in " ".join(child.cmdline())]
 
 
-def finish(shop: Workshop, run_dir: Path) -> dict[str, object]:
-    """Let the interrupted run end soon, by leaving it one checkpoint's worth of work, and give its outcome."""
-    return next(outcome for outcome in shop.json("run", "vae-digits") if outcome["identity"].startswith(run_dir.name))
+def mlflow_run(folder: Path) -> str:
+    return str(json.loads((folder / "RUN.json").read_text())["mlflow_run_id"])
 
 
-def set_seed(shop: Workshop, seed: int, steps: int) -> None:
-    shop.edit_params(models__vae_DASH_digits__seed=seed, models__vae_DASH_digits__config={**LONG, "max_steps": steps})
-
-
-def test_ctrl_c_keeps_the_checkpoint_and_the_next_run_goes_on_in_the_same_mlflow_run(shop: Workshop) -> None:
-    set_seed(shop, 11, 600)
+def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_go_on(shop: Workshop) -> None:
+    shop.edit_params(models__vae_DASH_digits__seed=11, models__vae_DASH_digits__config=STEPS)
     running = start(shop)
-    run_dir = wait_for_checkpoint(shop, running, 11)
+    folder = wait_for_checkpoint(shop, running, 11)
     running.send_signal(signal.SIGINT)
     _, stderr = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "Traceback" not in stderr
     assert "go on with: genmill run vae-digits" in stderr
-    before = (run_dir / "RUN.json").read_text()
-    outcome = finish(shop, run_dir)
-    assert outcome["status"] == "resumed"
-    assert str(outcome["run_id"]) in before
+    assert checkpoints(folder)
 
 
-def test_a_killed_parent_takes_its_child_along_and_the_next_run_goes_on(shop: Workshop) -> None:
-    set_seed(shop, 12, 600)
+def test_the_next_run_goes_on_in_the_same_mlflow_run_and_a_killed_parent_takes_its_child_along(shop: Workshop) -> None:
+    folder = run_folder(shop, 11)
+    assert folder is not None
+    before = mlflow_run(folder)
     running = start(shop)
-    run_dir = wait_for_checkpoint(shop, running, 12)
+    assert wait_for_checkpoint(shop, running, 11) == folder
+    assert mlflow_run(folder) == before
     children = children_of(running)
     assert children
     os.kill(running.pid, signal.SIGKILL)
     running.communicate()
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
-    outcome = finish(shop, run_dir)
-    assert outcome["status"] == "resumed"
-    versions = [row for row in shop.json("models") if row["model"] == "vae-digits"]
-    assert len(versions) == 1
 
 
-def test_a_killed_child_is_tried_again_from_its_checkpoint(shop: Workshop) -> None:
-    set_seed(shop, 13, 600)
-    running = start(shop)
-    wait_for_checkpoint(shop, running, 13)
+def test_a_killed_child_is_tried_again_from_its_checkpoint_and_there_is_one_version(shop: Workshop) -> None:
+    folder = run_folder(shop, 11)
+    assert folder is not None
+    running = start(shop, "--json")
+    wait_for_checkpoint(shop, running, 11)
     for child in children_of(running):
         child.kill()
     stdout, stderr = running.communicate(timeout=240)
     assert running.returncode == 0, stderr
-    assert "vae-digits" in stdout
+    (outcome,) = json.loads(stdout)
+    assert (outcome["status"], outcome["run_id"]) == ("resumed", mlflow_run(folder))
+    assert [row["candidate"] for row in shop.json("models")] == [1]
 
 
 def test_the_second_of_two_runs_waits_and_says_for_whom(shop: Workshop) -> None:
-    set_seed(shop, 14, 300)
+    shop.edit_params(models__vae_DASH_digits__seed=14, models__vae_DASH_digits__config={**STEPS, "max_steps": 100})
     first = start(shop)
     wait_for_checkpoint(shop, first, 14)
     second = start(shop)

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from tests.browser import BROWSER_MARKS, expect
-from tests.flows.test_chain import LENIENT
+from tests.flows.test_chain import LENIENT, waiting_promotion
 from tests.workshop import GENMILL, SMALL_VAE, Workshop, clean_environment, make_workshop
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
         datasets__digits__source__rows=300,
         schedules={
             "often": {"interval": "4s", "models": MODELS},
-            "nightly": {"cron": "0 3 * * *", "timezone": "Europe/Berlin", "models": MODELS},
-            "look": {"interval": "1d", "flow": "prepare", "datasets": ["digits"]},
+            "nightly": {"cron": "0 3 29 2 *", "timezone": "Europe/Berlin", "models": MODELS},
+            "look": {"interval": "1d", "flow": "prepare", "datasets": ["digits"], "active": False},
         },
         triggers={"retrain": {"dataset": "digits", "models": MODELS}},
     )
@@ -58,10 +58,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
 def test_deploying_again_changes_nothing_and_what_is_gone_is_removed(shop: Workshop) -> None:
     assert shop.json("deploy") == {"often": "created", "nightly": "created", "look": "created", "retrain": "created"}
     assert set(shop.json("deploy").values()) == {"unchanged"}
-    shop.edit_params(schedules__nightly={"cron": "0 4 * * *", "models": MODELS})
+    shop.edit_params(schedules__nightly={"cron": "0 4 29 2 *", "models": MODELS})
     assert shop.json("deploy") == {"often": "unchanged", "nightly": "updated", "look": "unchanged", "retrain": "unchanged"}
     found = {one["name"]: one for one in ask(shop, "deployments/filter", {})}
-    assert found["nightly"]["schedules"][0]["schedule"] == {"cron": "0 4 * * *", "timezone": "UTC", "day_or": True}
+    assert found["nightly"]["schedules"][0]["schedule"] == {"cron": "0 4 29 2 *", "timezone": "UTC", "day_or": True}
     assert [one["enabled"] for one in ask(shop, "automations/filter", {})] == [True]
 
 
@@ -86,10 +86,10 @@ def test_an_interval_fires_again_and_again_and_the_second_run_reuses_everything(
 def test_the_prefect_ui_shows_the_deployment_with_its_schedule(shop: Workshop, page: "Page") -> None:
     page.goto(f"{address_of(shop)}/deployments")
     page.get_by_role("link", name="nightly").click()
-    expect(page.get_by_text("At 04:00 AM every day"))
+    expect(page.get_by_text("At 04:00 AM on day 29 of the month, only in February"))
     expect(page.get_by_role("link", name="genmill", exact=True))
     page.get_by_text("Description", exact=True).click()
-    expect(page.get_by_text("build vae-digits; 0 4 * * * (UTC)"))
+    expect(page.get_by_text("build vae-digits; 0 4 29 2 * (UTC)"))
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -117,20 +117,19 @@ def test_the_prefect_ui_shows_a_finished_run_with_its_graph_its_table_and_the_li
 @NEEDS_BROWSER
 def test_a_paused_promotion_is_answered_in_the_prefect_ui(shop: Workshop, page: "Page") -> None:
     shop.edit_params(models__vae_DASH_digits__gates=LENIENT, models__vae_DASH_digits__promotion={"approval": "required"})
-    waiting = subprocess.Popen(
-        [str(GENMILL), "promote", *MODELS], cwd=shop.root, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
     paused = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
-    wait_until(lambda: bool(ask(shop, "flow_runs/filter", paused)))
-    page.goto(f"{address_of(shop)}/runs/flow-run/{ask(shop, 'flow_runs/filter', paused)[0]['id']}")
-    page.get_by_role("button", name="Resume").click()
-    expect(page.get_by_text("wants vae-digits/1 in production"))
-    dialog = page.get_by_role("dialog")
-    dialog.get_by_role("switch").or_(dialog.locator("input[type=checkbox]")).first.click()
-    dialog.locator("textarea").nth(0).fill("Ann")
-    dialog.locator("textarea").nth(1).fill("the digits can be read")
-    dialog.get_by_role("button", name="Submit").click()
-    assert "is the champion now" in waiting.communicate(timeout=300)[0]
+    with waiting_promotion(shop, *MODELS) as promotion:
+        wait_until(lambda: bool(ask(shop, "flow_runs/filter", paused)))
+        page.goto(f"{address_of(shop)}/runs/flow-run/{ask(shop, 'flow_runs/filter', paused)[0]['id']}")
+        page.get_by_role("button", name="Resume").click()
+        expect(page.get_by_text("wants vae-digits/1 in production"))
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_role("switch").or_(dialog.locator("input[type=checkbox]")).first.click()
+        for field, text in enumerate(("Ann", "the digits can be read")):
+            dialog.locator("textarea").nth(field).fill(text)
+        dialog.get_by_role("button", name="Submit").click()
+        dialog.wait_for(state="hidden")
+        assert "is the champion now" in promotion.communicate(timeout=300)[0]
     record = shop.json("history", "vae-digits")[0]
     assert (record["state"], record["to_version"]) == ("done", 1)
     assert "approved by Ann: the digits can be read" in record["approval"]

@@ -72,26 +72,19 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+ELSE = [
+    ("gpt", 4), ("llama-gpt", 4), ("bert", 3), ("t5", 3), ("word2vec", 3), ("vae", 3), ("gan", 2), ("diffusion", 2), ("latent-diffusion", 2),
+    ("clip", 2), ("fusion", 2), ("captioner", 2), ("nerf", 2), ("nerf", 3), ("classic-nerf", 2),
+]  # fmt: skip
+"""Families, and steps between checkpoints."""
+
+
 @pytest.mark.parametrize(
     ("family", "every"),
     [
         ("gpt", 3),
-        ("gpt", 4),
-        ("llama-gpt", 4),
-        ("bert", 3),
-        ("t5", 3),
-        ("word2vec", 3),
         ("vae", 2),
-        ("vae", 3),
-        ("gan", 2),
-        ("diffusion", 2),
-        ("latent-diffusion", 2),
-        ("clip", 2),
-        ("fusion", 2),
-        ("captioner", 2),
-        ("nerf", 2),
-        ("nerf", 3),
-        ("classic-nerf", 2),
+        *[pytest.param(family, every, marks=pytest.mark.slow) for family, every in ELSE],
     ],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make_spec: MakeSpec, tmp_path: Path, family: str, every: int) -> None:
