@@ -49,10 +49,11 @@ def generate(
         ensure_servers(where, load_catalog(where), listener.say)
         from pipelines import generate as flows
         from pipelines.console import listening
+        from pipelines.flow_runs import of_project
         from pipelines.outcomes import RunInterrupted
 
         try:
-            with listening(listener):
+            with listening(listener), of_project(where):
                 generated = flows.generate(str(where.root), ref, rows, None if fresh else seed, str(to.resolve()) if to else None, params)
         except KeyboardInterrupt:
             raise RunInterrupted("Interrupted; the finished shards are kept.", resume=shlex.join(["genmill", *sys.argv[1:]])) from None

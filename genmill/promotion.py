@@ -65,8 +65,9 @@ def promote(
         from genmill.console import LiveListener
         from pipelines import promote as flows
         from pipelines.console import listening
+        from pipelines.flow_runs import of_project
 
-        with LiveListener() as listener, listening(listener):
+        with LiveListener() as listener, listening(listener), of_project(where):
             result = flows.preview(where, name, number, force=force, reason=reason, actor=actor)
         _show(result, as_json)
         return
@@ -203,11 +204,12 @@ def _listened(where: "Project", work: Callable[[], Result]) -> Result:
     with LiveListener() as listener:
         _start(where)
         from pipelines.console import listening
+        from pipelines.flow_runs import of_project
         from pipelines.outcomes import RunInterrupted
         from pipelines.tasks import brisk_subflows
 
         try:
-            with listening(listener), brisk_subflows():
+            with listening(listener), of_project(where), brisk_subflows():
                 return work()
         except KeyboardInterrupt:
             again = shlex.join(["genmill", *sys.argv[1:]])

@@ -39,10 +39,11 @@ def resume(run: RunArgument = None, project: ProjectOption = None, as_json: Json
         ensure_servers(where, load_catalog(where), listener.say)
         from pipelines import flow_runs
         from pipelines.console import listening
+        from pipelines.flow_runs import of_project
         from pipelines.outcomes import RunInterrupted
 
         try:
-            with listening(listener):
+            with listening(listener), of_project(where):
                 listener.say(f"Going on with {record}")
                 result = _go_on(record)
         except KeyboardInterrupt:

@@ -69,10 +69,11 @@ def run(
         ensure_servers(where, catalog, listener.say)
         from pipelines.build import build
         from pipelines.console import listening
+        from pipelines.flow_runs import of_project
         from pipelines.outcomes import BuildFailed, RunInterrupted
 
         try:
-            with listening(listener):
+            with listening(listener), of_project(where):
                 outcomes = build(str(where.root), models or None, size, refresh, everything, dataset, family, seeds)
         except BuildFailed as failed:
             outcomes = failed.outcomes

@@ -53,11 +53,12 @@ def tune(
     with LiveListener() as listener:
         ensure_servers(where, catalog, listener.say)
         from pipelines.console import listening
+        from pipelines.flow_runs import of_project
         from pipelines.outcomes import RunInterrupted
         from pipelines.tune import tune as tune_flow
 
         try:
-            with listening(listener):
+            with listening(listener), of_project(where):
                 outcome = tune_flow(str(where.root), model, trials, steps, seeds, None if timeout is None else 60 * timeout, size, write)
         except KeyboardInterrupt:
             again = shlex.join(["genmill", *sys.argv[1:]])

@@ -6,6 +6,7 @@ A process that is killed tells nobody. The next start finds its record, sees tha
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -58,6 +59,13 @@ def project_tag(project: Project) -> str:
     return f"project:{project.root}"
 
 
+def of_project(project: Project) -> AbstractContextManager[Any]:
+    """What a person's command runs its flows in: they carry the project's tag from the start, as those of a deployment do."""
+    from prefect import tags
+
+    return tags(project_tag(project))
+
+
 def resume_command(project: Project, run_id: str) -> str:
     return f"genmill resume {run_id} --project {project.root}"
 
@@ -105,11 +113,10 @@ def close(project: Project, record: FlowRunRecord, state: State, message: str = 
 
 
 def note_begin(flow: Any, flow_run: Any, _state: Any) -> None:
-    """Hook of a flow that starts: keep its params and its process, and tell Prefect whose it is."""
+    """Hook of a flow that starts: keep its params and its process."""
     project = _project_of(flow_run)
     if project is None:
         return
-    _tag(flow_run, project_tag(project))
     process = psutil.Process(os.getpid())
     resumed = _read(_folder(project) / str(flow_run.parameters.get("resumes")))
     record = FlowRunRecord(
@@ -146,15 +153,6 @@ def _project_of(flow_run: Any) -> Project | None:
     if flow_run.parent_task_run_id is not None or "project" not in flow_run.parameters:
         return None
     return Project(Path(flow_run.parameters["project"]))
-
-
-def _tag(flow_run: Any, tag: str) -> None:
-    """Runs of a deployment have the tags of that one already."""
-    from prefect.client.orchestration import get_client
-
-    if tag not in flow_run.tags:
-        with get_client(sync_client=True) as client:
-            client.update_flow_run(flow_run.id, tags=[*flow_run.tags, tag])
 
 
 def _folder(project: Project) -> Path:

@@ -168,7 +168,7 @@ def test_a_run_that_fails_is_told_with_the_command_that_goes_on_with_it_and_one_
         fail_elsewhere(shop)
         shop.run("trigger", "nightly")
         wait_until(lambda: bool(heard))
-        shop.run("run", code=1)
+        shop.run("run", *MODELS, code=2)
         wait_until(lambda: len(heard) == 2)
     shop.edit_params(notify={}, models__vae_DASH_digits__evaluation={})
     (failed,) = runs_of(shop, "nightly", "FAILED")

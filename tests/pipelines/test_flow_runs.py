@@ -13,7 +13,7 @@ import pytest
 from components.errors import UserError
 from components.project import Project
 from pipelines import flow_runs
-from pipelines.flow_runs import FlowRunRecord, State, find_record, params_of, project_tag, records
+from pipelines.flow_runs import FlowRunRecord, State, find_record, params_of, records
 
 
 class Ran:
@@ -23,7 +23,7 @@ class Ran:
         self.id = f"0000000{number}-aaaa"
         self.parameters = {"project": str(project.root), **parameters}
         self.parent_task_run_id = "x" if called else None
-        self.deployment_id, self.tags = None, [project_tag(project)]
+        self.deployment_id = None
 
 
 def build() -> None:
