@@ -26,6 +26,7 @@ from components.registry.promotion import Request
 from components.registry.verdicts import GatesTable
 from pipelines import console
 from pipelines.catalog import PromotionSettings
+from pipelines.processes import still_runs
 from pipelines.servers import find_server
 
 POLL_S = 1
@@ -59,10 +60,7 @@ class Waiting(Strict):
     """Start time of the process; with the pid it names the process beyond doubt."""
 
     def alive(self) -> bool:
-        try:
-            return abs(psutil.Process(self.pid).create_time() - self.created) < 1.0
-        except psutil.NoSuchProcess:
-            return False
+        return still_runs(self.pid, self.created)
 
 
 def ask(project: Project, request: Request, table: GatesTable, settings: PromotionSettings) -> Answer | None:

@@ -1,7 +1,7 @@
 """Scores a model that maps text to text on the test pairs: how well it foresees their targets, and how alike to them is what it says itself."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,14 +59,12 @@ def score_mapping(model: MapsText, dataset: Dataset, data_spec: DataSpec, *, con
         raise nothing_to_score(dataset.name, "pairs")
     scores = score_pairs(model, data_spec, test, tell)
     figures = _likelihood_figures(model, scores, test, train, dataset, data_spec)
-    chosen = rows_to_tell(dataset)
-    members = score_pairs(model, data_spec, train.at(chosen["train"]), tell)
-    told, left_out = by_loss_of_texts(dataset, members, [scores[row] for row in chosen["test"]], "bits per byte of each target, given its source", "pairs")
+    told = told_by_scores(dataset, scores, lambda rows: score_pairs(model, data_spec, train.at(rows), tell))
     places = shuffled(len(test.sources), config.seed)[:DECODED].tolist()
     asked = test.at(places)
     said = answers(model, data_spec, asked.sources, tell)
     figures += _answer_figures(asked, said, train, model, dataset, config)
-    return Evidence((*figures, *told), texts={"answers": _side_by_side(asked, said)}, notes=(*indicative(len(test.sources), "pairs"), *left_out))
+    return Evidence(figures, texts={"answers": _side_by_side(asked, said)}, notes=indicative(len(test.sources), "pairs")).plus(told)
 
 
 def sample_answers(model: MapsText, data_spec: DataSpec) -> str:
@@ -121,6 +119,14 @@ def score_pairs(model: MapsText, data_spec: DataSpec, pairs: Pairs, tell: Teller
         for row, value in zip(chunk, found, strict=True):
             nats[row] = value
     return [TextScore(value, length + 1, len(text.encode())) for value, length, text in zip(nats, lengths, pairs.targets, strict=True)]
+
+
+def told_by_scores(dataset: Dataset, scores: Sequence[TextScore], score: Callable[[Sequence[int]], list[TextScore]]) -> Evidence:
+    """Membership inference by the bits per byte of targets; ``scores`` are those of all test pairs, ``score`` gives those of rows of the training split."""
+    chosen = rows_to_tell(dataset)
+    others = [scores[row] for row in chosen["test"]]
+    figures, notes = by_loss_of_texts(dataset, score(chosen["train"]), others, "bits per byte of each target, given its source", "pairs")
+    return Evidence(tuple(figures), notes=tuple(notes))
 
 
 # -- answers ---------------------------------------------------------------------------------------------------------

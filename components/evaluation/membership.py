@@ -154,14 +154,13 @@ def by_loss_of_texts(
 
 def people(scoring: Scoring) -> People:
     """As many images of the training split as of the test split; what a model drew is nobody's."""
-    train, train_labels = real_training_images(scoring.dataset, scoring.size)
+    train, train_labels = read_pixels(scoring.dataset, "train", scoring.size)
     test, test_labels = read_pixels(scoring.dataset, "test", scoring.size)
-    num = min(len(train), len(test), MOST_MEMBERS)
-    ours, theirs = shuffled(len(train), 0)[:num], shuffled(len(test), 0)[:num]
-    return People(
-        train[ours], test[theirs], None if train_labels is None else train_labels[ours], None if test_labels is None else test_labels[theirs],
-        member_rows=torch.tensor(not_drawn(scoring.dataset, "train"))[ours], other_rows=theirs,
-    )  # fmt: skip
+    real = torch.tensor(not_drawn(scoring.dataset, "train"), dtype=torch.int64)
+    num = min(len(real), len(test), MOST_MEMBERS)
+    ours, theirs = real[shuffled(len(real), 0)[:num]], shuffled(len(test), 0)[:num]
+    labels = (None if train_labels is None else train_labels[ours], None if test_labels is None else test_labels[theirs])
+    return People(train[ours], test[theirs], *labels, member_rows=ours, other_rows=theirs)
 
 
 def real_training_images(dataset: Dataset, size: int) -> tuple[Tensor, Tensor | None]:

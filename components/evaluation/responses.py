@@ -23,8 +23,7 @@ from components.evaluation.documents import (
     unigram_of_rows,
 )
 from components.evaluation.evidence import Evidence
-from components.evaluation.mapping import Pairs, pairs_of
-from components.evaluation.membership import by_loss_of_texts, rows_to_tell
+from components.evaluation.mapping import Pairs, pairs_of, told_by_scores
 from components.evaluation.protocol import Figure, Recorded
 from components.evaluation.telling import Teller
 from components.evaluation.text import Given, score_tokens, stride_of, xz_bits_per_byte
@@ -50,7 +49,7 @@ def score_responses(model: Any, dataset: Dataset, data_spec: DataSpec, *, config
     train = pairs_of(dataset, "train")
     scores = score_answers(model, tokenizer, test, tell)
     evidence = Evidence(_likelihood_figures(model, scores, tokenizer, train, test, dataset, data_spec), notes=indicative(len(scores), "pairs"))
-    evidence = evidence.plus(_membership(model, scores, tokenizer, train, dataset, tell))
+    evidence = evidence.plus(told_by_scores(dataset, scores, lambda rows: score_answers(model, tokenizer, train.at(rows), tell)))
     if isinstance(model, ContinuesText):
         tell.say(f"answering prompts of test pairs, {DRAWS} times each")
         evidence = evidence.plus(_writing(model, tokenizer, dataset, data_spec, config.seed))
@@ -85,14 +84,6 @@ def _likelihood_figures(
         ),
         figure("bits_per_byte_xz_primed", primed, "bits/byte", preprocessing="xz -9e: bytes that the test responses add behind the training responses"),
     )  # fmt: skip
-
-
-def _membership(model: Any, scores: Sequence[TextScore], tokenizer: Tokenizer, train: Pairs, dataset: Dataset, tell: Teller) -> Evidence:
-    """Membership inference by the bits per byte of responses; ``scores`` are those of all test pairs."""
-    chosen = rows_to_tell(dataset)
-    members = score_answers(model, tokenizer, train.at(chosen["train"]), tell)
-    figures, notes = by_loss_of_texts(dataset, members, [scores[row] for row in chosen["test"]], "bits per byte of each target, given its source", "pairs")
-    return Evidence(tuple(figures), notes=tuple(notes))
 
 
 def score_answers(model: Any, tokenizer: Tokenizer, pairs: Pairs, tell: Teller) -> list[TextScore]:
