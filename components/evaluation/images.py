@@ -12,7 +12,7 @@ from components.data.dataset import Dataset
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
 from components.evaluation.features import as_images, read_pixels
-from components.evaluation.membership import MOST_TOLD, Attack, by_loss_of_images, people, told_by_losses
+from components.evaluation.membership import BY_LOSS, LEAST_FOR_AREA, MOST_TOLD, Attack, by_loss_of_images, membership_notes, people, told_by_losses
 from components.evaluation.pictures import pairs_png
 from components.evaluation.protocol import Figure
 from components.evaluation.sample_figures import score_samples
@@ -81,6 +81,8 @@ def _bits_per_dim(model: ScoresImages, images: Tensor, bits: Tensor, scoring: Sc
 def _told_by_bits(model: ScoresImages, test_bits: Tensor, scoring: Scoring, tell: Teller) -> Evidence:
     """Membership inference by the likelihood; ``test_bits`` [N] are there already."""
     members = as_images(people(scoring).members[:MOST_TOLD])
+    if len(members) < LEAST_FOR_AREA:
+        return Evidence(notes=tuple(membership_notes(len(members), BY_LOSS)))
     bits = _bits(model, members, scoring, f"measuring the likelihood of {len(members):,} training images", tell)
     others = test_bits[shuffled(len(test_bits), 0)[: len(members)]]
     figures, notes = by_loss_of_images(scoring, Attack(-bits[: len(others)], -others), f"bits per dimension, {model.likelihood}")

@@ -100,7 +100,9 @@ def _resampled_rates(attack: Attack) -> float:
 
 
 def membership_figures(attack: Attack, ending: str, make: Make) -> list[Figure]:
-    """The area under the curve, and the rate of true positives where there are others enough."""
+    """The area under the curve, and the rate of true positives where there are others enough; none where both kinds are too few, as in drawn datasets."""
+    if len(attack.others) < LEAST_FOR_AREA:
+        return []
     num, reachable = len(attack.others), int(FALSE_POSITIVES * len(attack.others)) / len(attack.others)
     few = f"indicative: {num} rows of each kind, {ENOUGH} are needed for a steady figure" if num < ENOUGH else ""
     value, error = area_under_curve(attack)
@@ -118,6 +120,8 @@ def membership_figures(attack: Attack, ending: str, make: Make) -> list[Figure]:
 
 def membership_notes(num: int, ending: str) -> list[str]:
     """What `membership_figures` leaves out of ``num`` rows of each kind, and why."""
+    if num < LEAST_FOR_AREA:
+        return [f"{AUC}{ending} is left out: it needs {LEAST_FOR_AREA} training rows that no model drew and as many test rows, and there are {num}."]
     return [f"{RATE}{ending} is left out: it needs {LEAST_FOR_RATE} test rows, and there are {num}."] if num < LEAST_FOR_RATE else []
 
 
@@ -211,6 +215,8 @@ class NearestSample:
 
 def told_by_losses(model: HasImageLosses, known: People, scoring: Scoring, tell: Teller) -> Evidence:
     """The attack by the loss that ``model`` was trained by; what it is told of an image are the labels in ``known``."""
+    if len(known.members) < LEAST_FOR_AREA:
+        return Evidence(notes=tuple(membership_notes(len(known.members), BY_LOSS)))
 
     def losses(pixels: Tensor, labels: Tensor | None, what: str) -> Tensor:
         pixels = pixels[:MOST_TOLD]

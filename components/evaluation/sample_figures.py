@@ -14,7 +14,7 @@ from components.evaluation.editing import MOST_EDITED, editing_evidence
 from components.evaluation.evidence import Evidence
 from components.evaluation.extractors import Extractor, look_at, named_extractor, split_seen
 from components.evaluation.features import OwnExtractor, Seen, as_images, own_extractor, read_pixels
-from components.evaluation.membership import NearestSample
+from components.evaluation.membership import NearestSample, not_drawn
 from components.evaluation.protocol import Recorded
 from components.evaluation.sampling import draw_images, labels_like_train, samples_picture
 from components.evaluation.scoring import LEAST_IMAGES, Scoring, shuffled
@@ -54,8 +54,8 @@ def requested_utility(model: SamplesImages, scoring: Scoring) -> Utility | None:
 
 
 def utility_of(scoring: Scoring) -> Utility | None:
-    """Of the draws of `score_draws`, where it is asked for."""
-    if not scoring.config.utility:
+    """Of the draws of `score_draws`, where it is asked for and there are real rows to train on beside them."""
+    if not scoring.config.utility or not not_drawn(scoring.dataset, "train"):
         return None
     return Utility(scoring, SAMPLING_SEEDS * num_drawn(scoring.config, scoring.dataset.manifest.rows("test")))
 

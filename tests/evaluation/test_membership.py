@@ -21,6 +21,7 @@ from components.evaluation.membership import (
     area_under_curve,
     by_loss_of_images,
     by_loss_of_texts,
+    membership_notes,
     people,
     rate_of_true_positives,
     real_training_images,
@@ -126,3 +127,22 @@ def test_rows_that_a_model_drew_are_no_members(digits: Dataset) -> None:
     assert labels is not None
     assert len(labels) == len(images)
     assert torch.equal(images, whole[100:])
+
+
+class AllDrawn(Dataset):
+    """Every training row was drawn by a model."""
+
+    def table(self, split: Split, columns: list[str] | None = None, augmented: bool = True):  # type: ignore[no-untyped-def]
+        import pyarrow as pa
+
+        found = super().table(split, columns, augmented)
+        return pa.table({"source": [f"{SYNTHETIC}gan-digits/1, seed 0, row 0"] * len(found)}) if columns == ["source"] and split == "train" else found
+
+
+def test_where_a_model_drew_every_training_row_there_are_no_members_and_that_is_said(digits: Dataset, cache: Path) -> None:
+    dataset = AllDrawn(digits.project, altered(digits).manifest)
+    attack = NearestSample(scoring_of(dataset, cache))
+    attack.look_at(torch.rand(100, 1, 8, 8))
+    assert attack.figures(Recorded()) == []
+    wanted = f"{AUC} is left out: it needs 8 training rows that no model drew and as many test rows, and there are 0."
+    assert membership_notes(len(attack.people.members), "") == [wanted]
