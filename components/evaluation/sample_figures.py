@@ -24,6 +24,7 @@ from components.models.capabilities import OWN_SETTINGS, EditsImages, SamplesIma
 
 MOST_SAMPLES = 10_000
 SAMPLING_SEEDS = 3
+NO_UTILITY = "accuracy_tstr and accuracy_augmented are left out: they need a model that is told classes, and training rows that no model drew."
 
 
 def score_samples(model: SamplesImages, scoring: Scoring, tell: Teller) -> Evidence:
@@ -42,6 +43,8 @@ def score_samples(model: SamplesImages, scoring: Scoring, tell: Teller) -> Evide
     evidence = score_draws(model, scoring, tell, labels_for, see)
     if utility is not None:
         evidence = evidence.plus(Evidence(utility.figures(how_drawn(model, scoring), tell)))
+    elif config.utility:
+        evidence = evidence.plus(Evidence(notes=(NO_UTILITY,)))
     samples = samples_picture(model, scoring.data_spec, seed=config.seed, num=100, settings=config.settings)
     return evidence.plus(Evidence(pictures={"samples": samples})).plus(_at_work(model, scoring, tell))
 
