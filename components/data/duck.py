@@ -1,0 +1,39 @@
+"""The only file that opens DuckDB: for what looks at all rows at once, in bounded memory.
+
+What does not fit into the limit goes to a folder of the project's state, which is removed with the connection.
+"""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from components.project import Project
+
+if TYPE_CHECKING:
+    import duckdb
+
+MEMORY_MIB = 256
+"""Of one connection; several stand beside each other where shards are worked on in parallel."""
+
+
+@contextlib.contextmanager
+def connect(project: Project, memory_mib: int = MEMORY_MIB) -> "Iterator[duckdb.DuckDBPyConnection]":
+    """An empty database of its own, of which at most ``memory_mib`` MiB are in memory; it ends with the block.
+
+    Nothing is fetched: DuckDB's habit of downloading extensions is off.
+    """
+    import duckdb
+
+    project.state.mkdir(parents=True, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix="duckdb-", dir=project.state)
+    try:
+        with duckdb.connect(f"{folder}/rows.duckdb") as connection:
+            connection.execute("SET memory_limit = ?", [f"{memory_mib}MiB"])
+            connection.execute("SET temp_directory = ?", [f"{folder}/spill"])
+            for setting in ("autoinstall_known_extensions", "autoload_known_extensions", "enable_progress_bar"):
+                connection.execute(f"SET {setting} = false")
+            yield connection
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
