@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.data.clean import clean_schema
+from components.data.cleaning.convert import clean_schema
 from components.data.dataset import Manifest, checked_shard, read_manifest, stage_folder
-from components.data.executor import map_shards
+from components.data.executor import executor_for
 from components.data.modalities import Additions, find_modality
 from components.data.shards import OutputFolder
 from components.data.stamp import Stamp
@@ -36,8 +36,9 @@ def augment(project: Project, stamp: Stamp) -> Manifest:
     output = OutputFolder(project.root, stage_folder(project, name, "augment"))
     originals = [shard for shard in cleaned.shards if shard.split == TRAIN] if config.copies else []
     tasks = [Task(checked_shard(project, shard), cleaned.modality, config) for shard in originals]
-    tables = map_shards(augment_shard, tasks, config.copies * sum(shard.bytes for shard in originals))
-    added = [output.write_shard(task.path.name, TRAIN, table) for task, table in zip(tasks, tables, strict=True)]
+    with executor_for(config.copies * sum(shard.bytes for shard in originals), len(tasks)) as executor:
+        tables = executor.map(augment_shard, tasks)
+        added = [output.write_shard(task.path.name, TRAIN, table) for task, table in zip(tasks, tables, strict=True)]
     manifest = cleaned.model_copy(
         update={"stage": "augment", "shards": (*cleaned.shards, *added), "code": stamp.code, "params": stamp.params, "parent_sha256": cleaned.sha256}
     )

@@ -4,65 +4,37 @@ Rows are judged in the order of the raw shards, and each raw shard becomes at mo
 clean shards, the old ones keep their bytes, and an existing row wins over a later duplicate of it.
 """
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.data.cleaning.convert import Converted, ConvertTask, clean_schema, convert_key, convert_shard
+from components.data.cleaning.deal import deal_rows, load_rows
+from components.data.cleaning.examine import ROW_BITS, ExamineTask, ShardTask, examine_shard
+from components.data.cleaning.examples import EXAMPLES, examples_table
+from components.data.cleaning.quarantine import QUARANTINE, rejected
+from components.data.cleaning.quarantine import schema as quarantine_schema
 from components.data.config import SplitConfig, dataset_block
-from components.data.dataset import SPLITS, Manifest, ShardInfo, checked_shard, read_manifest, stage_folder
-from components.data.executor import map_shards
-from components.data.modalities import Examined, Limits, Modality, Rejection, find_modality
+from components.data.dataset import SPLITS, Manifest, ShardInfo, checked_shard, read_manifest, shard_number, stage_folder
+from components.data.duck import connect
+from components.data.executor import Executor, executor_for
+from components.data.modalities import find_modality
+from components.data.near import Likeness
+from components.data.near.pairs import near_pairs
+from components.data.progress import Progress
 from components.data.shards import OutputFolder, columns_of
-from components.data.splits import Dealer, Dealt
 from components.data.stamp import Stamp
 from components.errors import UserError
 from components.params import load
 from components.project import Project
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    import duckdb
 
-QUARANTINE = "quarantine.parquet"
 _POSITION: dict[str, int] = {split: position for position, split in enumerate(SPLITS)}
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a worker needs to read one raw shard."""
-
-    path: Path
-    modality: str
-    config: Limits
-    split: SplitConfig
-    class_names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What examining one row found."""
-
-    id: str
-    source: str
-    given: str | None
-    found: Examined | Rejection
-
-
-@dataclass(frozen=True)
-class ConvertTask:
-    task: Task
-    form: tuple[Any, ...]
-    dealt: dict[str, Dealt]
-    """By row id; rows that are not in it were rejected."""
-
-
-@dataclass(frozen=True)
-class Converted:
-    tables: "dict[str, pa.Table]"
-    """By split."""
-    dropped_parts: int
 
 
 def clean(project: Project, stamp: Stamp) -> Manifest:
@@ -76,24 +48,33 @@ def clean(project: Project, stamp: Stamp) -> Manifest:
     if raw is None:
         raise UserError(f"Dataset {name!r} was not collected yet: run `genmill run --dataset {name}`.")
     config, split = modality.CleanConfig.model_validate(stamp.params["clean"]), SplitConfig.model_validate(stamp.params["split"])
-    tasks = [Task(checked_shard(project, shard), raw.modality, config, split, raw.class_names) for shard in raw.shards]
-    verdicts = list(map_shards(examine_shard, tasks, raw.num_bytes))
-    dealt, rejected = _deal(verdicts, _dealer(name, split, verdicts))
-    block = dataset_block(load(project.params), name)
-    forms = Counter(verdict.found.form for shard in verdicts for verdict in shard if verdict.id in dealt and isinstance(verdict.found, Examined))
-    output = OutputFolder(project.root, stage_folder(project, name, "clean"))
-    _refuse_if_empty(name, forms, rejected, output)
-    form = modality.common_form(forms, config, block)
-    converted = list(map_shards(convert_shard, [ConvertTask(task, form, dealt) for task in tasks], raw.num_bytes))
-    output.write_table(QUARANTINE, _quarantine_table(rejected))
-    shards = [output.write_shard(f"{part}-{index:05d}.parquet", part, table) for index, result in enumerate(converted) for part, table in result.tables.items()]
-    _refuse_if_too_small(name, split, shards)
+    shards = [ShardTask(checked_shard(project, shard), shard_number(shard), raw.modality, config, split, raw.class_names) for shard in raw.shards]
+    output, known = OutputFolder(project.root, stage_folder(project, name, "clean")), project.cache / "clean" / name
+    likeness = modality.likeness(config)
+    with executor_for(raw.num_bytes, len(shards)) as executor, connect(project) as connection:
+        files = _examine(executor, shards, raw, stamp, known)
+        load_rows(connection, files)
+        if likeness:
+            near_pairs(project, executor, files, likeness, known / "bands", connection)
+        deal_rows(connection, name, split)
+        dropped = _write_quarantine(connection, output, likeness)
+        forms = _forms(connection)
+        _refuse_if_empty(name, forms, connection, output)
+        form = modality.common_form(forms, config, dataset_block(load(project.params), name))
+        output.write_table(EXAMPLES, examples_table(connection, shards, modality))
+        converted = _convert(executor, _convert_tasks(connection, shards, raw, stamp, form, output, known))
+        notes = _notes(sum(result.dropped_parts for result in converted), connection)
+    made = [shard for result in converted for shard in result.shards]
+    for shard in made:
+        output.keep(Path(shard.path).name)
+    _refuse_if_too_small(name, split, made)
+    _forget(known, {*files, *(known / f"converted-{shard.number:05d}.json" for shard in shards)})
     manifest = Manifest(
         name=name,
         modality=raw.modality,
         stage="clean",
-        shards=tuple(sorted(shards, key=lambda shard: _POSITION[shard.split])),
-        dropped=dict(sorted(Counter(row["reason"] for row in rejected).items())),
+        shards=tuple(sorted(made, key=lambda shard: _POSITION[shard.split])),
+        dropped=dropped,
         source=raw.source,
         licence=raw.licence,
         columns=columns_of(clean_schema(modality)),
@@ -101,100 +82,64 @@ def clean(project: Project, stamp: Stamp) -> Manifest:
         code=stamp.code,
         params=stamp.params,
         parent_sha256=raw.sha256,
-        notes=_notes(sum(result.dropped_parts for result in converted)),
+        notes=notes,
     )
     output.finish(manifest)
     return manifest
 
 
-def clean_schema(modality: Modality) -> "pa.Schema":
-    import pyarrow as pa
-
-    common = [pa.field(name, pa.string()) for name in ("id", "split", "parent_id", "source")]
-    fields = [*common, *modality.clean_fields()]
-    return pa.schema(fields, metadata=modality.schema_metadata(fields) or None)
-
-
-def examine_shard(task: Task) -> list[Verdict]:
-    modality = find_modality(task.modality)
-    labelled = bool(task.class_names)
-    return [Verdict(row["id"], row["source"], row["split"], modality.examine(row, task.config, labelled)) for row in _read(task, modality)]
+def _examine(executor: Executor, shards: Sequence[ShardTask], raw: Manifest, stamp: Stamp, known: Path) -> list[Path]:
+    """The examined shards, of which those that were done before are left as they are."""
+    cut = {"method": stamp.params["split"]["method"], "block_chars": stamp.params["split"]["block_chars"]}
+    depends = json.dumps([raw.modality, stamp.params["clean"], cut, bool(raw.class_names), stamp.code], sort_keys=True)
+    keys = [convert_key(info.sha256, shard.number, depends) for info, shard in zip(raw.shards, shards, strict=True)]
+    tasks = [ExamineTask(shard, known / f"{key}.parquet") for shard, key in zip(shards, keys, strict=True)]
+    return list(Progress("examining", len(tasks)).over(executor.map(examine_shard, tasks)))
 
 
-def convert_shard(work: ConvertTask) -> Converted:
-    import pyarrow as pa
-
-    task, modality = work.task, find_modality(work.task.modality)
-    rows: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-    dropped_parts = 0
-    for row in _read(task, modality):
-        place = work.dealt.get(row["id"])
-        if place is None:
-            continue
-        columns = modality.convert(row, work.form, place.drop, task.config, task.class_names)
-        dropped_parts += len(place.drop)
-        rows[place.split].append({"id": row["id"], "split": place.split, "parent_id": None, "source": row["source"], **columns})
-    schema = clean_schema(modality)
-    return Converted({split: pa.Table.from_pylist(found, schema) for split, found in rows.items() if found}, dropped_parts)
+def _convert_tasks(
+    connection: "duckdb.DuckDBPyConnection", shards: Sequence[ShardTask], raw: Manifest, stamp: Stamp, form: tuple[Any, ...], output: OutputFolder, known: Path
+) -> Iterator[ConvertTask]:
+    """One per raw shard, made when it is needed."""
+    depends = json.dumps([raw.modality, stamp.params["clean"], stamp.params["split"], form, raw.class_names, stamp.code], sort_keys=True)
+    query = 'SELECT position & ?, split, "drop" FROM dealt WHERE split IS NOT NULL AND position BETWEEN ? AND ? ORDER BY position'
+    for info, shard in zip(raw.shards, shards, strict=True):
+        first, mask = shard.number << ROW_BITS, (1 << ROW_BITS) - 1
+        dealt = {row: (split, tuple(drop)) for row, split, drop in connection.cursor().execute(query, [mask, first, first | mask]).fetchall()}
+        key = convert_key(info.sha256, depends, sorted(dealt.items()))
+        yield ConvertTask(shard, form, dealt, output.root, output.folder, key, known / f"converted-{shard.number:05d}.json")
 
 
-def _read(task: Task, modality: Modality) -> Iterator[Mapping[str, Any]]:
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(task.path) as file:
-        for batch in file.iter_batches(batch_size=256):
-            for row in batch.to_pylist():
-                yield from _cut(row, task.split, modality)
+def _convert(executor: Executor, tasks: Iterator[ConvertTask]) -> list[Converted]:
+    return list(executor.map(convert_shard, tasks))
 
 
-def _cut(row: Mapping[str, Any], split: SplitConfig, modality: Modality) -> Iterator[Mapping[str, Any]]:
-    """The row itself, or its blocks where the split asks for them."""
-    if split.method == "given":
-        yield row
-    elif split.method == "hash":
-        yield {**row, "split": None}
-    else:
-        for block in modality.blocks(row, split.block_chars):
-            yield {**block, "split": None}
+def _write_quarantine(connection: "duckdb.DuckDBPyConnection", output: OutputFolder, likeness: Likeness | None) -> dict[str, int]:
+    """Write down every row that was dropped; their number by reason."""
+    found = Counter[str]()
+
+    def counted() -> Iterator[Any]:
+        for batch in rejected(connection, likeness):
+            found.update(batch["reason"].to_pylist())
+            yield batch
+
+    output.write_batches(QUARANTINE, quarantine_schema(), counted())
+    return dict(sorted(found.items()))
 
 
-def _dealer(name: str, split: SplitConfig, verdicts: Sequence[Sequence[Verdict]]) -> Dealer:
-    given = {verdict.given for shard in verdicts for verdict in shard if isinstance(verdict.found, Examined)}
-    if split.method == "given" and None in given:
-        raise UserError(f"Dataset {name!r}: the source gives no split for some rows: set datasets.{name}.split.method to hash.")
-    return Dealer(split, source_has_validation="validation" in given)
+def _forms(connection: "duckdb.DuckDBPyConnection") -> dict[tuple[Any, ...], int]:
+    """How many rows that are kept have each form."""
+    query = "SELECT form, count(*) FROM rows JOIN dealt USING (position) WHERE split IS NOT NULL GROUP BY form ORDER BY min(position)"
+    return {tuple(json.loads(form)): number for form, number in connection.execute(query).fetchall()}
 
 
-def _deal(verdicts: Sequence[Sequence[Verdict]], dealer: Dealer) -> tuple[dict[str, Dealt], list[dict[str, str]]]:
-    dealt: dict[str, Dealt] = {}
-    rejected: list[dict[str, str]] = []
-    for verdict in (verdict for shard in verdicts for verdict in shard):
-        found = verdict.found
-        place = found if isinstance(found, Rejection) else dealer.deal(verdict.id, found, verdict.given)  # type: ignore[arg-type]
-        if isinstance(place, Rejection):
-            rejected.append(_rejected(verdict.id, verdict.source, place))
-        else:
-            dealt[verdict.id] = place
-    return dealt, rejected
-
-
-def _rejected(row_id: str, source: str, rejection: Rejection) -> dict[str, str]:
-    return {"id": row_id, "reason": rejection.reason, "detail": rejection.detail, "source": source}
-
-
-def _quarantine_table(rejected: Sequence[Mapping[str, str]]) -> "pa.Table":
-    import pyarrow as pa
-
-    return pa.Table.from_pylist(list(rejected), pa.schema([(name, pa.string()) for name in ("id", "reason", "detail", "source")]))
-
-
-def _refuse_if_empty(name: str, forms: Mapping[Any, int], rejected: Sequence[Mapping[str, str]], output: OutputFolder) -> None:
+def _refuse_if_empty(name: str, forms: Mapping[Any, int], connection: "duckdb.DuckDBPyConnection", output: OutputFolder) -> None:
     if forms:
         return
-    output.write_table(QUARANTINE, _quarantine_table(rejected))
-    first = rejected[0]
+    first = next(rejected(connection, None)).to_pylist()[0]
+    (number,) = connection.execute("SELECT count(*) FROM rows").fetchall()[0]
     raise UserError(
-        f"Dataset {name!r}: none of its {len(rejected):,} rows is usable; the first, {first['source']}, is {first['reason']} ({first['detail']}). "
+        f"Dataset {name!r}: none of its {number:,} rows is usable; the first, {first['source']}, is {first['reason']} ({first['detail']}). "
         f"All are listed in {output.folder / QUARANTINE}: mend the source or the limits in datasets.{name}.clean."
     )
 
@@ -214,5 +159,18 @@ def _refuse_if_too_small(name: str, split: SplitConfig, shards: Sequence[ShardIn
     )
 
 
-def _notes(dropped_parts: int) -> tuple[str, ...]:
-    return (f"{dropped_parts:,} paragraphs that stand in an earlier document were removed.",) if dropped_parts else ()
+def _notes(dropped_parts: int, connection: "duckdb.DuckDBPyConnection") -> tuple[str, ...]:
+    """What was altered inside rows that were kept."""
+    query = (
+        "SELECT what, sum(count) FROM (SELECT unnest(changes, recursive := true) FROM rows JOIN dealt USING (position) WHERE split IS NOT NULL) "
+        "GROUP BY what ORDER BY what"
+    )
+    notes = [f"{dropped_parts:,} paragraphs that stand in an earlier document were removed."] if dropped_parts else []
+    return (*notes, *(f"{count:,} {what}." for what, count in connection.execute(query).fetchall()))
+
+
+def _forget(folder: Path, used: set[Path]) -> None:
+    """Remove what is known of shards and settings that are no more."""
+    for path in folder.iterdir():
+        if path.is_file() and path not in used:
+            path.unlink()

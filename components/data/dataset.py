@@ -172,6 +172,11 @@ def is_added(shard: ShardInfo) -> bool:
     return shard.path.startswith(f"data/{STAGE_FOLDERS['augment']}/")
 
 
+def shard_number(shard: ShardInfo) -> int:
+    """Of `raw-00007.parquet` 7: it stays when other shards come or go."""
+    return int(shard.path.rsplit("-", 1)[-1].removesuffix(".parquet"))
+
+
 def shard_problem(path: Path, shard: ShardInfo) -> str | None:
     """What is wrong with the shard at ``path`` in half a sentence, or None."""
     if not path.is_file():

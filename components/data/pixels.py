@@ -1,5 +1,6 @@
 """Images from bytes: one that a source gave, the stored ones of a table as one array (training and evaluation read them the same way), a sheet of them."""
 
+import functools
 import io
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
     from PIL.ImageFont import FreeTypeFont
 
+_HASHED = 32
+"""Side of the image that a perceptual hash is taken of."""
 _GAP = 2
 """Pixels between the fields of a sheet."""
 _FONT_SIZE, _LINE_HEIGHT = 11, 14
@@ -68,6 +71,36 @@ def open_image(content: bytes, max_pixels: int, finish: "Callable[[PILImage], PI
         return Rejection("out-of-range", str(error)[:200])
     except Exception as error:  # noqa: BLE001 - a damaged file can make a decoder raise nearly anything
         return Rejection("corrupt", f"{type(error).__name__}: {error}"[:200])
+
+
+def perceptual_hash(grey: "PILImage") -> bytes:
+    """64 bits, 8 bytes, that change little with size, quality and brightness: the signs of the lowest frequencies against their median.
+
+    Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010).
+    """
+    import numpy as np
+    from PIL import Image
+
+    small = np.asarray(grey.resize((_HASHED, _HASHED), Image.Resampling.BOX, reducing_gap=2.0), dtype=np.float32)
+    waves = _cosines()
+    low = waves @ small @ waves.T
+    return np.packbits(low > np.median(low)).tobytes()
+
+
+@functools.cache
+def _cosines() -> "np.ndarray[Any, np.dtype[np.float32]]":
+    """The eight lowest rows of the discrete cosine transform (type II) of 32 values."""
+    import numpy as np
+
+    frequencies, places = np.arange(8)[:, None], np.arange(_HASHED)[None, :]
+    return np.cos(np.pi * frequencies * (2 * places + 1) / (2 * _HASHED)).astype(np.float32)
+
+
+def thumbnail(image: "PILImage") -> bytes:
+    """A PNG of at most 96 pixels a side."""
+    small = image.copy()
+    small.thumbnail((96, 96))
+    return encode_image(small)
 
 
 def encode_image(image: "PILImage") -> bytes:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from components import git
 from components.data import dvc_repo
-from components.data.clean import QUARANTINE
+from components.data.cleaning.quarantine import QUARANTINE
 from components.data.dataset import MANIFEST, STAGE_FOLDERS, Manifest
 from components.data.publish import DataVersion
 from components.data.result import RESULT, ValidationResult

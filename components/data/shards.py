@@ -1,6 +1,7 @@
 """Writing a stage's output folder: files appear whole or not at all, and unchanged ones keep their bytes and times."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,16 @@ class OutputFolder:
 
         part = self.folder / f"{name}{_PART}"
         pq.write_table(table, part, compression="zstd", row_group_size=1024)
+        self._replace(part, name)
+
+    def write_batches(self, name: str, schema: "pa.Schema", batches: "Iterable[pa.RecordBatch]") -> None:
+        """The same in as much memory as one of ``batches``."""
+        import pyarrow.parquet as pq
+
+        part = self.folder / f"{name}{_PART}"
+        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+            for batch in batches:
+                writer.write_batch(batch)
         self._replace(part, name)
 
     def write_bytes(self, name: str, content: bytes) -> None:

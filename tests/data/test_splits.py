@@ -1,8 +1,7 @@
 """The draw: even, repeatable, and blind to everything but the id."""
 
+from components.data.cleaning.splits import Dealer, Dealt, Refused, Row, draw
 from components.data.config import SplitConfig
-from components.data.modalities import Examined, Rejection
-from components.data.splits import Dealer, Dealt, draw
 
 FRACTIONS = {"train": 0.5, "validation": 0.1, "test": 0.4}
 
@@ -23,18 +22,29 @@ def test_the_draw_of_an_id_is_always_the_same() -> None:
 
 
 def test_another_seed_is_another_draw() -> None:
-    def splits(seed: int) -> list[Dealt | Rejection]:
+    def splits(seed: int) -> list[Dealt | Refused]:
         dealer = Dealer(SplitConfig(train=0.5, validation=0.25, test=0.25, seed=seed))
-        return [dealer.deal(str(index), Examined(str(index), ()), None) for index in range(50)]
+        return [dealer.deal(Row(index, str(index))) for index in range(50)]
 
     assert splits(0) != splits(1)
 
 
-def test_a_row_that_ties_two_groups_of_different_splits_is_rejected() -> None:
+def test_a_row_whose_group_lies_in_another_split_than_the_source_says_is_refused() -> None:
     dealer = Dealer(SplitConfig(method="given"))
-    dealer.deal("a", Examined("a", ("left",)), "train")
-    dealer.deal("b", Examined("b", ("right",)), "test")
-    tie = dealer.deal("c", Examined("c", ("left", "right")), None)
-    assert isinstance(tie, Rejection)
-    assert tie.reason == "bridges-splits"
-    assert dealer.deal("d", Examined("d", ("right",)), None) == Dealt("test")
+    dealer.deal(Row(0, "a", "train", group=0))
+    assert dealer.deal(Row(1, "b", "test", group=0)) == Refused("bridges-splits", 0)
+    assert dealer.deal(Row(2, "c", "train", group=0)) == Dealt("train")
+
+
+def test_what_is_like_a_refused_row_alone_stays() -> None:
+    dealer = Dealer(SplitConfig(method="given"))
+    assert dealer.deal(Row(0, "a", "train")) == Dealt("train")
+    assert dealer.deal(Row(1, "b", "train", near=(0,))) == Refused("near-duplicate", 0)
+    assert dealer.deal(Row(2, "c", "train", near=(1,))) == Dealt("train")
+    assert dealer.deal(Row(3, "d", "test", near=(1, 2))) == Refused("near-duplicate", 2)
+
+
+def test_of_rows_that_repeat_too_often_the_first_ones_stay() -> None:
+    dealer = Dealer(SplitConfig(method="given"))
+    found = [dealer.deal(Row(index, str(index), "train", repeated=0, most=2)) for index in range(4)]
+    assert found == [Dealt("train"), Dealt("train"), Refused("boilerplate"), Refused("boilerplate")]

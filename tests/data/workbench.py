@@ -13,7 +13,9 @@ import yaml
 from PIL import Image
 
 from components.data.augment import augment
-from components.data.clean import QUARANTINE, clean
+from components.data.clean import clean
+from components.data.cleaning.examples import EXAMPLES
+from components.data.cleaning.quarantine import QUARANTINE
 from components.data.collect import collect
 from components.data.dataset import Manifest, stage_folder
 from components.data.stages import probe
@@ -92,10 +94,14 @@ def quarantine(project: Project, name: str = "mine") -> dict[str, tuple[str, str
 
 
 def shard_bytes(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.parquet"))}
+    """The shards of a stage's folder, without what tells of dropped rows."""
+    return {path.name: path.read_bytes() for path in _shards(folder)}
 
 
 def rows(project: Project, name: str = "mine", stage: str = "clean") -> list[dict[str, Any]]:
     """Every row of every shard of a stage's folder, quarantine apart."""
-    folder = stage_folder(project, name, stage)
-    return [row for path in sorted(folder.glob("*.parquet")) if path.name != QUARANTINE for row in pq.read_table(path).to_pylist()]
+    return [row for path in _shards(stage_folder(project, name, stage)) for row in pq.read_table(path).to_pylist()]
+
+
+def _shards(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*.parquet")) if path.name not in (QUARANTINE, EXAMPLES)]

@@ -8,9 +8,10 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from components.data.near import Likeness
 from components.errors import UserError, nearest
 from components.params import Block, Strict
 
@@ -34,12 +35,16 @@ class Additions(Strict):
     seed: int = 0
 
 
+FAULTS = ("corrupt", "incomplete", "out-of-range", "bridges-splits")
+"""Reasons that speak against the source; repetitions, and what the user's own rules leave out, do not."""
+
+
 @dataclass(frozen=True)
 class Rejection:
     """Why a row goes to quarantine."""
 
     reason: str
-    """`corrupt`, `incomplete`, `out-of-range`, `duplicate` or `bridges-splits`."""
+    """One of `FAULTS`, or `duplicate`, `near-duplicate`, or the name of a rule of the modality's, like `blank` or `language`."""
     detail: str
 
 
@@ -48,15 +53,22 @@ class Examined:
     """What cleaning must know of a good row to compare it with the others."""
 
     duplicate_key: str
-    """Equal keys: the same sample."""
-    group_keys: tuple[str, ...]
-    """Rows that share one of these stay in one split."""
+    """Hex digest; equal keys: the same sample."""
+    group_key: str = ""
+    """Hex digest; rows that share it stay in one split. Empty: a group of its own."""
     form: tuple[Any, ...] = ()
     """What must be the same in all rows, e.g. mode and size."""
     parts: tuple[tuple[str, int], ...] = ()
-    """Digest and length of each part that may stand in one row only, in order; empty where there are none."""
+    """Hex digest and length of each part that may stand in one row only, in order; an empty digest where it may repeat."""
     least: int = 0
     """Length that must remain when the parts of earlier rows are taken away."""
+    repeated_key: str = ""
+    """Hex digest of what may stand in ``most`` rows, the first ones; empty where it may stand in any number."""
+    most: int = 0
+    compared: Any = None
+    """What the modality's `Likeness` takes; None where the row is not compared."""
+    changes: Mapping[str, int] = field(default_factory=dict)
+    """What conversion alters inside the row, and how often, e.g. `{"e-mail addresses were replaced": 2}`."""
 
 
 class Modality(Protocol):
@@ -84,6 +96,14 @@ class Modality(Protocol):
         ...
 
     def examine(self, row: Mapping[str, Any], config: Any, labelled: bool) -> Examined | Rejection: ...
+
+    def likeness(self, config: Any) -> Likeness | None:
+        """How near-duplicates are found; None where they are not looked for."""
+        ...
+
+    def excerpt(self, row: Mapping[str, Any], config: Any) -> bytes | str | None:
+        """A small PNG or a short text of a raw row, also of a bad one; None where there is nothing to see."""
+        ...
 
     def common_form(self, forms: Mapping[tuple[Any, ...], int], config: Any, block: Block) -> tuple[Any, ...]:
         """The one form of all rows, from how often each occurs; a UserError that says what to set where they differ."""

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from components.data.modalities import Additions, Examined, Limits, Rejection, rng_seed, spread
-from components.data.pixels import contact_sheet, encode_image, open_image
+from components.data.near import Likeness
+from components.data.near.hamming import ImageLikeness
+from components.data.pixels import contact_sheet, encode_image, open_image, perceptual_hash, thumbnail
 from components.params import Block, Strict
 
 if TYPE_CHECKING:
@@ -43,6 +45,12 @@ class CleanConfig(Limits):
     """Pixels of the longer side."""
     max_pixels: int = Field(50_000_000, ge=1, le=178_000_000)
     """Checked before a pixel is decoded; Pillow itself opens nothing above 178 million."""
+    max_ratio: float | None = Field(None, ge=1)
+    """Longer side by shorter side; null allows any."""
+    blank: int | None = Field(None, ge=0, le=255)
+    """An image whose brightest and darkest grey differ by no more than this shows nothing; null keeps such images."""
+    near_duplicates: ImageLikeness | None = None
+    """`{distance: 4}` drops images that look like an earlier one; null keeps them."""
     image: ImageForm = ImageForm()
 
 
@@ -107,16 +115,39 @@ def examine(row: Mapping[str, Any], config: CleanConfig, labelled: bool) -> Exam
     image = _decode(content, config.max_pixels)
     if isinstance(image, Rejection):
         return image
+    grey = image if image.mode == _GREY else image.convert(_GREY)
+    problem = _problem(image, grey, config)
+    if problem:
+        return problem
+    head = f"{image.mode}:{image.size}:".encode()
+    return Examined(
+        duplicate_key=hashlib.sha256(head + image.tobytes()).hexdigest(),
+        group_key=hashlib.sha256(f"{grey.size}:".encode() + grey.tobytes()).hexdigest(),
+        form=(image.mode, image.width, image.height),
+        compared=perceptual_hash(grey) if config.near_duplicates else None,
+    )
+
+
+def _problem(image: "PILImage", grey: "PILImage", config: CleanConfig) -> Rejection | None:
     short, long = sorted(image.size)
     if short < config.min_size or long > config.max_size:
         return Rejection("out-of-range", f"{image.width}x{image.height} pixels, allowed are sides from {config.min_size} to {config.max_size}")
-    head = f"{image.mode}:{image.size}:".encode()
-    grey = image if image.mode == _GREY else image.convert(_GREY)
-    return Examined(
-        duplicate_key=hashlib.sha256(head + image.tobytes()).hexdigest(),
-        group_keys=(hashlib.sha256(f"{grey.size}:".encode() + grey.tobytes()).hexdigest(),),
-        form=(image.mode, image.width, image.height),
-    )
+    if config.max_ratio is not None and long > short * config.max_ratio:
+        return Rejection("extreme-ratio", f"{image.width}x{image.height} pixels, allowed is a longer side of {config.max_ratio:g} times the shorter one")
+    darkest, brightest = grey.getextrema()
+    if config.blank is not None and brightest - darkest <= config.blank:  # type: ignore[operator]
+        return Rejection("blank", f"all its greys are from {darkest} to {brightest}")
+    return None
+
+
+def likeness(config: CleanConfig) -> Likeness | None:
+    return config.near_duplicates
+
+
+def excerpt(row: Mapping[str, Any], config: CleanConfig) -> bytes | str | None:
+    content = row["image"]["bytes"] if row["image"] else None
+    image = _decode(content, config.max_pixels) if content else None
+    return thumbnail(image) if image is not None and not isinstance(image, Rejection) else None
 
 
 def common_form(forms: Mapping[tuple[Any, ...], int], config: CleanConfig, block: Block) -> tuple[Any, ...]:

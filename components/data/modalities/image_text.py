@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from components.data.boilerplate import says_nothing
 from components.data.modalities import Examined, Rejection, image, spread
 from components.data.pixels import captioned_sheet
-from components.data.texts import decode_text, length_problem
+from components.data.text_rules import Wording, WordingRules, worded
+from components.data.texts import digest, length_problem, plain_excerpt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,15 +25,20 @@ CAN_CUT = image.CAN_CUT
 AugmentConfig = image.AugmentConfig
 clean_fields = image.clean_fields
 schema_metadata = image.schema_metadata
+likeness = image.likeness
 common_form = image.common_form
 blocks = image.blocks
 augment = image.augment
 metadata_columns = image.metadata_columns
 
 
-class CleanConfig(image.CleanConfig):
+class CleanConfig(image.CleanConfig, WordingRules):
     min_caption_chars: int = Field(1, ge=1)
     max_caption_chars: int = Field(2_000, ge=1)
+    boilerplate: bool = False
+    """Drop captions that say nothing of the picture: names of files, links, `image`, `untitled`, `click to enlarge`."""
+    max_same_caption: int | None = Field(None, ge=1)
+    """Rows that one caption may stand with, the first ones; null allows any number."""
     several_captions: bool = False
     """Keep a picture once per caption instead of once: for data where people described each picture several times."""
 
@@ -55,25 +62,35 @@ def examine(row: Mapping[str, Any], config: CleanConfig, labelled: bool) -> Exam
     if isinstance(caption, Rejection):
         return caption
     found = image.examine(row, config, labelled)
-    if isinstance(found, Rejection) or not config.several_captions:
+    if isinstance(found, Rejection):
         return found
-    both = json.dumps([found.duplicate_key, caption])
-    return replace(found, duplicate_key=hashlib.sha256(both.encode()).hexdigest())
+    if config.several_captions:
+        both = json.dumps([found.duplicate_key, caption.text])
+        found = replace(found, duplicate_key=hashlib.sha256(both.encode()).hexdigest())
+    if config.max_same_caption is not None:
+        found = replace(found, repeated_key=digest(caption.text.lower()), most=config.max_same_caption)
+    return replace(found, changes=caption.changes)
 
 
 def convert(row: Mapping[str, Any], form: tuple[Any, ...], drop: Sequence[int], config: CleanConfig, class_names: Sequence[str]) -> dict[str, Any]:
     caption = _caption(row, config)
-    assert isinstance(caption, str)
-    return {**image.convert(row, form, drop, config, class_names), "caption": caption}
+    assert isinstance(caption, Wording), "it was good when it was examined"
+    return {**image.convert(row, form, drop, config, class_names), "caption": caption.text}
 
 
-def _caption(row: Mapping[str, Any], config: CleanConfig) -> str | Rejection:
+def excerpt(row: Mapping[str, Any], config: CleanConfig) -> bytes | str | None:
+    return image.excerpt(row, config) or plain_excerpt(row["caption"])
+
+
+def _caption(row: Mapping[str, Any], config: CleanConfig) -> Wording | Rejection:
     """The caption with each run of white space as one blank, or why there is none."""
-    text = decode_text(row["caption"], "caption")
-    if isinstance(text, Rejection):
-        return text
-    caption = " ".join(text.split())
-    return length_problem(caption, config.min_caption_chars, config.max_caption_chars, "caption") or caption
+    wording = worded(row["caption"], config, "caption")
+    if isinstance(wording, Rejection):
+        return wording
+    caption = " ".join(wording.text.split())
+    if config.boilerplate and says_nothing(caption):
+        return Rejection("boilerplate", f"the caption {caption[:60]!r} says nothing of the picture")
+    return length_problem(caption, config.min_caption_chars, config.max_caption_chars, "caption") or Wording(caption, wording.changes)
 
 
 def metadata(table: "pa.Table", class_names: Sequence[str]) -> "pd.DataFrame":

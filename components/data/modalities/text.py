@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from components.data.modalities import Additions, Examined, Limits, Rejection, rng_seed, spread
-from components.data.texts import decode_text, decoded, digest, length_problem, word_key
+from components.data.modalities import Additions, Examined, Rejection, rng_seed, spread
+from components.data.near import Likeness
+from components.data.text_rules import TextRules, Wording, unwanted, worded
+from components.data.texts import decode_text, digest, length_problem, plain_excerpt, word_key
 from components.params import Block
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ _BLANK_LINES = re.compile(r"(\n(?:[ \t]*\n)+)")
 CAN_CUT = True
 
 
-class CleanConfig(Limits):
+class CleanConfig(TextRules):
     min_chars: int = Field(1, ge=1)
     max_chars: int = Field(20_000_000, ge=1)
     unique_paragraphs: bool = True
@@ -59,19 +61,30 @@ def content_key(row: Mapping[str, Any]) -> str:
 def examine(row: Mapping[str, Any], config: CleanConfig, labelled: bool) -> Examined | Rejection:
     if row["problem"]:
         return Rejection("corrupt", row["problem"])
-    text = decode_text(row["text"])
-    if isinstance(text, Rejection):
-        return text
-    problem = length_problem(text, config.min_chars, config.max_chars)
+    wording = worded(row["text"], config)
+    if isinstance(wording, Rejection):
+        return wording
+    text = wording.text
+    problem = length_problem(text, config.min_chars, config.max_chars) or unwanted(text, config)
     if problem:
         return problem
     words = " ".join(text.split())
     return Examined(
         duplicate_key=digest(words),
-        group_keys=(word_key(words),),
+        group_key=word_key(words),
         parts=tuple(_parts(text, config)) if config.unique_paragraphs else (),
         least=config.min_chars,
+        compared=text if config.near_duplicates else None,
+        changes=wording.changes,
     )
+
+
+def likeness(config: CleanConfig) -> Likeness | None:
+    return config.near_duplicates
+
+
+def excerpt(row: Mapping[str, Any], config: CleanConfig) -> bytes | str | None:
+    return plain_excerpt(row["text"]) or row["problem"]
 
 
 def common_form(forms: Mapping[tuple[Any, ...], int], config: CleanConfig, block: Block) -> tuple[Any, ...]:
@@ -79,9 +92,9 @@ def common_form(forms: Mapping[tuple[Any, ...], int], config: CleanConfig, block
 
 
 def convert(row: Mapping[str, Any], form: tuple[Any, ...], drop: Sequence[int], config: CleanConfig, class_names: Sequence[str]) -> dict[str, Any]:
-    text = decoded(row["text"])
-    if drop:
-        text = _without(text, set(drop))
+    wording = worded(row["text"], config)
+    assert isinstance(wording, Wording), "it was good when it was examined"
+    text = _without(wording.text, set(drop)) if drop else wording.text
     return {"text": text, "title": row["title"], "label": row["label"], "num_chars": len(text)}
 
 
@@ -149,11 +162,9 @@ def preview(table: "pa.Table", num: int = 3, chars: int = 600) -> str:
 
 
 def _parts(text: str, config: CleanConfig) -> Iterator[tuple[str, int]]:
-    """Digest and length of each paragraph; one that may repeat has a digest of its own in each document."""
-    whole = digest(text)
-    for index, paragraph in enumerate(_BLANK_LINES.split(text)[0::2]):
-        words = " ".join(paragraph.split())
-        yield digest(words if len(paragraph) >= config.unique_chars else f"{whole}:{index}"), len(paragraph)
+    """Digest and length of each paragraph; one that may repeat has none."""
+    for paragraph in _BLANK_LINES.split(text)[0::2]:
+        yield digest(" ".join(paragraph.split())) if len(paragraph) >= config.unique_chars else "", len(paragraph)
 
 
 def _without(text: str, drop: set[int]) -> str:

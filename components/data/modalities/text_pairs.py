@@ -7,13 +7,16 @@ where a row came from.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
-from components.data.modalities import Additions, Examined, Limits, Rejection, spread
-from components.data.texts import decode_text, digest, length_problem, word_key
+from components.data.modalities import Additions, Examined, Rejection, spread
+from components.data.near import Likeness
+from components.data.text_rules import TextRules, Wording, unwanted, worded
+from components.data.texts import decode_text, digest, length_problem, plain_excerpt, word_key
 from components.params import Block
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ ASSISTANT = "assistant"
 _COLUMNS = ("source_text", "target_text", "messages", "problem")
 
 
-class CleanConfig(Limits):
+class CleanConfig(TextRules):
     min_source_chars: int = Field(1, ge=1)
     max_source_chars: int = Field(100_000, ge=1)
     min_target_chars: int = Field(1, ge=1)
@@ -71,16 +74,33 @@ def content_key(row: Mapping[str, Any]) -> str:
 
 
 def examine(row: Mapping[str, Any], config: CleanConfig, labelled: bool) -> Examined | Rejection:
-    pair = _pair(row)
+    pair = _pair(row, config)
     if isinstance(pair, Rejection):
         return pair
-    source, target = pair
+    source, target = (side.text for side in pair)
     problem = length_problem(source, config.min_source_chars, config.max_source_chars, "source")
     problem = problem or length_problem(target, config.min_target_chars, config.max_target_chars, "target")
+    problem = problem or unwanted(f"{source}\n{target}", config)
     if problem:
         return problem
-    both = [" ".join(side.split()) for side in pair]
-    return Examined(duplicate_key=digest(json.dumps(both)), group_keys=(word_key(source),))
+    both = [" ".join(side.split()) for side in (source, target)]
+    return Examined(
+        duplicate_key=digest(json.dumps(both)),
+        group_key=word_key(source),
+        compared=f"{source}\n{target}" if config.near_duplicates else None,
+        changes=Counter(pair[0].changes) + Counter(pair[1].changes),
+    )
+
+
+def likeness(config: CleanConfig) -> Likeness | None:
+    return config.near_duplicates
+
+
+def excerpt(row: Mapping[str, Any], config: CleanConfig) -> bytes | str | None:
+    pair = _pair(row, config)
+    sides = [row["source_text"], row["target_text"]] if isinstance(pair, Rejection) else [side.text.encode() for side in pair]
+    shown = [said for side in sides if (said := plain_excerpt(side, 200))]
+    return "\n→ ".join(shown) or plain_excerpt(row["messages"]) or row["problem"]
 
 
 def common_form(forms: Mapping[tuple[Any, ...], int], config: CleanConfig, block: Block) -> tuple[Any, ...]:
@@ -88,22 +108,26 @@ def common_form(forms: Mapping[tuple[Any, ...], int], config: CleanConfig, block
 
 
 def convert(row: Mapping[str, Any], form: tuple[Any, ...], drop: Sequence[int], config: CleanConfig, class_names: Sequence[str]) -> dict[str, Any]:
-    pair = _pair(row)
-    assert not isinstance(pair, Rejection)
-    source, target = pair
+    pair = _pair(row, config)
+    assert not isinstance(pair, Rejection), "it was good when it was examined"
+    source, target = (side.text for side in pair)
     return {"source_text": source, "target_text": target, "source_chars": len(source), "target_chars": len(target)}
 
 
-def _pair(row: Mapping[str, Any]) -> tuple[str, str] | Rejection:
+def _pair(row: Mapping[str, Any], config: CleanConfig) -> tuple[Wording, Wording] | Rejection:
     """Source and target, or why they cannot be had."""
     if row["problem"]:
         return Rejection("corrupt", row["problem"])
+    sides: tuple[bytes | None, bytes | None] = row["source_text"], row["target_text"]
     if row["messages"] is not None:
-        return _conversation(row["messages"])
-    source = decode_text(row["source_text"], "source")
+        said = _conversation(row["messages"])
+        if isinstance(said, Rejection):
+            return said
+        sides = said[0].encode(), said[1].encode()
+    source = worded(sides[0], config, "source")
     if isinstance(source, Rejection):
         return source
-    target = decode_text(row["target_text"], "target")
+    target = worded(sides[1], config, "target")
     return target if isinstance(target, Rejection) else (source, target)
 
 

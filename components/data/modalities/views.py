@@ -14,7 +14,8 @@ from pydantic import Field, field_validator, model_validator
 
 from components.cameras import RIGID_TOLERANCE, Lens, pose_problem
 from components.data.modalities import Additions, Examined, Limits, Rejection, spread
-from components.data.pixels import contact_sheet, encode_image, open_image
+from components.data.near import Likeness
+from components.data.pixels import contact_sheet, encode_image, open_image, thumbnail
 from components.params import Block
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def examine(row: Mapping[str, Any], config: CleanConfig, labelled: bool) -> Exam
         return lens
     # An image that stands there twice is one photo too many, whatever its camera: so none can be in two splits.
     head = f"{image.mode}:{image.size}:".encode()
-    return Examined(duplicate_key=hashlib.sha256(head + image.tobytes()).hexdigest(), group_keys=(), form=(image.mode, *config.size(*image.size)))
+    return Examined(duplicate_key=hashlib.sha256(head + image.tobytes()).hexdigest(), form=(image.mode, *config.size(*image.size)))
 
 
 def lens_of(row: Mapping[str, Any], width: int, height: int) -> Lens | Rejection:
@@ -150,6 +151,17 @@ def _focal(row: Mapping[str, Any], axis: str, side: int) -> float | None:
     if given is not None or angle is None:
         return given
     return side / 2 / math.tan(angle / 2) if 0 < angle < math.pi else 0.0
+
+
+def likeness(config: CleanConfig) -> Likeness | None:
+    """None: the photos of a scene are meant to be like each other."""
+    return None
+
+
+def excerpt(row: Mapping[str, Any], config: CleanConfig) -> bytes | str | None:
+    content = row["image"]["bytes"] if row["image"] else None
+    image = _decode(content, row, config.max_pixels) if content else None
+    return thumbnail(image) if image is not None and not isinstance(image, Rejection) else None
 
 
 def common_form(forms: Mapping[tuple[Any, ...], int], config: CleanConfig, block: Block) -> tuple[Any, ...]:

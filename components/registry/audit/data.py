@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from components import git
-from components.data.clean import QUARANTINE
+from components.data.cleaning.quarantine import QUARANTINE
 from components.data.dataset import MANIFEST
 from components.data.publish import DataVersion, find_version, read_published
 from components.data.recorded import check_records

@@ -1,0 +1,88 @@
+"""What cleaning makes of a text before it is compared with others: repaired, normalised, without what is private, in a wanted language, of some quality."""
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from components.data.modalities import Limits, Rejection
+from components.data.near.jaccard import TextLikeness
+from components.data.personal import Kind, without
+from components.data.text_quality import Quality, known_languages, language_problem, quality_problem
+from components.data.texts import plain_text
+from components.errors import nearest
+
+REPAIRED, NORMALISED = "texts had their encoding repaired", "texts were brought to Unicode normal form"
+
+
+class WordingRules(Limits):
+    """Of every text, however short; all off by default."""
+
+    repair: bool = False
+    """Read bytes that are not UTF-8 in the encoding that they seem to have, and mend text that was decoded wrongly (`schÃ¶n`)."""
+    normalise: Literal["NFC", "NFKC"] | None = None
+    """Unicode normal form: NFC joins letters and accents, NFKC also folds ligatures, full-width signs and the like."""
+    remove: tuple[Kind, ...] = ()
+    """What is replaced by a word in angle brackets: `emails`, `phones`, `keys` (tokens, passwords and private keys)."""
+
+
+class TextRules(WordingRules):
+    """Of documents and of pairs of texts."""
+
+    languages: tuple[str, ...] = ()
+    """Codes like `en` of the languages that stay; empty keeps all. Unfit for source code and for texts of a few words."""
+    quality: Quality | None = None
+    """`{}` for the usual bounds; null for none."""
+    near_duplicates: TextLikeness | None = Field(None)
+    """`{jaccard: 0.8}` drops texts that are nearly the same as an earlier one; null keeps them."""
+
+    @field_validator("languages")
+    @classmethod
+    def _known(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        for language in languages:
+            if language not in known_languages():
+                raise ValueError(f"there is no language {language!r} among those that are told apart; {nearest(language, known_languages())}")
+        return languages
+
+
+@dataclass(frozen=True)
+class Wording:
+    """A text after the rules, and what they altered in it."""
+
+    text: str
+    changes: Mapping[str, int] = field(default_factory=dict)
+
+
+def worded(content: bytes | None, rules: WordingRules, what: str = "text") -> Wording | Rejection:
+    """The text in ``content`` by ``rules``, or why it cannot be had; ``what`` names it in the reason."""
+    read = plain_text(content, what, guess=rules.repair)
+    if isinstance(read, Rejection):
+        return read
+    text, was_guessed = read
+    changes: dict[str, int] = {}
+    mended = _mended(text) if rules.repair else text
+    if was_guessed or mended != text:
+        changes[REPAIRED] = 1
+    normal = unicodedata.normalize(rules.normalise, mended) if rules.normalise else mended
+    if normal != mended:
+        changes[NORMALISED] = 1
+    text, removed = without(normal, rules.remove)
+    return Wording(text, {**changes, **removed})
+
+
+def unwanted(text: str, rules: TextRules) -> Rejection | None:
+    """Why ``text`` is left out by the rules of language and quality, if so."""
+    problem = quality_problem(text, rules.quality) if rules.quality else None
+    return problem or (language_problem(text, rules.languages) if rules.languages else None)
+
+
+def _mended(text: str) -> str:
+    """Encoding mistakes alone are undone; quotation marks and entities stay as they were written."""
+    import ftfy
+
+    config = ftfy.TextFixerConfig(
+        unescape_html=False, uncurl_quotes=False, fix_latin_ligatures=False, fix_character_width=False, fix_line_breaks=False, normalization=None, explain=False
+    )
+    return ftfy.fix_text(text, config)
