@@ -41,8 +41,8 @@ _KEYS = (
 )
 _URL_SECRET = re.compile(r"(?<=://)([^\s/:@<>]{1,64}):([^\s/@<>]{3,256})@")
 _ASSIGNED = re.compile(
-    r"""(?P<name>(?:api|access|secret|private|auth|client)[_-]?(?:key|token|secret)|token|secret|passw(?:or)?d|passphrase)["']?\s*(?::|=>?|:=)\s*["']?
-    (?P<value>[A-Za-z0-9+/_.~!$%^&*-]{12,256}={0,2})""",
+    r"""(?P<name>(?:api|access|secret|private|auth|client)[_-]?(?:key|token|secret)|token|secret|passw(?:or)?d|passphrase)["']?\s*(?::|=>?|:=)\s*
+    (?:(?P<quote>["'])(?P<quoted>[^\s"']{12,256})(?P=quote)|(?P<plain>[A-Za-z0-9+/_.~!$%^&*-]{12,256}={0,2}))""",
     re.VERBOSE | re.IGNORECASE,
 )
 _RANDOM_BITS = 3.0
@@ -84,10 +84,11 @@ def _secrets(text: str) -> tuple[str, int]:
 
     def assigned(match: re.Match[str]) -> str:
         nonlocal count
-        if not _looks_random(match["value"]):
+        value = match["quoted"] or match["plain"]
+        if not _looks_random(value):
             return match[0]
         count += 1
-        return match[0].replace(match["value"], PLACEHOLDERS["keys"])
+        return match[0].replace(value, PLACEHOLDERS["keys"])
 
     def in_url(match: re.Match[str]) -> str:
         nonlocal count

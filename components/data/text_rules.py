@@ -12,7 +12,6 @@ from components.data.near.jaccard import TextLikeness
 from components.data.personal import Kind, without
 from components.data.text_quality import Quality, known_languages, language_problem, quality_problem
 from components.data.texts import plain_text
-from components.errors import nearest
 
 REPAIRED, NORMALISED = "texts had their encoding repaired", "texts were brought to Unicode normal form"
 
@@ -43,7 +42,7 @@ class TextRules(WordingRules):
     def _known(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
         for language in languages:
             if language not in known_languages():
-                raise ValueError(f"there is no language {language!r} among those that are told apart; {nearest(language, known_languages())}")
+                raise ValueError(f"{language!r} is none of the {len(known_languages())} languages that are told apart: give ISO 639-1 codes, e.g. [en, de]")
         return languages
 
 
