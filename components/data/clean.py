@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from components.data.cleaning.convert import Converted, ConvertTask, clean_schema, convert_key, convert_shard
 from components.data.cleaning.deal import deal_rows, load_rows
 from components.data.cleaning.examine import ROW_BITS, ExamineTask, ShardTask, examine_shard
-from components.data.cleaning.examples import EXAMPLES, examples_table
-from components.data.cleaning.quarantine import QUARANTINE, rejected
+from components.data.cleaning.examples import EXAMPLES, PER_REASON, examples_table
+from components.data.cleaning.quarantine import QUARANTINE, batches, first_rejected
 from components.data.cleaning.quarantine import schema as quarantine_schema
 from components.data.config import SplitConfig, dataset_block
 from components.data.dataset import SPLITS, Manifest, ShardInfo, checked_shard, read_manifest, shard_number, stage_folder
@@ -59,9 +59,9 @@ def clean(project: Project, stamp: Stamp) -> Manifest:
         deal_rows(connection, name, split)
         dropped = _write_quarantine(connection, output, likeness)
         forms = _forms(connection)
-        _refuse_if_empty(name, forms, connection, output)
+        _refuse_if_empty(name, forms, connection, output, likeness)
         form = modality.common_form(forms, config, dataset_block(load(project.params), name))
-        output.write_table(EXAMPLES, examples_table(connection, shards, modality))
+        output.write_table(EXAMPLES, examples_table(first_rejected(connection, likeness, PER_REASON), shards, modality))
         converted = _convert(executor, _convert_tasks(connection, shards, raw, stamp, form, output, known))
         notes = _notes(sum(result.dropped_parts for result in converted), connection)
     made = [shard for result in converted for shard in result.shards]
@@ -119,7 +119,7 @@ def _write_quarantine(connection: "duckdb.DuckDBPyConnection", output: OutputFol
     found = Counter[str]()
 
     def counted() -> Iterator[Any]:
-        for batch in rejected(connection, likeness):
+        for batch in batches(connection, likeness):
             found.update(batch["reason"].to_pylist())
             yield batch
 
@@ -133,10 +133,10 @@ def _forms(connection: "duckdb.DuckDBPyConnection") -> dict[tuple[Any, ...], int
     return {tuple(json.loads(form)): number for form, number in connection.execute(query).fetchall()}
 
 
-def _refuse_if_empty(name: str, forms: Mapping[Any, int], connection: "duckdb.DuckDBPyConnection", output: OutputFolder) -> None:
+def _refuse_if_empty(name: str, forms: Mapping[Any, int], connection: "duckdb.DuckDBPyConnection", output: OutputFolder, likeness: Likeness | None) -> None:
     if forms:
         return
-    first = next(rejected(connection, None)).to_pylist()[0]
+    first = first_rejected(connection, likeness, 1)[0]
     (number,) = connection.execute("SELECT count(*) FROM rows").fetchall()[0]
     raise UserError(
         f"Dataset {name!r}: none of its {number:,} rows is usable; the first, {first['source']}, is {first['reason']} ({first['detail']}). "

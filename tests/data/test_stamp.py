@@ -44,7 +44,7 @@ def digests(tree: Path, tmp_path: Path) -> dict[str, str]:
     [
         ("data/sources/pydocs.py", {"collect@pydocs"}),
         ("data/modalities/image.py", {f"{stage}@digits" for stage in ("collect", "clean", "augment", "validate")}),
-        ("data/dataset_rules.py", {"validate@digits", "validate@pydocs"}),
+        ("data/gate/dataset_rules.py", {"validate@digits", "validate@pydocs"}),
         ("data/publish.py", set()),
         ("models/family.py", set()),
     ],

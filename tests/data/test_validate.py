@@ -13,7 +13,7 @@ from components.data.stamp import read_stamp
 from components.data.validate import validate
 from components.errors import UserError
 from components.project import Project
-from tests.data.workbench import files, folder_project, run, set_params, write_images
+from tests.data.workbench import files, folder_project, frame_connection, run, set_params, write_images
 
 pytestmark = pytest.mark.slow
 NOT_NULL = "expect_column_values_to_not_be_null"
@@ -123,8 +123,9 @@ def test_content_in_two_splits_is_a_leak_that_stops_it(tmp_path: Path) -> None:
 
     from components.data.config import SplitConfig
     from components.data.dataset import Manifest
-    from components.data.dataset_rules import dataset_rules
+    from components.data.gate.dataset_rules import dataset_rules
     from components.data.modalities import Limits
+    from components.data.profile import Profile
 
     frame = pd.DataFrame(
         {
@@ -135,7 +136,9 @@ def test_content_in_two_splits_is_a_leak_that_stops_it(tmp_path: Path) -> None:
         }
     )
     manifest = Manifest(name="mine", modality="text", stage="augment", shards=())
-    broken = {rule.rule: rule for rule in dataset_rules(manifest, frame, SplitConfig(), Limits()) if not rule.success}
+    with frame_connection(frame) as connection:
+        rules = dataset_rules(manifest, connection, SplitConfig(), Limits(), Profile(), None)
+    broken = {rule.rule: rule for rule in rules if not rule.success}
     assert set(broken) == {"no_content_in_two_splits", "added_rows_are_in_train_beside_their_parent"}
     assert broken["no_content_in_two_splits"].samples == ("a: train", "b: test")
     assert {rule.severity for rule in broken.values()} == {"critical"}

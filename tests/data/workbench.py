@@ -5,9 +5,10 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import yaml
 from PIL import Image
@@ -18,10 +19,15 @@ from components.data.cleaning.examples import EXAMPLES
 from components.data.cleaning.quarantine import QUARANTINE
 from components.data.collect import collect
 from components.data.dataset import Manifest, stage_folder
+from components.data.gate.metadata import metadata_files
+from components.data.profile import Profile, profile_of
 from components.data.stages import probe
 from components.data.stamp import Stamp, read_stamp
 from components.project import Project
 from tests.conftest import make_project
+
+if TYPE_CHECKING:
+    import duckdb
 
 FUNCTIONS: dict[str, Callable[[Project, Stamp], Manifest]] = {"collect": collect, "clean": clean, "augment": augment}
 
@@ -35,6 +41,25 @@ def folder_project(tmp_path: Path, modality: str, **block: Any) -> Project:
 def one_dataset(tmp_path: Path, dataset: dict[str, Any]) -> Project:
     """A project with the one dataset `mine`."""
     return make_project(tmp_path / "project", yaml.safe_dump({"datasets": {"mine": dataset}}, sort_keys=False), commit=False)
+
+
+def frame_connection(frame: pd.DataFrame) -> "duckdb.DuckDBPyConnection":
+    """DuckDB with ``frame`` as the view `metadata`."""
+    import duckdb
+
+    connection = duckdb.connect()
+    connection.register("metadata", frame)
+    return connection
+
+
+def profile_of_frame(frame: pd.DataFrame) -> Profile:
+    with frame_connection(frame) as connection:
+        return profile_of(connection)
+
+
+def metadata_frame(project: Project, manifest: Manifest) -> pd.DataFrame:
+    """The metadata of every row."""
+    return pd.concat([pq.read_table(file).to_pandas() for file in metadata_files(project, manifest)], ignore_index=True)
 
 
 def set_params(project: Project, **changes: Any) -> None:

@@ -5,14 +5,13 @@ from pathlib import Path
 import pytest
 
 from components.data.dataset import Dataset, Manifest
-from components.data.modalities import find_modality
-from components.data.profile import Profile, profile_of
+from components.data.profile import Profile
 from components.data.publish import DataVersion
 from components.data.result import ValidationResult
-from components.data.validate import metadata_table
 from components.project import Project
 from components.report.data_diff import data_diff
 from tests.conftest import make_project
+from tests.data.workbench import metadata_frame, profile_of_frame
 from tests.stores import published_as
 
 
@@ -20,12 +19,12 @@ from tests.stores import published_as
 def versions(dataset_project: Project, tmp_path: Path) -> Project:
     """A project with real digits as v1, those of the classes 0 to 4 as v2, and v3 without a profile."""
     manifest = Dataset.open(dataset_project, "digits").manifest
-    frame = metadata_table(dataset_project, manifest, find_modality("image"))
+    frame = metadata_frame(dataset_project, manifest)
     some = frame[frame["label"].isin(list("01234"))]
     project = make_project(tmp_path / "project")
     fewer = manifest.model_copy(update={"shards": manifest.shards[1:], "dropped": {"duplicate": 7}})
-    publish(project, manifest, profile_of(frame), "v1")
-    publish(project, fewer, profile_of(some), "v2")
+    publish(project, manifest, profile_of_frame(frame), "v1")
+    publish(project, fewer, profile_of_frame(some), "v2")
     publish(project, manifest, Profile(), "v3")
     return project
 

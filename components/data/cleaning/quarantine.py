@@ -23,30 +23,37 @@ def schema() -> "pa.Schema":
     )
 
 
-def rejected(connection: "duckdb.DuckDBPyConnection", likeness: Likeness | None) -> "Iterator[pa.RecordBatch]":
-    """From the view `rows` and the tables `dealt` and `near`, in the dataset's order."""
+def batches(connection: "duckdb.DuckDBPyConnection", likeness: Likeness | None) -> "Iterator[pa.RecordBatch]":
+    """Every dropped row, in the dataset's order."""
     import pyarrow as pa
 
-    query = (
-        "SELECT r.position, r.id, r.source, r.given, coalesce(r.reason, d.reason) AS reason, r.detail, d.num_parts AS repeated, r.num_parts, r.most, "
-        "o.id AS other, od.split AS other_split, similarity FROM rows r LEFT JOIN dealt d USING (position) "
-        'LEFT JOIN rows o ON o.position = d."of" LEFT JOIN dealt od ON od.position = d."of" '
-        'LEFT JOIN near n ON n.later = r.position AND n.earlier = d."of" '
-        "WHERE coalesce(r.reason, d.reason) IS NOT NULL ORDER BY r.position"
-    )
-    for batch in connection.cursor().sql(query).to_arrow_reader(_AT_ONCE):
-        rows = [
-            {
-                "id": row["id"],
-                "reason": row["reason"],
-                "detail": row["detail"] or _detail(row, likeness),
-                "source": row["source"],
-                "shard": row["position"] >> ROW_BITS,
-                "row": row["position"] & (1 << ROW_BITS) - 1,
-            }
-            for row in batch.to_pylist()
-        ]
-        yield pa.RecordBatch.from_pylist(rows, schema())
+    for rows in _rejected(connection, likeness):
+        yield pa.RecordBatch.from_pylist([{name: row[name] for name in schema().names} for row in rows], schema())
+
+
+def first_rejected(connection: "duckdb.DuckDBPyConnection", likeness: Likeness | None, per_reason: int) -> list[dict[str, Any]]:
+    """The first rows of each reason, with their `position` and, in `of`, that of the earlier row that each repeats."""
+    return [row for rows in _rejected(connection, likeness, per_reason) for row in rows]
+
+
+def _rejected(connection: "duckdb.DuckDBPyConnection", likeness: Likeness | None, per_reason: int | None = None) -> Iterator[list[dict[str, Any]]]:
+    """From the view `rows` and the tables `dealt` and `near`."""
+    query = """
+        SELECT r.position, r.id, r.source, r.given, coalesce(r.reason, d.reason) AS reason, r.detail, d.num_parts AS repeated, r.num_parts, r.most,
+            d."of" AS "of", o.id AS other, od.split AS other_split, similarity
+        FROM rows r LEFT JOIN dealt d USING (position)
+        LEFT JOIN rows o ON o.position = d."of" LEFT JOIN dealt od ON od.position = d."of"
+        LEFT JOIN near n ON n.later = r.position AND n.earlier = d."of"
+        WHERE coalesce(r.reason, d.reason) IS NOT NULL
+    """
+    if per_reason is not None:
+        query += f"QUALIFY row_number() OVER (PARTITION BY coalesce(r.reason, d.reason) ORDER BY r.position) <= {per_reason}"
+    for batch in connection.cursor().sql(f"{query} ORDER BY r.position").to_arrow_reader(_AT_ONCE):
+        rows = batch.to_pylist()
+        for row in rows:
+            row["detail"] = row["detail"] or _detail(row, likeness)
+            row["shard"], row["row"] = row["position"] >> ROW_BITS, row["position"] & (1 << ROW_BITS) - 1
+        yield rows
 
 
 def _detail(row: dict[str, Any], likeness: Likeness | None) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from pydantic import Field
+
 from components.data.near import Likeness
 from components.errors import UserError, nearest
 from components.params import Block, Strict
@@ -24,7 +26,9 @@ class Limits(Strict):
     """Base of every modality's ``CleanConfig``."""
 
     max_quarantine: float = 0.1
-    """Share of rows that may go to quarantine before validation calls it critical; duplicates are not counted."""
+    """Share of rows that may go to quarantine as faults of the source (see `FAULTS`) before validation calls it critical."""
+    max_drift: float = Field(0.25, ge=0)
+    """Population stability index of a column against the version before, above which validation warns."""
 
 
 class Additions(Strict):
