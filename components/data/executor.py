@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-POOL_FROM_BYTES = 32 * 2**20
+POOL_FROM_BYTES = 8 * 2**20
 """Below this a pool costs more (about a second to start) than it saves."""
 
 
