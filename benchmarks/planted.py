@@ -37,11 +37,11 @@ def documents(num: int) -> Iterator[Planted]:
             yield Planted(number, "near-duplicate", of, _altered(of, number))
         elif place == 14:
             of = _original_before(number)
-            yield Planted(number, "duplicate", of, _document(of))
+            yield Planted(number, "duplicate", of, document(of))
         elif place == 17:
             yield Planted(number, "faulty", None, _FAULTS[number // 20 % len(_FAULTS)])
         else:
-            yield Planted(number, "original", None, _document(number))
+            yield Planted(number, "original", None, document(number))
 
 
 def write_documents(path: Path, num: int) -> None:
@@ -62,7 +62,8 @@ def _words(number: int) -> list[str]:
     return rng.choices(_VOCABULARY, k=rng.randrange(80, 240))
 
 
-def _document(number: int) -> bytes:
+def document(number: int) -> bytes:
+    """The original with this number."""
     return _text(_words(number)).encode()
 
 
