@@ -22,6 +22,8 @@ _RECALL = 0.998
 """Probability that a pair exactly at the threshold shares a band."""
 MOST_CHARS = 1 << 20
 """Of a text, its first million characters are compared."""
+_BATCH_CHARS = 1 << 18
+"""Shorter texts are worked on together up to this many characters: enough that arrays pay, few enough that they stay small."""
 _SEED = 1
 _BASE = 0x9E3779B97F4A7C15
 _IDEOGRAPHS = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF))
@@ -102,7 +104,7 @@ def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
     batch: list[str] = []
     chars = 0
     for text in (text[:MOST_CHARS].lower() for text in texts):
-        if batch and chars + len(text) > MOST_CHARS:
+        if batch and chars + len(text) > _BATCH_CHARS:
             yield batch
             batch, chars = [], 0
         batch.append(text)
@@ -147,7 +149,7 @@ def _word_hashes(texts: list[str]) -> "tuple[NDArray[np.uint64], NDArray[np.int6
     before, behind = np.concatenate([edge, kinds[:-1]]), np.concatenate([kinds[1:], edge])
     starts = np.flatnonzero((kinds > 0) & ((before != 1) | (kinds == 2)))
     ends = np.flatnonzero((kinds > 0) & ((behind != 1) | (kinds == 2))) + 1
-    powers, inverses = _powers()
+    powers, inverses = _powers(1 << max(len(codes), _BATCH_CHARS).bit_length())
     sums = np.concatenate([[np.uint64(0)], np.cumsum(codes.astype(np.uint64) * powers[: len(codes)], dtype=np.uint64)])
     hashes = _mixed((sums[ends] - sums[starts]) * inverses[starts])
     lengths = [len(text) + 1 for text in texts]
@@ -166,12 +168,12 @@ def _kinds() -> "NDArray[np.uint8]":
 
 
 @functools.cache
-def _powers() -> "tuple[NDArray[np.uint64], NDArray[np.uint64]]":
+def _powers(num: int) -> "tuple[NDArray[np.uint64], NDArray[np.uint64]]":
     """The powers of an odd base modulo 2^64, and their inverses."""
     import numpy as np
 
     inverse = pow(_BASE, -1, 2**64)
-    return tuple(np.cumprod(np.full(3 * MOST_CHARS, value, dtype=np.uint64)) for value in (_BASE, inverse))  # type: ignore[return-value]
+    return tuple(np.cumprod(np.full(num, value, dtype=np.uint64)) for value in (_BASE, inverse))  # type: ignore[return-value]
 
 
 def _mixed(values: "NDArray[np.uint64]") -> "NDArray[np.uint64]":
