@@ -14,7 +14,7 @@ from components.data.known_rows import KnownRows, row_digest
 from components.data.modalities import Modality, find_modality
 from components.data.remembered import Log, PartRows, interrupted, memory_key, remember
 from components.data.shards import SHARD_BYTES, SHARD_ROWS, OutputFolder, columns_of
-from components.data.sources import Part, RawRow, find_source, reading
+from components.data.sources import Part, RawRow, find_source, is_parted, reading
 from components.data.stamp import Stamp
 from components.errors import UserError
 from components.project import Project
@@ -38,7 +38,8 @@ def collect(project: Project, stamp: Stamp) -> Manifest:
     name, modality_name = stamp.params["name"], stamp.params["modality"]
     modality, source = find_modality(modality_name), find_source(stamp.params["source"]["kind"])
     config = source.Config.model_validate(stamp.params["source"])
-    source.check(config, modality_name, project.root)
+    if not is_parted(source):  # files are looked into while they are read
+        source.check(config, modality_name, project.root)
     folder = stage_folder(project, name, "collect")
     prior = _usable_prior(project, read_manifest(folder), modality_name)
     output, cache = OutputFolder(project.root, folder), project.cache / "collect" / name
@@ -117,18 +118,22 @@ def _read(parts: _Parts, read_before: Sequence[PartRows], known: KnownRows, new:
                     log.add(digest, rows)
 
 
-def _read_part(rows: Iterator[_Row], known: KnownRows, new: "_NewShards") -> list[bytes]:
-    """Read one part; the digests of its rows."""
-    digests: list[bytes] = []
-    for batch in _batches(rows):
-        found = [row_digest(row["id"], row["content"]) for row in batch]
-        places = known.places(b"".join(found))
+def _read_part(rows: Iterator[_Row], known: KnownRows, new: "_NewShards") -> bytearray:
+    """Read one part; the digests of its rows, one behind the other."""
+    digests = bytearray()
+    for batch in _batches(rows) if len(known.index) else ():
+        found = b"".join(row_digest(row["id"], row["content"]) for row in batch)
+        places = known.places(found)
         known.see(places[places >= 0])
         for row, place in zip(batch, places, strict=True):
             if place < 0:
                 known.add(row["id"])
                 new.add(row)
         digests += found
+    for row in rows:  # none is known, so none need be looked up
+        digests += row_digest(row["id"], row["content"])
+        known.add(row["id"])
+        new.add(row)
     return digests
 
 
@@ -210,7 +215,14 @@ def _number(shard: ShardInfo) -> int:
 
 
 def _size(row: _Row) -> int:
-    return sum(len(part) for value in row.values() for part in (value.values() if isinstance(value, dict) else [value]) if isinstance(part, (bytes, str)))
+    """Bytes and characters in it."""
+    size = 0
+    for value in row.values():
+        if isinstance(value, dict):
+            size += _size(value)
+        elif isinstance(value, (bytes, str)):
+            size += len(value)
+    return size
 
 
 def _usable_prior(project: Project, prior: Manifest | None, modality: str) -> Manifest | None:

@@ -42,9 +42,10 @@ def entries_fingerprint(entries: Iterable[Entry]) -> dict[str, Any]:
 
 @contextmanager
 def reading_files(tree: Tree, config: FilesConfig, modality: str, origin: dict[str, Any]) -> Iterator[Reading]:
-    """The tree as parts; it is closed with the block."""
+    """The tree, once it was checked, as parts; it is closed with the block."""
     reader = find_reader(modality)
     try:
+        check_files(tree, config, modality)
         num_files, class_names = reader.survey(tree, config)
         yield Reading(lambda: reader.parts(tree, config), {**origin, "files": num_files}, class_names)
     finally:

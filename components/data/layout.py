@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from components.data.trees import Entry, Tree
 
@@ -34,7 +33,7 @@ class Layout:
         return said.get("split", split), said.get("label", label)
 
     def place_of(self, name: str) -> tuple[str | None, str | None]:
-        parts = PurePosixPath(name).parts[self.depth :]
+        parts = name.split("/")[self.depth :]
         split = SPLIT_NAMES.get(parts[0].lower()) if self.has_splits and len(parts) > 1 else None
         inner = parts[1:-1] if split else parts[:-1]
         return split, inner[-1] if inner else None

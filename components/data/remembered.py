@@ -93,9 +93,10 @@ class Log:
         self._hash = hashlib.sha256()
         self._num_bytes = 0
 
-    def add(self, part: bytes, rows: Sequence[bytes]) -> None:
-        """The digests of all rows of a part that was read to its end."""
-        self.add_records(b"".join(part + row for row in rows or (_NO_ROW,)))
+    def add(self, part: bytes, rows: bytes | bytearray) -> None:
+        """The digests of all rows of a part that was read to its end, one behind the other."""
+        for start in range(0, max(len(rows), 1), BYTES):
+            self.add_records(part + (rows[start : start + BYTES] or _NO_ROW))
 
     def add_records(self, records: bytes) -> None:
         self._waiting += records

@@ -38,6 +38,7 @@ def fingerprint(config: Config, modality: str, root: Path) -> dict[str, Any]:
 @contextmanager
 def reading(config: Config, modality: str, root: Path) -> Iterator[Reading]:
     tree, _, frames = _frames(config, root)
+    refuse_unusable(config.path, frames)
     yield Reading(lambda: frame_parts(tree, frames), {"kind": "transforms", "path": config.path, "files": len(frames)}, ())
 
 

@@ -5,7 +5,6 @@ Names in a tree are relative, with forward slashes, and free of hidden files. No
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple, Protocol
 
 from pydantic import Field
@@ -101,9 +100,9 @@ def visible(name: str) -> bool:
 
 def shared_depth(names: Iterable[str]) -> int:
     """How many leading folders all ``names`` share."""
-    shared: tuple[str, ...] | None = None
+    shared: list[str] | None = None
     for name in names:
-        folders = PurePosixPath(name).parts[:-1]
+        folders = name.split("/")[:-1]
         if shared is None:
             shared = folders
         elif folders[: len(shared)] != shared:
@@ -118,6 +117,6 @@ def tops_of(names: Iterable[str], depth: int) -> tuple[set[str], set[str]]:
     """`Tree.tops` from the names of all files."""
     folders, files = set[str](), set[str]()
     for name in names:
-        parts = PurePosixPath(name).parts[depth:]
+        parts = name.split("/")[depth:]
         (folders if len(parts) > 1 else files).add(parts[0])
     return folders, files

@@ -107,7 +107,7 @@ def _refuse_too_many(file: BinaryIO, place: str, caps: Caps) -> None:
     if tail[max(0, at - _LOCATOR_BYTES) : at].startswith(_LOCATOR):  # of a large archive the length stands before that
         at -= _LOCATOR_BYTES + _LARGE_END_BYTES
         (length,) = struct.unpack_from("<Q", tail, at + 40)
-    if length > caps.max_files * 1024:
+    if length > max(caps.max_files * 1024, 2**20):
         raise UserError(f"{place} is not read, its list of members has {length:,} bytes: raise source.max_files if you trust it.")
     file.seek(max(0, start + at - length))
     listed, number, here = file.read(length), 0, 0
