@@ -7,6 +7,7 @@ from typing import Any
 
 from components.data.readers import FilesConfig, find_reader
 from components.data.sources import Reading
+from components.data.tables import ENDINGS as TABLE_ENDINGS
 from components.data.trees import Entry, Tree
 from components.errors import UserError
 
@@ -59,4 +60,6 @@ def _nothing(tree: Tree, modality: str, endings: tuple[str, ...], key: str) -> s
             f"{tree.place} holds no {modality} files but arrays like {pickled}, which are never loaded, for they can hold code: "
             "convert them to PNG (images) or Parquet (rows) and put those there."
         )
+    if any(entry.name.lower().endswith(TABLE_ENDINGS) for entry in tree.entries()):
+        return f"{tree.place} holds no {modality} files but Parquet: use kind parquet for them."
     return f"{tree.place} holds no {modality} files ({', '.join(endings)}): put some there or mend source.{key}."

@@ -6,8 +6,9 @@ A module of this package has ``ENDINGS`` and the functions of `Reader`. A modali
 import functools
 import importlib
 import pkgutil
-from collections.abc import Iterator
-from typing import Literal, Protocol, cast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, cast
 
 from components.data.sources import Part, RawRow, SourceConfig
 from components.data.trees import Entry, Tree, Unreadable, read_entry
@@ -21,6 +22,24 @@ class FilesConfig(SourceConfig):
     label_column: str = "label"
     """Of rows of texts: the column that says their label, like a topic, a genre or an author."""
     licence: str = ""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a row of a table holds that is a sample of the modality; readers that can make samples of such rows have them as ``COLUMNS``."""
+
+    needed: tuple[tuple[str, ...], ...]
+    """Names of which all of one group must be there."""
+    optional: tuple[str, ...]
+    also: Mapping[str, tuple[str, ...]]
+    """Other names that a column may have."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([name for group in self.needed for name in group] + [*self.optional, "split"]))
+
+    def aliases(self, name: str) -> tuple[str, ...]:
+        return (name, *self.also.get(name, ()))
 
 
 class Reader(Protocol):
@@ -48,10 +67,31 @@ class Reader(Protocol):
     def parts(self, tree: Tree, config: FilesConfig) -> Iterator[Part]: ...
 
 
+class TableReader(Reader, Protocol):
+    """A reader that also makes samples of the rows of tables."""
+
+    COLUMNS: Columns
+
+    def fields_of(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The raw columns for the values of a row, by the names of ``COLUMNS``."""
+        ...
+
+
 @functools.cache
 def reader_names() -> tuple[str, ...]:
     """The modalities that files can be read as."""
     return tuple(sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__)))
+
+
+@functools.cache
+def table_reader_names() -> tuple[str, ...]:
+    """The modalities that rows of tables can be read as."""
+    return tuple(name for name in reader_names() if hasattr(find_reader(name), "COLUMNS"))
+
+
+def find_table_reader(modality: str) -> TableReader:
+    assert modality in table_reader_names(), modality
+    return cast(TableReader, find_reader(modality))
 
 
 def reader_modules(modality: str) -> tuple[str, ...]:

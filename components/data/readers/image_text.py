@@ -1,18 +1,20 @@
 """Images with captions: a .txt of the same name beside the image, `metadata.jsonl` or `metadata.csv`, or what an index says, see `components.data.captions`."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from components.data.captions import METADATA_NAMES, Caption, captions_in
 from components.data.layout import Layout
-from components.data.readers import FilesConfig, content_of, image, whose, with_endings
+from components.data.readers import Columns, FilesConfig, content_of, image, whose, with_endings
 from components.data.sources import Part, RawRow
 from components.data.trees import Entry, Tree
 from components.errors import UserError
 
 _CAPTION = ".txt"
 ENDINGS = image.ENDINGS
+COLUMNS = Columns((("image", "caption"),), ("label",), {**image.COLUMNS.also, "caption": ("text", "sentence")})
 samples = image.samples
 survey = image.survey
 
@@ -104,3 +106,8 @@ def _digest(captions: Sequence[Caption]) -> str:
     for caption in captions:
         found.update(repr((caption.content, caption.source)).encode())
     return found.hexdigest()
+
+
+def fields_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    caption = values.get("caption")
+    return {**image.fields_of(values), "caption": caption.encode() if isinstance(caption, str) else None}

@@ -1,14 +1,15 @@
 """Documents: plain text and Markdown, HTML and EPUB as plain text, source code, and rows of .jsonl, .csv and .tsv."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import PurePosixPath
+from typing import Any
 
 from components.data.documents import check_documents, document_fields
 from components.data.layout import Layout
 from components.data.prose import BOOK_ENDINGS, PAGE_ENDINGS, NoProse, book_text, page_text
-from components.data.readers import FilesConfig, content_of, unlabelled, whose, with_endings
-from components.data.records import RECORD_ENDINGS, is_records
+from components.data.readers import Columns, FilesConfig, content_of, unlabelled, whose, with_endings
+from components.data.records import RECORD_ENDINGS, Record, is_records
 from components.data.rows import record_parts
 from components.data.sources import Part, RawRow
 from components.data.trees import Entry, Tree
@@ -19,6 +20,8 @@ _CODE = (
     ".swift", ".sh", ".sql", ".lua", ".pl", ".r", ".jl", ".hs", ".ml", ".ex", ".exs", ".erl", ".clj", ".dart", ".zig", ".css",
 )  # fmt: skip
 ENDINGS = (*_PLAIN, *PAGE_ENDINGS, *BOOK_ENDINGS, *RECORD_ENDINGS, *_CODE)
+
+COLUMNS = Columns((("text",),), ("title", "label"), {"text": ("content",)})
 
 
 def samples(tree: Tree, config: FilesConfig) -> Iterator[Entry]:
@@ -68,3 +71,7 @@ def _title(name: str) -> str:
     """The file's name, of code with its ending, which says the language."""
     path = PurePosixPath(name)
     return path.name if path.suffix.lower() in _CODE else path.stem
+
+
+def fields_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    return document_fields(Record(0, dict(values)), "label")
