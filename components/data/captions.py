@@ -4,11 +4,11 @@ Such a file stands above its images, in any folder, and names them from where it
 """
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from components.data.records import Record, read_records, shown, to_bytes
+from components.data.trees import Entry, Tree, Unreadable
 from components.errors import UserError
 
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
@@ -22,27 +22,31 @@ class Caption:
     """Where it stands, for people."""
 
 
-def captions_in(files: Sequence[tuple[str, Path]]) -> dict[str, list[Caption]]:
-    """The captions of each image by its name below the folder, from the metadata files ``files`` (name below the folder, path).
+def captions_in(tree: Tree, files: Iterable[Entry]) -> dict[str, list[Caption]]:
+    """The captions of each image by its name in the tree, from the metadata files ``files``.
 
     Raises:
-        UserError: a line cannot be read or names no image.
+        UserError: a file or a line cannot be read, or a line names no image.
     """
     found: dict[str, list[Caption]] = {}
-    for name, path in files:
-        for image, caption in _named(name, path):
-            found.setdefault(image, []).append(caption)
+    for entry in files:
+        try:
+            for image, caption in _named(tree, entry):
+                found.setdefault(image, []).append(caption)
+        except Unreadable as error:
+            raise UserError(f"{entry.name} in {tree.place} cannot be read, {error}: mend that file.") from None
     return found
 
 
-def _named(name: str, path: Path) -> Iterator[tuple[str, Caption]]:
-    for record in read_records(path):
-        where = f"{name} line {record.line}"
+def _named(tree: Tree, entry: Entry) -> Iterator[tuple[str, Caption]]:
+    folder, file = posixpath.split(entry.name)
+    for record in read_records(tree, entry):
+        where = f"{entry.name} line {record.line}"
         image = _text(record, "file_name", where)
         if not image:
-            raise UserError(f"{where} names no image: give it a file_name, the image's path from where {path.name} stands.")
+            raise UserError(f"{where} names no image: give it a file_name, the image's path from where {file} stands.")
         caption = _text(record, "text", where)
-        below = posixpath.normpath(posixpath.join(posixpath.dirname(name), shown(image.replace("\\", "/"))))
+        below = posixpath.normpath(posixpath.join(folder, shown(image.replace("\\", "/"))))
         yield below, Caption(None if caption is None else to_bytes(caption), f"{below} ({where})")
 
 

@@ -1,12 +1,20 @@
-"""Stage 1: the source's samples as raw shards. New samples add shards; a shard whose samples all still exist is left untouched."""
+"""Stage 1: the source's samples as raw shards. New samples add shards; a shard whose samples all still exist is left untouched.
 
-from collections.abc import Iterator, Sequence
+Parts of the source whose stamp is that of the last run are not opened again, and a run that was killed goes on behind its last shard.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.data.dataset import Manifest, ShardInfo, read_manifest, shard_problem, stage_folder
+from components.data.digests import short_digest
+from components.data.known_rows import KnownRows, row_digest
 from components.data.modalities import Modality, find_modality
+from components.data.remembered import Log, PartRows, interrupted, memory_key, remember
 from components.data.shards import SHARD_BYTES, SHARD_ROWS, OutputFolder, columns_of
-from components.data.sources import RawRow, Source, SourceConfig, find_source
+from components.data.sources import Part, RawRow, find_source, is_parted, reading
 from components.data.stamp import Stamp
 from components.errors import UserError
 from components.project import Project
@@ -15,9 +23,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 RAW = "raw"
+_PARTS_AT_ONCE = 4096
+_ROWS_AT_ONCE, _BYTES_AT_ONCE = 256, 16 * 2**20
 _Row = dict[str, Any]
-_Key = tuple[str, str]
-"""Id and content of a row."""
+_Parts = Callable[[], Iterator[Part]]
 
 
 def collect(project: Project, stamp: Stamp) -> Manifest:
@@ -29,26 +38,29 @@ def collect(project: Project, stamp: Stamp) -> Manifest:
     name, modality_name = stamp.params["name"], stamp.params["modality"]
     modality, source = find_modality(modality_name), find_source(stamp.params["source"]["kind"])
     config = source.Config.model_validate(stamp.params["source"])
-    source.check(config, modality_name, project.root)
+    if not is_parted(source):  # files are looked into while they are read
+        source.check(config, modality_name, project.root)
     folder = stage_folder(project, name, "collect")
     prior = _usable_prior(project, read_manifest(folder), modality_name)
-    output = OutputFolder(project.root, folder)
-    shards = _bring_up(project, output, prior, modality, _rows(source, config, modality_name, modality, project))
-    if not shards:
-        raise UserError(f"Dataset {name!r} is empty: its source {stamp.params['source']} gives no samples; mend datasets.{name}.source.")
-    manifest = Manifest(
-        name=name,
-        modality=modality_name,
-        stage="collect",
-        shards=tuple(shards),
-        source=source.describe(config, modality_name, project.root),
-        licence=getattr(config, "licence", "") or source.LICENCE,
-        columns=columns_of(raw_schema(modality)),
-        class_names=_class_names(prior, source.class_names(config, modality_name, project.root)),
-        code=stamp.code,
-        params=stamp.params,
-    )
+    output, cache = OutputFolder(project.root, folder), project.cache / "collect" / name
+    with reading(source, config, modality_name, project.root) as opened:
+        shards, log = _bring_up(project, output, prior, modality, opened.parts, stamp, cache)
+        if not shards:
+            raise UserError(f"Dataset {name!r} is empty: its source {stamp.params['source']} gives no samples; mend datasets.{name}.source.")
+        manifest = Manifest(
+            name=name,
+            modality=modality_name,
+            stage="collect",
+            shards=tuple(shards),
+            source=opened.origin,
+            licence=getattr(config, "licence", "") or source.LICENCE,
+            columns=columns_of(raw_schema(modality)),
+            class_names=_class_names(prior, opened.class_names),
+            code=stamp.code,
+            params=stamp.params,
+        )
     output.finish(manifest)
+    log.finish(_memory_of(manifest, stamp))
     return manifest
 
 
@@ -59,13 +71,117 @@ def raw_schema(modality: Modality) -> "pa.Schema":
     return pa.schema([*common, *modality.raw_fields()])
 
 
-def _rows(source: Source, config: SourceConfig, modality_name: str, modality: Modality, project: Project) -> Iterator[_Row]:
+def _bring_up(
+    project: Project, output: OutputFolder, prior: Manifest | None, modality: Modality, parts: _Parts, stamp: Stamp, cache: Path
+) -> tuple[list[ShardInfo], Log]:
+    """Old shards first (without what has gone), then new ones with what is new or changed; and the log of what was read."""
+    old = prior.shards if prior else ()
+    memory = remember(cache, _memory_of(prior, stamp)) if prior else PartRows()
+    key = memory_key(prior.sha256 if prior else None, stamp.model_dump(mode="json"))
+    read, done = interrupted(cache, key)
+    if any(shard_problem(project.root / shard.path, shard) for shard in done):
+        read, done = PartRows(), ()
+    known = KnownRows(project, [*old, *done])
+    log = Log(cache, key)
+    new = _NewShards(output, modality, 1 + max((_number(shard) for shard in (*old, *done)), default=-1), list(done), log)
+    try:
+        _read(parts, [read, memory], known, new, log, modality)
+        fresh = new.close()
+    finally:
+        log.close()
+    assert known.ids_differ(), "the source gave an id twice"
+    if not all(known.kept(len(old) + number).all() for number in range(len(done))):
+        log.forget()  # the source was changed between the killed run and this one
+        return _bring_up(project, output, prior, modality, parts, stamp, cache)
+    kept = [left for number, shard in enumerate(old) for left in _keep(project, output, shard, known.kept(number))]
+    return kept + fresh, log
+
+
+def _read(parts: _Parts, read_before: Sequence[PartRows], known: KnownRows, new: "_NewShards", log: Log, modality: Modality) -> None:
+    """Mark what the source still has, and hand what is new to ``new``; a part that was read before is not opened."""
+    for memory in read_before:
+        memory.locate_rows(known.index)
     columns = [field.name for field in modality.raw_fields()]
-    seen: set[str] = set()
-    for raw in source.read(config, modality_name, project.root):
-        assert raw.id not in seen, f"the source gave the id {raw.id} twice"
-        seen.add(raw.id)
-        yield _raw_row(raw, columns, modality)
+    stream = parts()
+    while chunk := list(islice(stream, _PARTS_AT_ONCE)):
+        digests = [short_digest(part.name, part.stamp) for part in chunk]
+        remembered = [memory.known(b"".join(digests)) for memory in read_before]
+        for number, (part, digest) in enumerate(zip(chunk, digests, strict=True)):
+            found = next((found[number] for found in remembered if found[number]), None) if part.stamp else None
+            if found:
+                records, places = found
+                known.see(places)
+                log.add_records(records)
+            else:
+                rows = _read_part((_raw_row(raw, columns, modality) for raw in part.rows()), known, new)
+                if part.stamp:
+                    log.add(digest, rows)
+
+
+def _read_part(rows: Iterator[_Row], known: KnownRows, new: "_NewShards") -> bytearray:
+    """Read one part; the digests of its rows, one behind the other."""
+    digests = bytearray()
+    for batch in _batches(rows) if len(known.index) else ():
+        found = b"".join(row_digest(row["id"], row["content"]) for row in batch)
+        places = known.places(found)
+        known.see(places[places >= 0])
+        for row, place in zip(batch, places, strict=True):
+            if place < 0:
+                known.add(row["id"])
+                new.add(row)
+        digests += found
+    for row in rows:  # none is known, so none need be looked up
+        digests += row_digest(row["id"], row["content"])
+        known.add(row["id"])
+        new.add(row)
+    return digests
+
+
+def _batches(rows: Iterator[_Row]) -> Iterator[list[_Row]]:
+    """Some rows at a time, few where they are large."""
+    batch: list[_Row] = []
+    num_bytes = 0
+    for row in rows:
+        batch.append(row)
+        num_bytes += _size(row)
+        if len(batch) >= _ROWS_AT_ONCE or num_bytes >= _BYTES_AT_ONCE:
+            yield batch
+            batch, num_bytes = [], 0
+    if batch:
+        yield batch
+
+
+class _NewShards:
+    """Gathers new rows and writes a shard whenever there are enough of them."""
+
+    def __init__(self, output: OutputFolder, modality: Modality, next_index: int, done: list[ShardInfo], log: Log) -> None:
+        self._output, self._modality, self._next_index, self._log = output, modality, next_index, log
+        self._shards = done
+        self._rows: list[_Row] = []
+        self._num_bytes = 0
+        for shard in done:
+            output.keep(_file_name(shard))
+
+    def add(self, row: _Row) -> None:
+        self._rows.append(row)
+        self._num_bytes += _size(row)
+        if len(self._rows) >= SHARD_ROWS or self._num_bytes >= SHARD_BYTES:
+            self._write()
+
+    def close(self) -> list[ShardInfo]:
+        """All new shards."""
+        if self._rows:
+            self._write()
+        return self._shards
+
+    def _write(self) -> None:
+        import pyarrow as pa
+
+        table = pa.Table.from_pylist(self._rows, raw_schema(self._modality))
+        self._rows, self._num_bytes = [], 0
+        self._shards.append(self._output.write_shard(f"{RAW}-{self._next_index:05d}.parquet", RAW, table))
+        self._next_index += 1
+        self._log.save(self._shards)
 
 
 def _raw_row(raw: RawRow, columns: list[str], modality: Modality) -> _Row:
@@ -73,60 +189,25 @@ def _raw_row(raw: RawRow, columns: list[str], modality: Modality) -> _Row:
     return {"id": raw.id, "split": raw.split, "source": raw.source, "content": modality.content_key({**fields, "split": raw.split}), **fields}
 
 
-def _bring_up(project: Project, output: OutputFolder, prior: Manifest | None, modality: Modality, rows: Iterator[_Row]) -> list[ShardInfo]:
-    """Old shards first (without what has gone), then new ones with what is new or changed."""
-    old = prior.shards if prior else ()
-    index = _index(project, old)
-    missing = set().union(*index.values())
-    known = frozenset(missing)
-    fresh: list[ShardInfo] = []
-    buffer: list[_Row] = []
-    next_index = 1 + max((_number(shard) for shard in old), default=-1)
-    buffered_bytes = 0
-    for row in rows:
-        key = (row["id"], row["content"])
-        if key in known:
-            missing.discard(key)
-            continue
-        buffer.append(row)
-        buffered_bytes += _size(row)
-        if len(buffer) >= SHARD_ROWS or buffered_bytes >= SHARD_BYTES:
-            fresh.append(_write(output, next_index + len(fresh), buffer, modality))
-            buffer, buffered_bytes = [], 0
-    if buffer:
-        fresh.append(_write(output, next_index + len(fresh), buffer, modality))
-    kept = [left for shard in old for left in _keep(project, output, shard, index[shard.path] & missing)]
-    return kept + fresh
-
-
-def _index(project: Project, shards: Sequence[ShardInfo]) -> dict[str, set[_Key]]:
-    """The keys of the rows of every shard, by the shard's path."""
-    import pyarrow.parquet as pq
-
-    return {shard.path: set(_keys(pq.read_table(project.root / shard.path, columns=["id", "content"]))) for shard in shards}
-
-
-def _keys(table: "pa.Table") -> list[_Key]:
-    return list(zip(table["id"].to_pylist(), table["content"].to_pylist(), strict=True))
-
-
-def _keep(project: Project, output: OutputFolder, shard: ShardInfo, gone: set[_Key]) -> list[ShardInfo]:
-    """The old shard as it is, or rewritten without the rows that the source no longer has."""
-    import pyarrow.parquet as pq
-
-    name = shard.path.rsplit("/", 1)[-1]
-    if not gone:
-        output.keep(name)
-        return [shard]
-    table = pq.read_table(project.root / shard.path)
-    table = table.filter([key not in gone for key in _keys(table)])
-    return [output.write_shard(name, RAW, table)] if table.num_rows else []
-
-
-def _write(output: OutputFolder, index: int, rows: list[_Row], modality: Modality) -> ShardInfo:
+def _keep(project: Project, output: OutputFolder, shard: ShardInfo, kept: Any) -> list[ShardInfo]:
+    """The old shard as it is, or rewritten without the rows that the source no longer has; ``kept`` says which those are not, [rows]."""
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    return output.write_shard(f"{RAW}-{index:05d}.parquet", RAW, pa.Table.from_pylist(rows, raw_schema(modality)))
+    if kept.all():
+        output.keep(_file_name(shard))
+        return [shard]
+    table = pq.read_table(project.root / shard.path).filter(pa.array(kept))
+    return [output.write_shard(_file_name(shard), RAW, table)] if table.num_rows else []
+
+
+def _memory_of(manifest: Manifest, stamp: Stamp) -> str:
+    """What the memory of the run that made ``manifest`` is valid for."""
+    return memory_key(manifest.to_json(), stamp.params, stamp.code)
+
+
+def _file_name(shard: ShardInfo) -> str:
+    return shard.path.rsplit("/", 1)[-1]
 
 
 def _number(shard: ShardInfo) -> int:
@@ -134,7 +215,14 @@ def _number(shard: ShardInfo) -> int:
 
 
 def _size(row: _Row) -> int:
-    return sum(len(part) for value in row.values() for part in (value.values() if isinstance(value, dict) else [value]) if isinstance(part, (bytes, str)))
+    """Bytes and characters in it."""
+    size = 0
+    for value in row.values():
+        if isinstance(value, dict):
+            size += _size(value)
+        elif isinstance(value, (bytes, str)):
+            size += len(value)
+    return size
 
 
 def _usable_prior(project: Project, prior: Manifest | None, modality: str) -> Manifest | None:

@@ -1,20 +1,20 @@
 """Documents in files of rows: `text`, and where it is there a `title` and a label."""
 
-from pathlib import Path
 from typing import Any
 
 from components.data.records import Record, check_names, shown, to_bytes
+from components.data.trees import Entry, Tree
 
 TEXT, TITLE = "text", "title"
 
 
-def check_documents(name: str, path: Path) -> None:
+def check_documents(tree: Tree, entry: Entry) -> None:
     """Refuse a file whose first row has no `text`; a row further down that has none goes to quarantine.
 
     Raises:
         UserError: with the names that the row has.
     """
-    check_names(name, path, lambda first: TEXT in first.fields, f"rows of texts need {TEXT}, and may have {TITLE} and a label")
+    check_names(tree, entry, lambda first: TEXT in first.fields, f"rows of texts need {TEXT}, and may have {TITLE} and a label")
 
 
 def document_fields(record: Record, label_column: str) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Text pairs in files: rows with `source` and `target`, with `prompt` and `response`, or with `messages`."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from components.data.records import Record, check_names, named, to_bytes
+from components.data.trees import Entry, Tree
 
 SIDES = (("source", "target"), ("prompt", "response"))
 """Names that the two sides may have."""
@@ -12,13 +12,13 @@ MESSAGES = "messages"
 _WANTED = f"{' or '.join(' and '.join(sides) for sides in SIDES)}, or {MESSAGES} (a list of objects with role and content)"
 
 
-def check_pairs(name: str, path: Path) -> None:
+def check_pairs(tree: Tree, entry: Entry) -> None:
     """Refuse a file whose first row has none of the names; a row further down that has none goes to quarantine.
 
     Raises:
         UserError: with the names that the row has.
     """
-    check_names(name, path, lambda first: _sides(first) is not None or MESSAGES in first.fields, f"rows of text pairs need {_WANTED}")
+    check_names(tree, entry, lambda first: _sides(first) is not None or MESSAGES in first.fields, f"rows of text pairs need {_WANTED}")
 
 
 def pair_fields(record: Record) -> dict[str, Any]:

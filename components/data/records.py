@@ -1,16 +1,20 @@
-"""Rows of JSON lines, CSV and TSV files, each with its line; what cannot be read is said, not raised."""
+"""Rows of JSON lines, CSV and TSV files, plain or packed by gzip or zstd, each with its line; what cannot be read is said, not raised."""
 
+import contextlib
 import csv
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TextIO
 
+from components.data.trees import Caps, Entry, Tree, Unreadable
+from components.data.trees.inflating import TooMuch, inflated
 from components.errors import UserError
 
-RECORD_SUFFIXES = (".jsonl", ".csv", ".tsv")
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_DELIMITERS = {".jsonl": "", ".csv": ",", ".tsv": "\t"}
+_PACKINGS = {"": "", ".gz": "gz", ".zst": "zst"}
+RECORD_ENDINGS = tuple(ending + packing for packing in _PACKINGS for ending in _DELIMITERS)
 _MOST_CHARACTERS = 100 * 2**20
 """Of a field; the csv module's own limit of 131,072 is that of a short text. A quote that is never closed would else read the whole file."""
 
@@ -27,12 +31,35 @@ class Record:
     """What is wrong with it, where it could not be read."""
 
 
-def read_records(path: Path) -> Iterator[Record]:
-    """The rows of ``path``, blank lines left out."""
-    delimiter = _DELIMITERS.get(path.suffix.lower())
-    # Lines of JSON end in a line feed alone; the csv module wants to see every kind of line end itself.
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="" if delimiter else "\n") as file:
-        yield from _delimited(file, delimiter) if delimiter else _json_lines(file)
+def is_records(name: str) -> bool:
+    return name.lower().endswith(RECORD_ENDINGS)
+
+
+def ending_of(name: str) -> str:
+    """The ending of a file of rows, with its packing."""
+    return next(ending for ending in reversed(RECORD_ENDINGS) if name.lower().endswith(ending))
+
+
+def read_records(tree: Tree, entry: Entry) -> Iterator[Record]:
+    """The rows of the file ``entry``, blank lines left out.
+
+    Raises:
+        Unreadable: the file cannot be had, or what it was packed to is damaged or a bomb; rows before that were given.
+    """
+    if entry.problem:
+        raise Unreadable(entry.problem)
+    kind, _, packing = ending_of(entry.name)[1:].partition(".")
+    delimiter = _DELIMITERS[f".{kind}"]
+    with tree.open(entry) as file:
+        plain = inflated(file, packing, Caps()) if packing else file
+        # Lines of JSON end in a line feed alone; the csv module wants to see every kind of line end itself.
+        text = io.TextIOWrapper(plain, encoding="utf-8-sig", errors="surrogateescape", newline="" if delimiter else "\n")
+        try:
+            yield from _delimited(text, delimiter) if delimiter else _json_lines(text)
+        except TooMuch as error:
+            raise Unreadable(f"the rest was not read, {error}") from None
+        finally:
+            text.detach()  # the tree closes its file itself
 
 
 def to_bytes(text: str) -> bytes:
@@ -54,19 +81,25 @@ def named(record: Record) -> str:
     return shown(", ".join(names[:5])) + (", …" if len(names) > 5 else "") if names else "nothing"
 
 
-def check_names(name: str, path: Path, fits: Callable[[Record], bool], wanted: str) -> None:
-    """Refuse the file ``name`` at ``path`` whose first row does not fit; one further down that does not goes to quarantine.
+def check_names(tree: Tree, entry: Entry, fits: Callable[[Record], bool], wanted: str) -> None:
+    """Refuse the file ``entry`` whose first row does not fit; one further down that does not goes to quarantine, and so does a file that cannot be read.
 
     Raises:
         UserError: with the names that the row has, and what is ``wanted``.
     """
-    first = next(read_records(path), None)
-    if first is not None and not first.problem and not fits(first):
-        raise UserError(f"{name} line {first.line} has {named(first)}: {wanted}; rename them.")
+    with contextlib.suppress(Unreadable), contextlib.closing(read_records(tree, entry)) as records:  # type: ignore[type-var]
+        first = next(records, None)
+        if first is not None and not first.problem and not fits(first):
+            raise UserError(f"{entry.name} line {first.line} has {named(first)}: {wanted}; rename them.")
 
 
 def _json_lines(file: TextIO) -> Iterator[Record]:
-    for line, text in enumerate(file, 1):
+    line = 0
+    while text := file.readline(_MOST_CHARACTERS + 1):
+        line += 1
+        if len(text) > _MOST_CHARACTERS:
+            yield Record(line, problem=f"a line of more than {_MOST_CHARACTERS:,} characters, so the rest of the file was not read")
+            return
         if text.strip():
             yield _json_record(line, text)
 

@@ -9,7 +9,8 @@ from components.data.dataset import Manifest, read_manifest, stage_folder
 from components.data.failure import ValidationFailed, failure_path, read_failure
 from components.data.locking import data_lock
 from components.data.result import read_result
-from components.data.stamp import STAGES, make_stamp, write_stamp
+from components.data.sources import is_parted
+from components.data.stamp import STAGES, Stamp, is_written, make_stamp, write_stamp
 from components.errors import UserError
 from components.params import Strict, load
 from components.project import Project
@@ -42,16 +43,22 @@ def probe(project: Project, name: str) -> bool:
     params = load(project.params)
     config = find_dataset(params, name)
     try:
-        config.source_module.check(config.source, config.modality, project.root)
+        stamps = _stamps(project, config)
     except UserError as error:
         raise dataset_block(params, name).child("source").error(f"dataset {name!r}: {error}", "path") from None
-    return _write_stamps(project, config)
-
-
-def _write_stamps(project: Project, config: DatasetConfig) -> bool:
-    stamps = [make_stamp(config, stage, project.root) for stage in STAGES]
-    written = [write_stamp(project, config.name, stamp) for stamp in stamps]
+    written = [write_stamp(project, name, stamp) for stamp in stamps]
     return any(written)
+
+
+def _stamps(project: Project, config: DatasetConfig) -> list[Stamp]:
+    """Every stage's. Files are looked into only where the stamp is not the one that was written when they were found to be good."""
+    check, made_at_once = config.source_module.check, not is_parted(config.source_module)
+    if made_at_once:
+        check(config.source, config.modality, project.root)
+    stamps = [make_stamp(config, stage, project.root) for stage in STAGES]
+    if not made_at_once and not is_written(project, config.name, stamps[0]):
+        check(config.source, config.modality, project.root)
+    return stamps
 
 
 def run_stage(project: Project, name: str, stage: str, say: Callable[[str], None] | None = None) -> StageOutcome:

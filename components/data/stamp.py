@@ -13,7 +13,7 @@ from typing import Any
 from components.code import code_digest
 from components.data.config import DatasetConfig
 from components.data.modalities import modality_module
-from components.data.sources import source_module
+from components.data.sources import source_modules
 from components.errors import UserError
 from components.params import Strict
 from components.project import Project
@@ -32,7 +32,7 @@ def make_stamp(config: DatasetConfig, stage: str, root: Path) -> Stamp:
     modules = [f"components.data.{stage}", modality_module(config.modality)]
     fingerprint: dict[str, Any] = {}
     if stage == "collect":
-        modules.append(source_module(config.source.kind))
+        modules += source_modules(config.source.kind, config.modality)
         fingerprint = config.source_module.fingerprint(config.source, config.modality, root)
     return Stamp(stage=stage, params=config.stage_params(stage), code=code_digest(*modules), fingerprint=fingerprint)
 
@@ -51,12 +51,21 @@ def read_stamp(project: Project, name: str, stage: str) -> Stamp:
 
 def write_stamp(project: Project, name: str, stamp: Stamp) -> bool:
     """Write the stamp where it differs from what is there; True when it did."""
-    path = stamp_path(project, name, stamp.stage)
-    text = json.dumps(stamp.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+    if is_written(project, name, stamp):
         return False
+    path = stamp_path(project, name, stamp.stage)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")  # two probes at once are no harm
-    part.write_text(text, encoding="utf-8")
+    part.write_text(_text(stamp), encoding="utf-8")
     part.replace(path)
     return True
+
+
+def is_written(project: Project, name: str, stamp: Stamp) -> bool:
+    """Whether this stamp is the one that is there."""
+    path = stamp_path(project, name, stamp.stage)
+    return path.is_file() and path.read_text(encoding="utf-8") == _text(stamp)
+
+
+def _text(stamp: Stamp) -> str:
+    return json.dumps(stamp.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False) + "\n"

@@ -1,12 +1,18 @@
 """Collecting: shards are stable, new samples add to them, and the source's mistakes are named."""
 
+import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from components.data import collect
 from components.data.dataset import stage_folder
+from components.data.stages import probe
 from components.errors import UserError
 from components.project import Project
 from tests.data.workbench import files, folder_project, one_dataset, png, rows, run, set_params, shard_bytes, write_images
@@ -126,3 +132,152 @@ def test_one_folder_called_train_is_a_class_and_not_a_split(tmp_path: Path) -> N
     project = folder_project(tmp_path, "image")
     write_images(project, 60, classes=("train",))
     assert run(project).class_names == ("train",)
+
+
+# -- what is not read again -------------------------------------------------------------------------------------------
+
+
+def swap(path: Path, content: bytes) -> None:
+    """Other bytes of the same size and time: who does not open the file does not see them."""
+    status = path.stat()
+    assert len(content) == status.st_size
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def forget(project: Project) -> None:
+    shutil.rmtree(project.cache / "collect")
+
+
+def test_a_file_that_looks_unchanged_is_not_opened_again_unless_the_memory_is_lost(tmp_path: Path) -> None:
+    project = folder_project(tmp_path, "text")
+    for index in range(10):
+        (files(project) / f"{index}.txt").write_text(f"text number {index}")
+    first = run(project, stages=["collect"])
+    swap(files(project) / "3.txt", b"TEXT NUMBER 3")
+    (files(project) / "new.txt").write_text("a new text")
+    second = run(project, stages=["collect"])
+    assert second.shards[: len(first.shards)] == first.shards
+    assert {row["text"] for row in rows(project, stage="collect")} >= {b"text number 3", b"a new text"}
+    forget(project)
+    run(project, stages=["collect"])
+    assert {row["text"] for row in rows(project, stage="collect")} >= {b"TEXT NUMBER 3", b"a new text"}
+
+
+def test_the_memory_changes_no_byte_of_what_is_collected(tmp_path: Path) -> None:
+    found = []
+    for lost in (False, True):
+        (tmp_path / str(lost)).mkdir()
+        project = folder_project(tmp_path / str(lost), "image")
+        paths = write_images(project, 60)
+        for step in range(3):
+            run(project, stages=["collect"])
+            if lost:
+                forget(project)
+            paths[step].unlink()
+            paths[10 + step].write_bytes(png(2000 + step))
+            write_images(project, 5, start=100 + 10 * step)
+        run(project, stages=["collect"])
+        found.append(shard_bytes(stage_folder(project, "mine", "collect")))
+    assert found[0] == found[1]
+
+
+def test_a_damaged_memory_is_not_believed(tmp_path: Path) -> None:
+    project = folder_project(tmp_path, "image")
+    write_images(project, 20)
+    good = run(project, stages=["collect"])
+    for path in (project.cache / "collect" / "mine").iterdir():
+        path.write_bytes(path.read_bytes()[:-7] + b"garbage")
+    assert run(project, stages=["collect"]).sha256 == good.sha256
+
+
+@pytest.mark.parametrize("one_file", [True, False])
+def test_a_collect_that_was_killed_goes_on_behind_its_last_shard_and_gives_the_same_bytes(
+    tmp_path: Path, one_file: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("components.data.collect.SHARD_ROWS", 7)
+    wanted = {}
+    for killed in (False, True):
+        (tmp_path / str(killed)).mkdir()
+        project = folder_project(tmp_path / str(killed), "text")
+        texts = [f"text number {index:03d}" for index in range(40)]
+        if one_file:
+            (files(project) / "all.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        else:
+            for index, text in enumerate(texts):
+                (files(project) / f"{index:03d}.txt").write_text(text)
+        if killed:
+            kill_at_shard(project, 3, monkeypatch)
+            assert not (stage_folder(project, "mine", "collect") / "manifest.json").exists()
+            written = {path: path.stat().st_mtime_ns for path in stage_folder(project, "mine", "collect").glob("*.parquet")}
+            if not one_file:
+                swap(files(project) / "000.txt", b"TEXT NUMBER 000")  # would be seen if it were read again
+        run(project, stages=["collect"])
+        wanted[killed] = shard_bytes(stage_folder(project, "mine", "collect"))
+    assert wanted[True] == wanted[False]
+    assert len(written) == 3
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_a_source_that_changed_after_a_kill_is_read_as_it_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.data.collect.SHARD_ROWS", 7)
+    project = folder_project(tmp_path, "text")
+    for index in range(40):
+        (files(project) / f"{index:03d}.txt").write_text(f"text number {index}")
+    kill_at_shard(project, 3, monkeypatch)
+    (files(project) / "002.txt").unlink()
+    run(project, stages=["collect"])
+    found = shard_bytes(stage_folder(project, "mine", "collect"))
+    shutil.rmtree(project.data)
+    forget(project)
+    run(project, stages=["collect"])
+    assert shard_bytes(stage_folder(project, "mine", "collect")) == found
+
+
+def kill_at_shard(project: Project, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Collect in a process of its own that is killed when it is about to write shard ``number``."""
+    probe(project, "mine")
+    code = f"""
+import os, signal, sys
+from pathlib import Path
+from components.data import collect
+from components.data.shards import OutputFolder
+from components.data.stamp import read_stamp
+from components.project import Project
+collect.SHARD_ROWS = {collect.SHARD_ROWS}
+write = OutputFolder.write_shard
+def dying(self, name, *rest):
+    if name.endswith("{number:05d}.parquet"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(self, name, *rest)
+OutputFolder.write_shard = dying
+project = Project(Path(sys.argv[1]))
+collect.collect(project, read_stamp(project, "mine", "collect"))
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(project.root)], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.slow
+def test_a_million_small_documents_need_little_memory(tmp_path: Path) -> None:
+    (tmp_path / "few").mkdir()
+    (tmp_path / "many").mkdir()
+    peaks = {}
+    for name, number in (("few", 1000), ("many", 1_000_000)):
+        project = folder_project(tmp_path / name, "text")
+        with (files(project) / "all.jsonl").open("w") as file:
+            file.writelines(f'{{"text": "a document of the number {index}"}}\n' for index in range(number))
+        probe(project, "mine")
+        code = """
+import resource, sys
+from pathlib import Path
+from components.data.collect import collect
+from components.data.stamp import read_stamp
+from components.project import Project
+project = Project(Path(sys.argv[1]))
+collect(project, read_stamp(project, "mine", "collect"))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+        done = subprocess.run([sys.executable, "-c", code, str(project.root)], capture_output=True, text=True, check=True)
+        peaks[name] = float(done.stdout)
+    assert peaks["many"] - peaks["few"] < 150

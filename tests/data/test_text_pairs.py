@@ -160,7 +160,7 @@ def test_a_csv_row_of_the_wrong_width_is_quarantined(tmp_path: Path) -> None:
     [
         ("pairs.csv", "english,german\na,b\n", r"pairs.csv line 2 has english, german: rows of text pairs need source and target or prompt and response"),
         ("pairs.jsonl", '{"text": "a"}\n', r"pairs.jsonl line 1 has text: rows of text pairs need .*; rename them\.$"),
-        ("notes.md", "# no pairs", r"holds no text-pairs files \(.jsonl, .csv, .tsv\)"),
+        ("notes.md", "# no pairs", r"holds no text-pairs files \(.jsonl, .csv, .tsv"),
         ("pairs.jsonl", "", r"Dataset 'mine' is empty"),
     ],
 )

@@ -2,12 +2,15 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from components.data import records
-from components.data.records import read_records
+from components.data.records import Record
+from components.data.records import read_records as read_tree_records
+from components.data.trees.folder import Folder
 from components.errors import UserError
 from tests.data.workbench import files, folder_project, quarantine, rows, run
 
@@ -99,6 +102,13 @@ def test_blocks_of_a_row_keep_its_label_and_what_is_no_text_goes_to_quarantine_w
         "texts.jsonl:2": ("incomplete", "no text"),
         "texts.jsonl:3": ("incomplete", "the text is blank"),
     }
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    tree = Folder(path.parent)
+    entry = tree.find(path.name)
+    assert entry is not None
+    return read_tree_records(tree, entry)
 
 
 def write_csv(path: Path, *texts: str) -> Path:

@@ -1,0 +1,135 @@
+"""Plain text from pages (HTML) and books (EPUB); nothing that they name is fetched, and no script in them runs."""
+
+import io
+import posixpath
+import re
+import urllib.parse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from components.data.trees import Caps, Unreadable, read_entry
+from components.data.trees.zipped import Zip
+from components.errors import UserError
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element
+
+PAGE_ENDINGS = (".html", ".htm", ".xhtml")
+BOOK_ENDINGS = (".epub",)
+_CONTAINER = "META-INF/container.xml"
+_CHARSET = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""")
+_CHARSET_WITHIN = 2048
+_BOOK = Caps(max_file_bytes=64 * 2**20, max_total_bytes=2**30, max_files=20_000)
+"""A chapter is text; pictures and fonts are not read."""
+
+
+class NoProse(Exception):
+    """No text can be had from it, for a reason in half a sentence."""
+
+
+def page_text(content: bytes, title: str) -> tuple[str, bytes]:
+    """The page's title (``title`` where it has none) and its text as UTF-8, laid out as a reader sees it.
+
+    Raises:
+        NoProse: it is no HTML that can be read.
+    """
+    root = _parsed_page(content)
+    said = " ".join((root.findtext(".//title") or "").split())
+    return said or title, _text_of(root).encode("utf-8", "replace")
+
+
+def book_text(content: bytes, title: str) -> tuple[str, bytes]:
+    """The book's title and the text of its chapters, in the order of its spine.
+
+    Raises:
+        NoProse: it is no EPUB that can be read, or one under lock and key.
+    """
+    try:
+        book = Zip(io.BytesIO(content), "the book", _BOOK)
+    except UserError as error:
+        raise NoProse(str(error).removeprefix("the book ")) from None
+    try:
+        package_name = _package_name(book)
+        package = _xml(_read(book, package_name))
+        said = " ".join((package.findtext(".//{*}metadata/{*}title") or "").split())
+        chapters = [_text_of(_parsed_page(_read(book, name))) for name in _spine(package, posixpath.dirname(package_name))]
+    finally:
+        book.close()
+    return said or title, "\n\n".join(chapter for chapter in chapters if chapter).encode("utf-8", "replace")
+
+
+def _package_name(book: Zip) -> str:
+    rootfile = _xml(_read(book, _CONTAINER)).find(".//{*}rootfile")
+    name = None if rootfile is None else rootfile.get("full-path")
+    if not name:
+        raise NoProse(f"its {_CONTAINER} names no package")
+    return str(name)
+
+
+def _spine(package: "_Element", folder: str) -> Iterator[str]:
+    """The names of the chapters, in order."""
+    names = {item.get("id"): item.get("href") for item in package.iterfind(".//{*}manifest/{*}item")}
+    chapters = [names.get(item.get("idref")) for item in package.iterfind(".//{*}spine/{*}itemref") if item.get("linear") != "no"]
+    if not any(chapters):
+        raise NoProse("its spine names no chapters")
+    for href in chapters:
+        if href:
+            yield posixpath.normpath(posixpath.join(folder, urllib.parse.unquote(href.partition("#")[0])))
+
+
+def _read(book: Zip, name: str) -> bytes:
+    entry = book.find(name)
+    if entry is None and name == _CONTAINER:  # its folder is not hidden, but a book without it is no book
+        raise NoProse(f"it has no {_CONTAINER}")
+    if entry is None:
+        raise NoProse(f"its file {name} is missing")
+    try:
+        return read_entry(book, entry, _BOOK.max_file_bytes)
+    except Unreadable as error:
+        raise NoProse(f"its file {name} cannot be read ({error})") from None
+
+
+def _xml(content: bytes) -> "_Element":
+    from lxml import etree
+
+    # Entities stay as they are, so none can grow or name a file; nothing is fetched.
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    try:
+        return etree.fromstring(content, parser)
+    except etree.XMLSyntaxError as error:
+        raise NoProse(f"its package is no XML ({error})") from None
+
+
+def _parsed_page(content: bytes) -> Any:
+    from lxml import etree, html
+
+    try:
+        text = content.decode(_charset(content))
+    except (UnicodeDecodeError, LookupError) as error:
+        raise NoProse(f"the page is not in the encoding that it names ({error})") from None
+    if not text.strip():
+        raise NoProse("the page is blank")
+    try:
+        # As bytes, for lxml refuses text that names an encoding of its own.
+        return html.document_fromstring(text.encode("utf-8", "replace"), parser=html.HTMLParser(encoding="utf-8", no_network=True, huge_tree=False))
+    except (etree.ParserError, etree.XMLSyntaxError, ValueError) as error:
+        raise NoProse(f"the page is no HTML ({error})") from None
+
+
+def _charset(content: bytes) -> str:
+    for mark, name in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+        if content.startswith(mark):
+            return name
+    found = _CHARSET.search(content[:_CHARSET_WITHIN])
+    return found[1].decode("ascii") if found else "utf-8"
+
+
+def _text_of(root: Any) -> str:
+    from inscriptis import Inscriptis
+    from inscriptis.model.config import ParserConfig
+
+    try:
+        text: str = Inscriptis(root, ParserConfig()).get_text()
+    except RecursionError:
+        raise NoProse("the page is nested too deeply") from None
+    return "\n".join(line.rstrip() for line in text.splitlines()).strip("\n")

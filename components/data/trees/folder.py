@@ -1,0 +1,87 @@
+"""A folder of the local disk."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from components.data.trees import Entry, Unreadable
+
+
+class Folder:
+    """Files below ``root``; folders that are links are not followed, files that are links are."""
+
+    sequential = False
+    depth = 0  # the folder that the user named is the top, also where it holds a single folder
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.place = str(root)
+
+    def entries(self) -> Iterator[Entry]:
+        """Sorted by name; a folder at a time is in memory, for there may be a million files."""
+        yield from _walk(os.fsencode(self.root), "")
+
+    def find(self, name: str) -> Entry | None:
+        """Also a file outside, where ``name`` leads there by `..`: who asks has to judge that."""
+        try:
+            status = os.stat(self._path(name))  # noqa: PTH116
+        except (OSError, ValueError):
+            return None
+        return _entry(name, status) if stat.S_ISREG(status.st_mode) else None
+
+    def tops(self) -> tuple[set[str], set[str]]:
+        folders, files = set[str](), set[str]()
+        with os.scandir(self.root) as found:
+            for item in found:
+                if not item.name.startswith("."):
+                    (folders if item.is_dir() else files).add(item.name)
+        return folders, files
+
+    @contextmanager
+    def open(self, entry: Entry) -> Iterator[BinaryIO]:
+        try:
+            with open(self._path(entry.name), "rb") as file:  # noqa: PTH123 - of a million files a Path each takes longer than the reading
+                yield file
+        except OSError as error:
+            raise Unreadable(f"it cannot be read ({error.strerror})") from None
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _path(self, name: str) -> str:
+        path = os.path.join(self.place, name)  # noqa: PTH118
+        return path if "\\" not in name or os.path.exists(path) else os.path.join(self.place, os.fsdecode(_raw(name)))  # noqa: PTH110, PTH118
+
+
+def _walk(folder: bytes, above: str) -> Iterator[Entry]:
+    """The files of ``folder`` and below, by name: a folder is sorted as if its name ended in a slash, which makes the order that of the whole names."""
+    found: list[tuple[str, os.DirEntry[bytes]]] = []
+    with os.scandir(folder) as items:
+        for item in items:
+            if not item.name.startswith(b"."):
+                name = above + item.name.decode("utf-8", "backslashreplace")
+                found.append((f"{name}/" if item.is_dir(follow_symlinks=False) else name, item))
+    found.sort(key=lambda pair: pair[0])
+    for name, item in found:
+        if name.endswith("/"):
+            yield from _walk(item.path, name)
+        elif item.is_file():
+            yield _entry(name, item.stat())
+
+
+def _entry(name: str, status: os.stat_result) -> Entry:
+    return Entry(name, status.st_size, str(status.st_mtime_ns))
+
+
+def _raw(name: str) -> bytes:
+    """The bytes of a file's name in which those that are no UTF-8 stand as `\\xNN`."""
+    raw, rest = b"", name
+    while rest:
+        if rest.startswith("\\x") and len(rest) >= 4 and all(digit in "0123456789abcdef" for digit in rest[2:4]):
+            raw, rest = raw + bytes.fromhex(rest[2:4]), rest[4:]
+        else:
+            raw, rest = raw + rest[0].encode(), rest[1:]
+    return raw

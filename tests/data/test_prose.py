@@ -1,0 +1,102 @@
+"""Pages, books and code as texts: what a reader sees, in order, and nothing that would run or be fetched."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from components.data.prose import NoProse, book_text, page_text
+from tests.data.workbench import files, folder_project, quarantine, rows, run
+
+PAGE = """<!DOCTYPE html><html><head><title>On  roses</title><style>p {color: red}</style><script>alert("no text")</script></head>
+<body><h1>Roses</h1><p>A rose is a <b>rose</b> &amp; smells.</p><ul><li>red</li><li>white</li></ul><img src="http://127.0.0.1:1/x.png"></body></html>"""
+CONTAINER = '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles><rootfile full-path="OPS/book.opf"/></rootfiles></container>'
+PACKAGE = """<package xmlns="http://www.idpf.org/2007/opf"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>A book</dc:title></metadata>
+<manifest><item id="one" href="ch%201.xhtml"/><item id="two" href="two.xhtml"/><item id="toc" href="toc.xhtml"/></manifest>
+<spine><itemref idref="two"/><itemref idref="one"/><itemref idref="toc" linear="no"/></spine></package>"""
+
+
+def book(**files: str | None) -> bytes:
+    """A book of two chapters; ``files`` replaces some of it, None takes it out."""
+    whole = {
+        "META-INF/container.xml": CONTAINER,
+        "OPS/book.opf": PACKAGE,
+        "OPS/ch 1.xhtml": "<html><body><p>It ends.</p></body></html>",
+        "OPS/two.xhtml": "<html><body><p>It begins.</p></body></html>",
+        "OPS/toc.xhtml": "<html><body><p>Contents</p></body></html>",
+    } | files
+    found = io.BytesIO()
+    with zipfile.ZipFile(found, "w") as packed:
+        for name, text in whole.items():
+            if text is not None:
+                packed.writestr(name, text)
+    return found.getvalue()
+
+
+def test_a_page_becomes_its_title_and_what_is_seen_of_it() -> None:
+    title, text = page_text(PAGE.encode(), "file")
+    assert title == "On roses"
+    assert "A rose is a rose & smells." in text.decode()
+    assert "alert" not in text.decode()
+    assert "color" not in text.decode()
+
+
+@pytest.mark.parametrize(("encoding", "mark"), [("latin-1", '<meta charset="iso-8859-1">'), ("utf-8", ""), ("utf-16", ""), ("utf-8-sig", "")])
+def test_a_page_is_read_in_the_encoding_that_it_names(encoding: str, mark: str) -> None:
+    assert page_text(f"<html>{mark}<p>Grüße</p></html>".encode(encoding), "file") == ("file", "Grüße".encode())
+
+
+@pytest.mark.parametrize("content", [b"", b"   ", b"<p>Gr\xfc\xdfe</p>", b'<meta charset="no-such"><p>x</p>', b"<!-- nothing -->"])
+def test_what_is_no_page_says_why(content: bytes) -> None:
+    with pytest.raises(NoProse, match="the page is"):
+        page_text(content, "file")
+
+
+def test_a_page_of_a_hundred_thousand_nested_tags_is_no_crash() -> None:
+    title, text = page_text(b"<div>" * 100_000 + b"deep", "file")
+    assert (title, len(text) < 100) == ("file", True)
+
+
+def test_a_book_is_read_in_the_order_of_its_spine() -> None:
+    assert book_text(book(), "file") == ("A book", b"It begins.\n\nIt ends.")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PK no book", "is no whole zip archive"),
+        (book(**{"META-INF/container.xml": None}), "it has no META-INF/container.xml"),
+        (book(**{"META-INF/container.xml": "<container/>"}), "names no package"),
+        (book(**{"OPS/book.opf": "<package"}), "is no XML"),
+        (book(**{"OPS/book.opf": "<package/>"}), "its spine names no chapters"),
+        (book(**{"OPS/two.xhtml": None}), "its file OPS/two.xhtml is missing"),
+        (book(**{"../evil.xhtml": "x"}), "leads out of the archive"),
+    ],
+)
+def test_what_is_no_book_says_why(content: bytes, said: str) -> None:
+    with pytest.raises(NoProse, match=said):
+        book_text(content, "file")
+
+
+def test_entities_of_a_book_neither_grow_nor_name_files(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    named = f'<!DOCTYPE p [<!ENTITY f SYSTEM "file://{tmp_path}/secret">]>' + PACKAGE.replace("A book", "&f;")
+    assert book_text(book(**{"OPS/book.opf": named}), "file")[0] == "file"
+    growing = f'<!DOCTYPE p [<!ENTITY a "{"x" * 1000}"><!ENTITY b "{"&a;" * 1000}">]>' + PACKAGE.replace("A book", "&b;")
+    with pytest.raises(NoProse, match="its package is no XML"):
+        book_text(book(**{"OPS/book.opf": growing}), "file")
+
+
+def test_a_folder_of_pages_books_and_code_is_texts_and_what_cannot_be_made_out_is_quarantined(tmp_path: Path) -> None:
+    project = folder_project(tmp_path, "text")
+    for index in range(60):
+        (files(project) / f"{index}.py").write_text(f"def number_{index}():\n    return {index}\n")
+    (files(project) / "rose.html").write_text(PAGE)
+    (files(project) / "a.epub").write_bytes(book())
+    (files(project) / "bad.epub").write_bytes(b"no book")
+    (files(project) / "bad.htm").write_bytes(b"<p>Gr\xfc\xdfe</p>")
+    run(project)
+    titles = {row["id"]: row["title"] for row in rows(project)}
+    assert (titles["0.py"], titles["rose.html"], titles["a.epub"]) == ("0.py", "On roses", "A book")
+    assert {name: reason for name, (reason, _) in quarantine(project).items()} == {"bad.epub": "corrupt", "bad.htm": "corrupt"}
