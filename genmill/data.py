@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from genmill.data_add import add
 from genmill.options import JsonOption, ProjectOption, complete_dataset, open_project
 
 app = typer.Typer(help="Datasets and their versions.", no_args_is_help=True)
+app.command("add")(add)
 NameArgument = Annotated[str, typer.Argument(help="A dataset of params.yaml.", autocompletion=complete_dataset)]
 RefArgument = Annotated[str, typer.Argument(help="NAME (its newest version) or NAME@vN.", autocompletion=complete_dataset)]
 

@@ -44,7 +44,7 @@ def quality_problem(text: str, rules: Quality) -> Rejection | None:
         return Rejection(
             "low-quality", f"its words have {mean:.1f} characters on average, wanted are {rules.min_mean_word:g} to {rules.max_mean_word:g} ({name})"
         )
-    for name, share in (("symbols", _symbols), ("repeated_lines", _repeated_lines), ("repeated_words", _repeated_words)):
+    for name, share in (("symbols", symbols), ("repeated_lines", _repeated_lines), ("repeated_words", _repeated_words)):
         found, most = share(text), getattr(rules, f"max_{name}")
         if found > most:
             return Rejection("low-quality", f"{found:.0%} {name.replace('_', ' ')}, allowed are {most:.0%} (max_{name})")
@@ -59,6 +59,11 @@ def language_problem(text: str, languages: Sequence[str]) -> Rejection | None:
     return Rejection("language", f"it is {code} (confidence {confidence:.2f}), wanted is {', '.join(languages)}")
 
 
+def language_of(text: str) -> str:
+    """The code of the language that ``text`` seems to be in."""
+    return str(_identifier().classify(text[:_JUDGED_CHARS])[0])
+
+
 @functools.cache
 def known_languages() -> frozenset[str]:
     return frozenset(map(str, _identifier().labels))
@@ -71,7 +76,8 @@ def _identifier() -> Any:
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
-def _symbols(text: str) -> float:
+def symbols(text: str) -> float:
+    """Share of the characters besides white space that are neither letters nor digits."""
     solid = "".join(text.split())
     return sum(not sign.isalnum() for sign in solid) / max(len(solid), 1)
 

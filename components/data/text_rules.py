@@ -1,18 +1,20 @@
 """What cleaning makes of a text before it is compared with others: repaired, normalised, without what is private, in a wanted language, of some quality."""
 
 import unicodedata
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from components.data.modalities import Limits, Rejection
 from components.data.near.jaccard import TextLikeness
-from components.data.personal import Kind, without
-from components.data.text_quality import Quality, known_languages, language_problem, quality_problem
+from components.data.personal import PLACEHOLDERS, Kind, without
+from components.data.text_quality import Quality, known_languages, language_of, language_problem, quality_problem
 from components.data.texts import plain_text
 
+_NEARLY_ALL = 0.95
 REPAIRED, NORMALISED = "texts had their encoding repaired", "texts were brought to Unicode normal form"
 
 
@@ -85,3 +87,28 @@ def _mended(text: str) -> str:
         unescape_html=False, uncurl_quotes=False, fix_latin_ligatures=False, fix_character_width=False, fix_line_breaks=False, normalization=None, explain=False
     )
     return ftfy.fix_text(text, config)
+
+
+def suggested_wording(texts: Sequence[str]) -> dict[str, Any]:
+    """Rules that harm no text: private matter is replaced where the sample has some, near-duplicates are left out unless much of the sample would be."""
+    kinds = [kind for kind in PLACEHOLDERS if any(without(text, [kind])[1] for text in texts)]
+    likeness = TextLikeness()
+    features = likeness.features(texts)
+    repeats = len(features) - len(set(features) - {b""}) - sum(not feature for feature in features)
+    return {
+        "repair": True,
+        "normalise": "NFC",
+        **({"remove": kinds} if kinds else {}),
+        **({"near_duplicates": {"jaccard": likeness.jaccard}} if repeats <= len(texts) // 20 else {}),
+    }
+
+
+def suggested_rules(texts: Sequence[str]) -> dict[str, Any]:
+    """Those and the rules of quality and language that nearly all of the texts stand."""
+    rules = suggested_wording(texts)
+    if texts and sum(quality_problem(text, Quality()) is None for text in texts) >= _NEARLY_ALL * len(texts):
+        rules["quality"] = {}
+        language, number = Counter(map(language_of, texts)).most_common(1)[0]
+        if number >= _NEARLY_ALL * len(texts):
+            rules["languages"] = [language]
+    return rules

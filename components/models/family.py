@@ -120,6 +120,8 @@ class Family:
     goal: Goal
     sizes: Mapping[str, Mapping[str, Any]]
     """Overrides of the config's defaults for `small` and `base` (`tiny` is the defaults)."""
+    starter: bool = False
+    """Whether `genmill data add` proposes it for a dataset of its usual modality."""
     batches: str | Mapping[str, str] | None = None
     """Kind of the batches it trains on (a module of `components.training.datamodules`), of every modality or by modality; what is not named: its own."""
     cost_per_step: float = 1.0

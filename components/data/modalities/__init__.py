@@ -78,6 +78,8 @@ class Examined:
 class Modality(Protocol):
     """The shape of a module in this package. A raw row is a dict by raw column."""
 
+    PARTS: tuple[str, ...]
+    """What a sample is made of, e.g. an image and a text."""
     CAN_CUT: bool
     """Whether `split: {method: blocks}` makes sense."""
     CleanConfig: type[Limits]
@@ -107,6 +109,10 @@ class Modality(Protocol):
 
     def excerpt(self, row: Mapping[str, Any], config: Any) -> bytes | str | None:
         """A small PNG or a short text of a raw row, also of a bad one; None where there is nothing to see."""
+        ...
+
+    def suggested(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The block `clean:` that suits raw rows like these: what most of them would stand, and what they need."""
         ...
 
     def common_form(self, forms: Mapping[tuple[Any, ...], int], config: Any, block: Block) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,10 +21,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from PIL.Image import Image as PILImage
 
+PARTS = ("image",)
 CAN_CUT = False
 _GREY, _COLOUR = "L", "RGB"
 _MODES = {"grey": _GREY, "rgb": _COLOUR}
 _WORDS = {mode: word for word, mode in _MODES.items()}
+_LEAST_COMPARED = 24
+"""Pixels of a side below which different pictures have the same perceptual hash too often."""
+_LARGEST_SUGGESTED = 256
 _KEPT_FORMATS = ("PNG", "JPEG", "WEBP")
 """Formats whose bytes are kept as they are where nothing has to change; the others are stored as PNG."""
 
@@ -148,6 +153,27 @@ def excerpt(row: Mapping[str, Any], config: CleanConfig) -> bytes | str | None:
     content = row["image"]["bytes"] if row["image"] else None
     image = _decode(content, config.max_pixels) if content else None
     return thumbnail(image) if image is not None and not isinstance(image, Rejection) else None
+
+
+def suggested(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One form for all where they differ; what is blank, narrow or there twice is left out unless much of the sample would be."""
+    usual = CleanConfig(blank=3, max_ratio=4, near_duplicates=ImageLikeness())
+    found = [examine(row, usual, labelled=False) for row in rows]
+    good = [one for one in found if isinstance(one, Examined)]
+    few = len(rows) // 20
+    block: dict[str, Any] = {}
+    for reason, name, value in (("blank", "blank", 3), ("extreme-ratio", "max_ratio", 4)):
+        if sum(isinstance(one, Rejection) and one.reason == reason for one in found) <= few:
+            block[name] = value
+    sides, looks = {min(one.form[1:]) for one in good}, {one.compared for one in good}
+    if sides and min(sides) >= _LEAST_COMPARED and len(good) - len(looks) <= few:
+        block["near_duplicates"] = {"distance": ImageLikeness().distance}
+    forms = Counter(one.form for one in good)
+    modes = _counted(forms, lambda form: _WORDS[form[0]])
+    image: dict[str, Any] = {"mode": max(modes, key=modes.__getitem__)} if len(modes) > 1 else {}
+    if len({form[1:] for form in forms}) > 1:
+        image["size"] = min(_usual_size(forms), _LARGEST_SUGGESTED)
+    return {**block, **({"image": image} if image else {})}
 
 
 def common_form(forms: Mapping[tuple[Any, ...], int], config: CleanConfig, block: Block) -> tuple[Any, ...]:

@@ -14,13 +14,14 @@ from pydantic import Field
 from components.data.boilerplate import says_nothing
 from components.data.modalities import Examined, Rejection, image, spread
 from components.data.pixels import captioned_sheet
-from components.data.text_rules import Wording, WordingRules, worded
-from components.data.texts import digest, length_problem, plain_excerpt
+from components.data.text_rules import Wording, WordingRules, suggested_wording, worded
+from components.data.texts import decode_text, digest, length_problem, plain_excerpt
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+PARTS = ("image", "text")
 CAN_CUT = image.CAN_CUT
 AugmentConfig = image.AugmentConfig
 clean_fields = image.clean_fields
@@ -80,6 +81,13 @@ def convert(row: Mapping[str, Any], form: tuple[Any, ...], drop: Sequence[int], 
 
 def excerpt(row: Mapping[str, Any], config: CleanConfig) -> bytes | str | None:
     return image.excerpt(row, config) or plain_excerpt(row["caption"])
+
+
+def suggested(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """As for images; captions that say nothing are left out, and what is private in them is replaced."""
+    captions = [text for row in rows if isinstance(text := decode_text(row["caption"], "caption"), str)]
+    alike = {name: value for name, value in suggested_wording(captions).items() if name != "near_duplicates"}
+    return {**image.suggested(rows), **alike, "boilerplate": True}
 
 
 def _caption(row: Mapping[str, Any], config: CleanConfig) -> Wording | Rejection:

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from components.data.modalities import Additions, Examined, Rejection, rng_seed, spread
 from components.data.near import Likeness
-from components.data.text_rules import TextRules, Wording, unwanted, worded
+from components.data.text_quality import symbols
+from components.data.text_rules import TextRules, Wording, suggested_rules, suggested_wording, unwanted, worded
 from components.data.texts import decode_text, digest, length_problem, plain_excerpt, word_key
 from components.params import Block
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BLANK_LINES = re.compile(r"(\n(?:[ \t]*\n)+)")
+PARTS = ("text",)
 CAN_CUT = True
+_CODE_SYMBOLS = 0.1
+"""Share of symbols from which a text is taken for source code; English prose has 0.03 to 0.05."""
 
 
 class CleanConfig(TextRules):
@@ -85,6 +89,15 @@ def likeness(config: CleanConfig) -> Likeness | None:
 
 def excerpt(row: Mapping[str, Any], config: CleanConfig) -> bytes | str | None:
     return plain_excerpt(row["text"]) or row["problem"]
+
+
+def suggested(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Rules that most of the texts stand; in source code short paragraphs may repeat."""
+    texts = [text for row in rows if isinstance(text := decode_text(row["text"]), str)]
+    block: dict[str, Any] = {"min_chars": 40} if min(map(len, texts), default=0) >= 40 else {}
+    if sum(symbols(text) > _CODE_SYMBOLS for text in texts) > len(texts) / 2:
+        return {**block, "unique_chars": 100, **suggested_wording(texts)}
+    return {**block, **suggested_rules(texts)}
 
 
 def common_form(forms: Mapping[tuple[Any, ...], int], config: CleanConfig, block: Block) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from components.data.modalities import Additions, Examined, Rejection, spread
 from components.data.near import Likeness
-from components.data.text_rules import TextRules, Wording, unwanted, worded
+from components.data.text_rules import TextRules, Wording, suggested_wording, unwanted, worded
 from components.data.texts import decode_text, digest, length_problem, plain_excerpt, word_key
 from components.params import Block
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+PARTS = ("text", "text")
 CAN_CUT = False
 ASSISTANT = "assistant"
 _COLUMNS = ("source_text", "target_text", "messages", "problem")
@@ -101,6 +102,12 @@ def excerpt(row: Mapping[str, Any], config: CleanConfig) -> bytes | str | None:
     sides = [row["source_text"], row["target_text"]] if isinstance(pair, Rejection) else [side.text.encode() for side in pair]
     shown = [said for side in sides if (said := plain_excerpt(side, 200))]
     return "\n→ ".join(shown) or plain_excerpt(row["messages"]) or row["problem"]
+
+
+def suggested(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is private is replaced, and pairs that are nearly the same are left out; of language and quality no rule fits both sides."""
+    pairs = [pair for row in rows if not isinstance(pair := _pair(row, CleanConfig()), Rejection)]
+    return suggested_wording([f"{source.text}\n{target.text}" for source, target in pairs])
 
 
 def common_form(forms: Mapping[tuple[Any, ...], int], config: CleanConfig, block: Block) -> tuple[Any, ...]:

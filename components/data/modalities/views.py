@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from PIL.Image import Image as PILImage
 
+PARTS = ("image", "camera")
 CAN_CUT = False
 FOCAL = ("fl_x", "fl_y", "cx", "cy")
 DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 _ANGLES = ("camera_angle_x", "camera_angle_y")
 _OPAQUE, _CUT_OUT = "RGB", "RGBA"
 _KEPT_FORMATS = ("PNG", "JPEG", "WEBP")
+_LARGEST_SUGGESTED = 400
 _ASPECT_TOLERANCE = 0.01
 
 
@@ -162,6 +164,15 @@ def excerpt(row: Mapping[str, Any], config: CleanConfig) -> bytes | str | None:
     content = row["image"]["bytes"] if row["image"] else None
     image = _decode(content, row, config.max_pixels) if content else None
     return thumbnail(image) if image is not None and not isinstance(image, Rejection) else None
+
+
+def suggested(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Large photos are made smaller: a scene is learnt from a hundred of a few hundred pixels a side."""
+    most, sides = CleanConfig().max_pixels, [0]
+    for content, row in ((row["image"]["bytes"], row) for row in rows if row["image"]):
+        image = _decode(content, row, most) if content else None
+        sides += [max(image.size)] if image is not None and not isinstance(image, Rejection) else []
+    return {"long_side": _LARGEST_SUGGESTED} if max(sides) > _LARGEST_SUGGESTED else {}
 
 
 def common_form(forms: Mapping[tuple[Any, ...], int], config: CleanConfig, block: Block) -> tuple[Any, ...]:

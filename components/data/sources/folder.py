@@ -1,4 +1,4 @@
-"""A folder of files: images (flat, or one folder per class) with or without captions, texts, books and code, rows of texts or of pairs, a scene.
+"""A folder of files, or one file: images (flat, or one folder per class) with or without captions, texts, books and code, rows of texts or of pairs, a scene.
 
 What files mean is said in `components.data.readers`. Where the folders (or the files of rows) at the top are named train, validation and test, they are
 the source's own split.
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from components.data.files import check_files, files_fingerprint, reading_files
 from components.data.readers import FilesConfig, reader_modules, reader_names
 from components.data.sources import Reading
-from components.data.trees.folder import Folder
+from components.data.trees.folder import Folder, SingleFile
 from components.errors import UserError
 
 MODALITIES = reader_names()
@@ -22,7 +22,7 @@ code = reader_modules
 class Config(FilesConfig):
     kind: Literal["folder"]
     path: str
-    """Relative to the project, or absolute."""
+    """A folder, or one file of texts or rows; relative to the project, or absolute."""
 
 
 def check(config: Config, modality: str, root: Path) -> None:
@@ -38,7 +38,9 @@ def reading(config: Config, modality: str, root: Path) -> AbstractContextManager
 
 
 def _tree(config: Config, root: Path) -> Folder:
-    folder = root / Path(config.path).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}: give source.path a folder that exists.")
-    return Folder(folder)
+    path = root / Path(config.path).expanduser()
+    if path.is_file():
+        return SingleFile(path)
+    if not path.is_dir():
+        raise UserError(f"there is no folder {path}: give source.path a folder that exists.")
+    return Folder(path)

@@ -56,6 +56,22 @@ class Folder:
         return path if "\\" not in name or os.path.exists(path) else os.path.join(self.place, os.fsdecode(_raw(name)))  # noqa: PTH110, PTH118
 
 
+class SingleFile(Folder):
+    """One file of a folder."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.parent)
+        self._name = path.name
+        self.place = str(path.parent)
+
+    def entries(self) -> Iterator[Entry]:
+        entry = self.find(self._name)
+        yield from [entry] if entry else []
+
+    def tops(self) -> tuple[set[str], set[str]]:
+        return set(), {self._name}
+
+
 def _walk(folder: bytes, above: str) -> Iterator[Entry]:
     """The files of ``folder`` and below, by name: a folder is sorted as if its name ended in a slash, which makes the order that of the whole names."""
     found: list[tuple[str, os.DirEntry[bytes]]] = []

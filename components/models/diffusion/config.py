@@ -88,6 +88,7 @@ FAMILY = Family(
     config=DiffusionConfig,
     model="components.models.diffusion.model:Diffusion",
     modality=("image", "image-text"),
+    starter=True,
     batches="image",
     cost_per_step=2.5,
     primary="fid_own",

@@ -99,6 +99,7 @@ FAMILY = Family(
     config=GptConfig,
     model="components.models.gpt.model:Gpt",
     modality=("text", "text-pairs"),
+    starter=True,
     batches={"text-pairs": "responses"},
     cost_per_step=4.0,
     primary="bits_per_byte",

@@ -76,6 +76,7 @@ FAMILY = Family(
     config=NerfConfig,
     model="components.models.nerf.model:Nerf",
     modality=("views",),
+    starter=True,
     cost_per_step=2.0,
     primary="psnr",
     goal="max",

@@ -100,6 +100,7 @@ FAMILY = Family(
     config=T5Config,
     model="components.models.t5.model:T5",
     modality=("text-pairs", "text"),
+    starter=True,
     cost_per_step=3.5,
     primary="target_perplexity",
     goal="min",

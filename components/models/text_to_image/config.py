@@ -53,6 +53,7 @@ FAMILY = Family(
     config=TextToImageConfig,
     model="components.models.text_to_image.model:TextToImage",
     modality=("image-text",),
+    starter=True,
     cost_per_step=3.5,
     primary="fid_own",
     goal="min",
