@@ -44,9 +44,8 @@ def add(
         return
     written = "would be written into" if dry_run else "were written into"
     # As it is, for it is YAML and a command to be copied.
-    typer.echo(
-        "\n".join([*_told(addition), "", f"These blocks {written} {where_is.params}:", "", addition.blocks, "Train on it:", "", f"  {addition.command}"])
-    )
+    lines = [*_told(addition), "", f"These blocks {written} {where_is.params}:", "", addition.blocks, "Train on it:", "", f"  {addition.command}"]
+    typer.echo("\n".join(lines))
 
 
 def _told(addition: "Addition") -> list[str]:

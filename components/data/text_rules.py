@@ -108,7 +108,7 @@ def suggested_rules(texts: Sequence[str]) -> dict[str, Any]:
     rules = suggested_wording(texts)
     if texts and sum(quality_problem(text, Quality()) is None for text in texts) >= _NEARLY_ALL * len(texts):
         rules["quality"] = {}
-        language, number = Counter(map(language_of, texts)).most_common(1)[0]
-        if number >= _NEARLY_ALL * len(texts):
-            rules["languages"] = [language]
+    languages = Counter(map(language_of, texts)).most_common(1)
+    if languages and languages[0][1] >= _NEARLY_ALL * len(texts):
+        rules["languages"] = [languages[0][0]]
     return rules
