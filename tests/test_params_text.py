@@ -32,9 +32,8 @@ def test_the_entry_is_added_and_every_other_line_stays(text: str) -> None:
     assert after["datasets"].pop("new") == BLOCK
     assert (after["datasets"] or {}) == (before.get("datasets") or {})
     assert {key: value for key, value in after.items() if key != "datasets"} == {key: value for key, value in before.items() if key != "datasets"}
-    assert all(
-        comment in after_text for comment in ("# what there is", "# pictures", "# a last word", "# of models", "# the end", "# none yet") if comment in text
-    )
+    comments = ("# what there is", "# pictures", "# a last word", "# of models", "# the end", "# none yet")
+    assert all(comment in after_text for comment in comments if comment in text)
     kept = [line for line in text.splitlines() if line.strip() and not line.startswith("datasets")]
     assert [line for line in after_text.splitlines() if line in kept] == kept
 

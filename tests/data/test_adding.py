@@ -106,9 +106,8 @@ def test_one_long_text_is_dealt_in_blocks_with_the_rules_that_it_stands(project:
 
 def test_source_code_gets_no_rules_of_prose(project: Project, there: Path) -> None:
     for index in range(80):
-        (there / f"{index}.py").write_text(
-            f"def f{index}(x: int) -> int:\n    return (x * {index}) % 7 if x >= {index} else -x\n\n\nVALUES = [{index}, f{index}(3), {{}}]\n"
-        )
+        code = f"def f{index}(x: int) -> int:\n    return (x * {index}) % 7 if x >= {index} else -x\n\n\nVALUES = [{index}, f{index}(3), {{}}]\n"
+        (there / f"{index}.py").write_text(code)
     clean = added(project, there).dataset["clean"]
     assert clean["unique_chars"] == 100
     assert "quality" not in clean
@@ -143,8 +142,8 @@ def test_idx_files(project: Project, there: Path) -> None:
 def test_photos_with_cameras(project: Project, tmp_path: Path) -> None:
     exported(tmp_path)
     scene = next(path.parent for path in tmp_path.rglob("transforms*.json"))
-    found = added(project, scene)
-    assert (found.look.modality, list(found.models)) == ("views", ["nerf-mine"])
+    found = added(project, scene, name="scene")
+    assert (found.look.modality, list(found.models)) == ("views", ["nerf-scene"])
 
 
 def test_what_is_written_holds_and_trains_the_named_families(project: Project, there: Path) -> None:
@@ -174,7 +173,7 @@ def test_another_family_is_added_to_a_dataset_that_is_there(project: Project, th
 
 def test_a_name_that_is_taken_is_refused(project: Project, there: Path) -> None:
     write_classes(there)
-    with pytest.raises(UserError, match="there is a dataset 'digits' .* from another source: choose another name"):
+    with pytest.raises(UserError, match=r"there is a dataset 'digits' .* from another source: choose another name"):
         added(project, there, name="digits")
 
 
@@ -200,7 +199,7 @@ def test_nothing_there_is_said_with_what_could_be(project: Project, there: Path)
         added(project, "nowhere")
     with pytest.raises(UserError, match="hf://owner/pictures for the dataset of that name"):
         added(project, "owner/pictures")
-    with pytest.raises(UserError, match="holds no .* files"):
+    with pytest.raises(UserError, match=r"holds no .* files"):
         added(project, there)
     (there / "model.pt").write_bytes(b"\x80\x04K\x01.")
     with pytest.raises(UserError, match="never loaded"):
