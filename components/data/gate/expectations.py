@@ -3,6 +3,7 @@
 So no rule needs all rows in memory at once; what compares rows with each other gets the few that repeat, or one column of all.
 """
 
+import functools
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -127,21 +128,28 @@ def _frames(files: Sequence[Path]) -> "Iterator[pd.DataFrame]":
             tables = []
 
 
+@functools.cache
+def _batches() -> Any:
+    """Makes a batch of a table of rows. Nothing of it is on the disk: by itself Great Expectations would leave a folder for pages behind."""
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults, ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=InMemoryStoreBackendDefaults()))
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return context.data_sources.add_pandas("metadata").add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
+
+
 def _validated(frame: "pd.DataFrame", expectations: Sequence[Any]) -> dict[int, dict[str, Any]]:
     """The answers by the rules' numbers."""
     import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     if not expectations:
         return {}
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    asset = context.data_sources.add_pandas("metadata").add_dataframe_asset("rows")
-    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
     form: dict[str, Any] = {"result_format": "SUMMARY", "partial_unexpected_count": NUM_SAMPLES}
     if "id" in frame:
         form["unexpected_index_column_names"] = ["id"]
-    found = batch.validate(gx.ExpectationSuite(name="rules", expectations=list(expectations)), result_format=form)
+    suite = gx.ExpectationSuite(name="rules", expectations=list(expectations))
+    found = _batches().get_batch({"dataframe": frame}).validate(suite, result_format=form)
     answers: list[dict[str, Any]] = [dict(answer.to_json_dict()) for answer in found.results]
     return {answer["expectation_config"]["meta"]["number"]: answer for answer in answers}
 
