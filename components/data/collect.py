@@ -3,7 +3,7 @@
 Parts of the source whose stamp is that of the last run are not opened again, and a run that was killed goes on behind its last shard.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from components.data.dataset import Manifest, ShardInfo, read_manifest, shard_pr
 from components.data.digests import short_digest
 from components.data.known_rows import KnownRows, row_digest
 from components.data.modalities import Modality, find_modality
-from components.data.remembered import Log, PartRows, interrupted, memory_key, remember
+from components.data.remembered import Log, PartRows, about_to_be_rewritten, interrupted, memory_key, remember
 from components.data.shards import SHARD_BYTES, SHARD_ROWS, OutputFolder, columns_of
 from components.data.sources import Part, RawRow, find_source, is_parted, reading
 from components.data.stamp import Stamp
@@ -41,8 +41,8 @@ def collect(project: Project, stamp: Stamp) -> Manifest:
     if not is_parted(source):  # files are looked into while they are read
         source.check(config, modality_name, project.root)
     folder = stage_folder(project, name, "collect")
-    prior = _usable_prior(project, read_manifest(folder), modality_name)
     output, cache = OutputFolder(project.root, folder), project.cache / "collect" / name
+    prior = _usable_prior(project, read_manifest(folder), modality_name, about_to_be_rewritten(cache))
     with reading(source, config, modality_name, project.root) as opened:
         shards, log = _bring_up(project, output, prior, modality, opened.parts, stamp, cache)
         if not shards:
@@ -75,7 +75,7 @@ def _bring_up(
     project: Project, output: OutputFolder, prior: Manifest | None, modality: Modality, parts: _Parts, stamp: Stamp, cache: Path
 ) -> tuple[list[ShardInfo], Log]:
     """Old shards first (without what has gone), then new ones with what is new or changed; and the log of what was read."""
-    old = prior.shards if prior else ()
+    old = _as_they_are(project, prior.shards if prior else (), about_to_be_rewritten(cache))
     memory = remember(cache, _memory_of(prior, stamp)) if prior else PartRows()
     key = memory_key(prior.sha256 if prior else None, stamp.model_dump(mode="json"))
     read, done = interrupted(cache, key)
@@ -87,13 +87,13 @@ def _bring_up(
     try:
         _read(parts, [read, memory], known, new, log, modality)
         fresh = new.close()
+        assert known.ids_differ(), "the source gave an id twice"
+        if not all(known.kept(len(old) + number).all() for number in range(len(done))):
+            log.forget()  # the source was changed between the killed run and this one
+            return _bring_up(project, output, prior, modality, parts, stamp, cache)
+        kept = _keep(project, output, old, known, lambda rewritten: log.save(fresh, rewritten))
     finally:
         log.close()
-    assert known.ids_differ(), "the source gave an id twice"
-    if not all(known.kept(len(old) + number).all() for number in range(len(done))):
-        log.forget()  # the source was changed between the killed run and this one
-        return _bring_up(project, output, prior, modality, parts, stamp, cache)
-    kept = [left for number, shard in enumerate(old) for left in _keep(project, output, shard, known.kept(number))]
     return kept + fresh, log
 
 
@@ -189,16 +189,35 @@ def _raw_row(raw: RawRow, columns: list[str], modality: Modality) -> _Row:
     return {"id": raw.id, "split": raw.split, "source": raw.source, "content": modality.content_key({**fields, "split": raw.split}), **fields}
 
 
-def _keep(project: Project, output: OutputFolder, shard: ShardInfo, kept: Any) -> list[ShardInfo]:
-    """The old shard as it is, or rewritten without the rows that the source no longer has; ``kept`` says which those are not, [rows]."""
+def _keep(project: Project, output: OutputFolder, old: Sequence[ShardInfo], known: KnownRows, announce: Callable[[list[ShardInfo]], None]) -> list[ShardInfo]:
+    """The old shards, as they are, or rewritten without the rows that the source no longer has.
+
+    They are replaced after ``announce``, so that a run which is killed meanwhile is understood by the next one.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if kept.all():
-        output.keep(_file_name(shard))
-        return [shard]
-    table = pq.read_table(project.root / shard.path).filter(pa.array(kept))
-    return [output.write_shard(_file_name(shard), RAW, table)] if table.num_rows else []
+    found: list[ShardInfo] = []
+    rewritten: list[ShardInfo] = []
+    for number, shard in enumerate(old):
+        rows, name = known.kept(number), _file_name(shard)
+        if rows.all():
+            output.keep(name)
+            found.append(shard)
+        elif rows.any():
+            rewritten.append(output.stage_shard(name, RAW, pq.read_table(project.root / shard.path).filter(pa.array(rows))))
+            found.append(rewritten[-1])
+    if rewritten:
+        announce(rewritten)
+    for shard in rewritten:
+        output.take_staged(_file_name(shard))
+    return found
+
+
+def _as_they_are(project: Project, old: Sequence[ShardInfo], rewritten: Mapping[str, ShardInfo]) -> list[ShardInfo]:
+    """The old shards; those that a killed run has replaced already as it left them."""
+    replaced = {path for path, shard in rewritten.items() if not shard_problem(project.root / path, shard)}
+    return [rewritten[shard.path] if shard.path in replaced else shard for shard in old]
 
 
 def _memory_of(manifest: Manifest, stamp: Stamp) -> str:
@@ -225,11 +244,12 @@ def _size(row: _Row) -> int:
     return size
 
 
-def _usable_prior(project: Project, prior: Manifest | None, modality: str) -> Manifest | None:
-    """What an earlier run collected, unless it is of another modality or its files were changed."""
+def _usable_prior(project: Project, prior: Manifest | None, modality: str, rewritten: Mapping[str, ShardInfo]) -> Manifest | None:
+    """What an earlier run collected, unless it is of another modality or its files were changed by anybody but a killed run."""
     if prior is None or prior.modality != modality:
         return None
-    problems = [problem for shard in prior.shards if (problem := shard_problem(project.root / shard.path, shard))]
+    shards = _as_they_are(project, prior.shards, rewritten)
+    problems = [problem for shard in shards if (problem := shard_problem(project.root / shard.path, shard))]
     if problems:
         print(f"{problems[0]}: collecting {prior.name} from the start.")
         return None

@@ -40,15 +40,15 @@ def ending_of(name: str) -> str:
     return next(ending for ending in reversed(RECORD_ENDINGS) if name.lower().endswith(ending))
 
 
-def read_records(tree: Tree, entry: Entry) -> Iterator[Record]:
-    """The rows of the file ``entry``, blank lines left out.
+def read_records(tree: Tree, entry: Entry, name: str = "") -> Iterator[Record]:
+    """The rows of the file ``entry``, blank lines left out; ``name`` is what its kind is told by where it is stored by another one.
 
     Raises:
         Unreadable: the file cannot be had, or what it was packed to is damaged or a bomb; rows before that were given.
     """
     if entry.problem:
         raise Unreadable(entry.problem)
-    kind, _, packing = ending_of(entry.name)[1:].partition(".")
+    kind, _, packing = ending_of(name or entry.name)[1:].partition(".")
     delimiter = _DELIMITERS[f".{kind}"]
     with tree.open(entry) as file:
         plain = inflated(file, packing, Caps()) if packing else file

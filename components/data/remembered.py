@@ -39,6 +39,8 @@ class _Note(Strict):
     """Of these bytes."""
     shards: tuple[ShardInfo, ...] = ()
     """New shards that were written by then."""
+    rewritten: tuple[ShardInfo, ...] = ()
+    """Old shards that are about to be replaced, or were, by what is said here of them."""
 
 
 def memory_key(*of: Any) -> str:
@@ -103,12 +105,12 @@ class Log:
         if len(self._waiting) >= _WRITE_FROM_BYTES:
             self._write()
 
-    def save(self, shards: Sequence[ShardInfo]) -> None:
+    def save(self, shards: Sequence[ShardInfo], rewritten: Sequence[ShardInfo] = ()) -> None:
         """From here on a killed run begins behind the new ``shards``: every part that was added has all its rows in them, or in old ones."""
         self._write()
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._note(_JOURNAL, self._key, tuple(shards))
+        self._note(_JOURNAL, self._key, tuple(shards), tuple(rewritten))
 
     def finish(self, key: str) -> None:
         """The run is done: the log is what the next one remembers, where ``key`` is what it asks for."""
@@ -135,8 +137,8 @@ class Log:
         self._num_bytes += len(self._waiting)
         self._waiting.clear()
 
-    def _note(self, name: str, key: str, shards: tuple[ShardInfo, ...] = ()) -> None:
-        note = _Note(key=key, log=self._name, num_bytes=self._num_bytes, sha256=self._hash.hexdigest(), shards=shards)
+    def _note(self, name: str, key: str, shards: tuple[ShardInfo, ...] = (), rewritten: tuple[ShardInfo, ...] = ()) -> None:
+        note = _Note(key=key, log=self._name, num_bytes=self._num_bytes, sha256=self._hash.hexdigest(), shards=shards, rewritten=rewritten)
         part = self._folder / f"{name}.part"
         part.write_text(note.model_dump_json(), encoding="utf-8")
         part.replace(self._folder / name)
@@ -153,6 +155,12 @@ def interrupted(folder: Path, key: str) -> tuple[PartRows, tuple[ShardInfo, ...]
     note = _read_note(folder / _JOURNAL)
     log = _read_log(folder, note) if note and note.key == key else None
     return (PartRows(), ()) if note is None or log is None else (PartRows(log), note.shards)
+
+
+def about_to_be_rewritten(folder: Path) -> dict[str, ShardInfo]:
+    """By path, old shards that a killed run may or may not have replaced yet."""
+    note = _read_note(folder / _JOURNAL)
+    return {shard.path: shard for shard in note.rewritten} if note else {}
 
 
 def _read_note(path: Path) -> _Note | None:

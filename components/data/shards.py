@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SHARD_ROWS = 5_000
 SHARD_BYTES = 64 * 2**20
 """A shard is closed at whichever comes first: small enough to hold one per core in memory."""
-_PART = ".part"
+_PART, _STAGED = ".part", ".staged"
 
 
 class OutputFolder:
@@ -29,6 +29,18 @@ class OutputFolder:
         """Write ``table`` as the Parquet file ``name``, fsynced, in one rename."""
         self.write_table(name, table)
         return self.shard_info(name, split, table.num_rows)
+
+    def stage_shard(self, name: str, split: str, table: "pa.Table") -> ShardInfo:
+        """Write ``table`` beside the Parquet file ``name``, which stays as it is until `take_staged`."""
+        import pyarrow.parquet as pq
+
+        staged = self.folder / f"{name}{_STAGED}"
+        pq.write_table(table, staged, compression="zstd", row_group_size=1024)
+        path = (self.folder / name).relative_to(self.root).as_posix()
+        return ShardInfo(path=path, split=split, rows=table.num_rows, sha256=file_sha256(staged), bytes=staged.stat().st_size)
+
+    def take_staged(self, name: str) -> None:
+        self._replace(self.folder / f"{name}{_STAGED}", name)
 
     def write_table(self, name: str, table: "pa.Table") -> None:
         import pyarrow.parquet as pq

@@ -47,18 +47,23 @@ def layout_of(tree: Tree, entry: Entry, wanted: Columns, chosen: Mapping[str, st
             schema = table.schema_arrow
     except Unreadable as error:
         raise UserError(f"{entry.name} in {tree.place} cannot be read, {error}: fetch or write it again.") from None
+    return layout_of_schema(schema, entry.name, wanted, chosen)
+
+
+def layout_of_schema(schema: "pa.Schema", file_name: str, wanted: Columns, chosen: Mapping[str, str]) -> Layout:
+    """`layout_of` the file called ``file_name`` with ``schema``."""
     there = set(schema.names)
     strange = next((name for name in chosen if name not in wanted.names), None)
     if strange is not None:
         raise UserError(f"source.columns names {strange!r}, which is not read here: use {', '.join(wanted.names)}.")
     gone = next((column for column in chosen.values() if column not in there), None)
     if gone is not None:
-        raise UserError(f"{entry.name} has no column {gone!r} (it has {', '.join(schema.names)}): mend source.columns.")
+        raise UserError(f"{file_name} has no column {gone!r} (it has {', '.join(schema.names)}): mend source.columns.")
     found = {name: chosen[name] if name in chosen else next((alias for alias in wanted.aliases(name) if alias in there), None) for name in wanted.names}
     columns = {name: column for name, column in found.items() if column is not None}
     if not any(all(name in columns for name in names) for names in wanted.needed):
         needed = " or ".join(" and ".join(names) for names in wanted.needed)
-        raise UserError(f"{entry.name} has the columns {', '.join(schema.names)}, and {needed} are needed: say which is which in source.columns.")
+        raise UserError(f"{file_name} has the columns {', '.join(schema.names)}, and {needed} are needed: say which is which in source.columns.")
     return Layout(columns, _class_names(schema, columns))
 
 
@@ -111,12 +116,17 @@ def _rows(tree: Tree, entry: Entry, split: str | None, layout: Layout, fields: C
             for batch in _batches(f"{tree.place}/{entry.name}", entry, table, layout, caps):
                 for values in batch.to_pylist():
                     number += 1
-                    named = {name: _named(values[column], layout.class_names.get(name)) for name, column in layout.columns.items()}
+                    named = named_values(values, layout)
                     said = named.pop("split", None)
                     row_split = SPLIT_NAMES.get(str(said).lower()) if said is not None else split
                     yield RawRow(id=f"{entry.name}:{number}", source=f"{entry.name} row {number}", fields=fields(named), split=row_split)
     except (Unreadable, pa.ArrowException, OSError, UnicodeDecodeError) as error:
         yield bad_row(f"{entry.name}:{number + 1}", f"the file cannot be read from there on ({str(error).splitlines()[0][:200]})", split)
+
+
+def named_values(values: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+    """The values of a row by our names of the columns."""
+    return {name: _named(values[column], layout.class_names.get(name)) for name, column in layout.columns.items()}
 
 
 def _named(value: Any, names: Sequence[str] | None) -> Any:

@@ -207,7 +207,7 @@ def test_a_collect_that_was_killed_goes_on_behind_its_last_shard_and_gives_the_s
             for index, text in enumerate(texts):
                 (files(project) / f"{index:03d}.txt").write_text(text)
         if killed:
-            kill_at_shard(project, 3, monkeypatch)
+            kill_at_shard(project, 3)
             assert not (stage_folder(project, "mine", "collect") / "manifest.json").exists()
             written = {path: path.stat().st_mtime_ns for path in stage_folder(project, "mine", "collect").glob("*.parquet")}
             if not one_file:
@@ -224,7 +224,7 @@ def test_a_source_that_changed_after_a_kill_is_read_as_it_is_now(tmp_path: Path,
     project = folder_project(tmp_path, "text")
     for index in range(40):
         (files(project) / f"{index:03d}.txt").write_text(f"text number {index}")
-    kill_at_shard(project, 3, monkeypatch)
+    kill_at_shard(project, 3)
     (files(project) / "002.txt").unlink()
     run(project, stages=["collect"])
     found = shard_bytes(stage_folder(project, "mine", "collect"))
@@ -234,8 +234,34 @@ def test_a_source_that_changed_after_a_kill_is_read_as_it_is_now(tmp_path: Path,
     assert shard_bytes(stage_folder(project, "mine", "collect")) == found
 
 
-def kill_at_shard(project: Project, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_collect_that_was_killed_while_it_replaced_old_shards_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.data.collect.SHARD_ROWS", 7)
+    found = {}
+    for killed in (False, True):
+        (tmp_path / str(killed)).mkdir()
+        project = folder_project(tmp_path / str(killed), "text")
+        for index in range(40):
+            (files(project) / f"{index:03d}.txt").write_text(f"text number {index}")
+        run(project, stages=["collect"])
+        for index in (3, 9, 20):
+            (files(project) / f"{index:03d}.txt").unlink()
+        (files(project) / "new.txt").write_text("a new text")
+        if killed:
+            kill(project, "take_staged", "00001.parquet")
+        manifest = run(project, stages=["collect"])
+        found[killed] = shard_bytes(stage_folder(project, "mine", "collect"))
+        assert not list(stage_folder(project, "mine", "collect").glob("*.staged"))
+    assert found[True] == found[False]
+    assert manifest.rows() == 38
+
+
+def kill_at_shard(project: Project, number: int) -> None:
     """Collect in a process of its own that is killed when it is about to write shard ``number``."""
+    kill(project, "write_shard", f"{number:05d}.parquet")
+
+
+def kill(project: Project, method: str, ending: str) -> None:
+    """Collect in a process of its own that is killed when it is about to do ``method`` of `OutputFolder` with the file called so."""
     probe(project, "mine")
     code = f"""
 import os, signal, sys
@@ -245,12 +271,12 @@ from components.data.shards import OutputFolder
 from components.data.stamp import read_stamp
 from components.project import Project
 collect.SHARD_ROWS = {collect.SHARD_ROWS}
-write = OutputFolder.write_shard
+whole = OutputFolder.{method}
 def dying(self, name, *rest):
-    if name.endswith("{number:05d}.parquet"):
+    if name.endswith("{ending}"):
         os.kill(os.getpid(), signal.SIGKILL)
-    return write(self, name, *rest)
-OutputFolder.write_shard = dying
+    return whole(self, name, *rest)
+OutputFolder.{method} = dying
 project = Project(Path(sys.argv[1]))
 collect.collect(project, read_stamp(project, "mine", "collect"))
 """

@@ -1,0 +1,1 @@
+"""Files of the web: which addresses may be asked, how a file is fetched whole, and where it is kept."""

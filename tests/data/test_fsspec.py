@@ -1,0 +1,163 @@
+"""Buckets: a real S3 server on loopback gives what a folder gives, and what is wrong with it is one sentence without a secret in it."""
+
+import logging
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.data.stages import probe
+from components.errors import UserError
+from components.project import Project
+from tests.data.archives import write_archive
+from tests.data.workbench import one_dataset, png, rows, run, set_params
+
+KEY, SECRET = "AKIAFORTHESETESTS", "a-secret-that-opens-nothing"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    found = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    found.start()
+    host, port = found.get_host_and_port()
+    yield f"http://{host}:{port}"
+    found.stop()
+
+
+@pytest.fixture
+def bucket(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
+    """boto3's client, and an empty bucket `pets`."""
+    import boto3
+
+    for name, value in (
+        ("AWS_ACCESS_KEY_ID", KEY),
+        ("AWS_SECRET_ACCESS_KEY", SECRET),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ):
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3", endpoint_url=server)
+    client.create_bucket(Bucket="pets")
+    yield client
+    for item in client.list_objects_v2(Bucket="pets").get("Contents", []):
+        client.delete_object(Bucket="pets", Key=item["Key"])
+    client.delete_bucket(Bucket="pets")
+
+
+def remote(tmp_path: Path, url: str, server: str, modality: str = "image", **block: Any) -> Project:
+    source = {"kind": "fsspec", "url": url, "options": {"client_kwargs": {"endpoint_url": server}}}
+    return one_dataset(tmp_path, {"modality": modality, "source": source, **block})
+
+
+def put(bucket: Any, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        bucket.put_object(Bucket="pets", Key=name, Body=content)
+
+
+IMAGES = {f"all/{'cat' if index % 2 else 'dog'}/{index:03d}.png": png(index) for index in range(12)}
+
+
+def test_a_folder_of_a_bucket_gives_what_a_folder_gives_and_a_second_collect_what_is_new(tmp_path: Path, bucket: Any, server: str) -> None:
+    put(bucket, IMAGES)
+    project = remote(tmp_path, "s3://pets/all", server)
+    first = run(project, stages=["collect"])
+    found = {f"all/{row['id']}": row["image"]["bytes"] for row in rows(project, stage="collect")}
+    assert found == IMAGES
+    assert first.class_names == ("cat", "dog")
+    assert not probe(project, "mine")
+    put(bucket, {"all/dog/new.png": png(99), "all/dog/000.png": png(100)})
+    assert probe(project, "mine")
+    second = run(project, stages=["collect"])
+    assert [shard.rows for shard in second.shards] == [11, 2]
+
+
+def test_an_archive_captions_and_rows_are_read_from_a_bucket(tmp_path: Path, bucket: Any, server: str) -> None:
+    put(bucket, {"a.tar.gz": write_archive(tmp_path / "a.tar.gz", IMAGES).read_bytes(), "b.zip": write_archive(tmp_path / "b.zip", IMAGES).read_bytes()})
+    for name in ("a.tar.gz", "b.zip"):
+        project = remote(tmp_path / name[0], f"s3://pets/{name}", server)
+        assert run(project, stages=["collect"]).rows() == 12
+        assert not probe(project, "mine")
+    put(bucket, {"texts/rows.jsonl": b'{"text": "a row"}\n', "texts/note.md": b"# A note", "cap/1.png": png(1), "cap/1.txt": b"a pet"})
+    assert run(remote(tmp_path / "t", "s3://pets/texts", server, "text"), stages=["collect"]).rows() == 2
+    assert run(remote(tmp_path / "one", "s3://pets/texts/rows.jsonl", server, "text"), stages=["collect"]).rows() == 1
+    project = remote(tmp_path / "c", "s3://pets/cap", server, "image-text")
+    run(project, stages=["collect"])
+    assert [row["caption"] for row in rows(project, stage="collect")] == [b"a pet"]
+
+
+def test_another_file_system_is_read_too(tmp_path: Path) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    for name, content in IMAGES.items():
+        memory.pipe(f"/pets/{name}", content)
+    project = one_dataset(tmp_path, {"modality": "image", "source": {"kind": "fsspec", "url": "memory://pets/all"}})
+    assert run(project, stages=["collect"]).rows() == 12
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("s3://pets/nothing", r"(there is nothing at s3://pets/nothing|s3://pets/nothing holds no image files).*source\.url"),
+        ("s3://no-such-bucket/all", r"there is nothing at s3://no-such-bucket/all: give source\.url what exists"),
+        ("s3://pets/a.zip", r"there is nothing at s3://pets/a\.zip"),
+        ("s3://key:word@pets/all", r"the address of s3://pets carries a password, which would be recorded: set it in the environment"),
+        ("http://127.0.0.1/a", r"is no address of a file system: .* for http and https use kind http"),
+        ("simplecache::http://127.0.0.1/a", r"is no address of a file system"),
+        ("nosuch://pets", r"nosuch://pets is no address that fsspec knows"),
+        ("pets/all", r"is no address of a file system: write it like s3://bucket/folder"),
+    ],
+)
+def test_an_address_that_leads_nowhere_or_elsewhere_is_one_sentence(tmp_path: Path, bucket: Any, server: str, url: str, said: str) -> None:
+    project = remote(tmp_path, url, server)
+    if not url.startswith("s3://"):
+        set_params(project, source={"kind": "fsspec", "url": url})
+    with pytest.raises(UserError, match=said) as error:
+        run(project)
+    assert "word@" not in str(error.value)
+
+
+def test_a_server_that_is_not_there_is_one_sentence(tmp_path: Path, bucket: Any) -> None:
+    with pytest.raises(UserError, match=r"s3://pets/all cannot be reached \(.*\): check the address and the network, then run again"):
+        run(remote(tmp_path, "s3://pets/all", "http://127.0.0.1:1"))
+
+
+def test_wrong_credentials_are_asked_for_by_name(tmp_path: Path, bucket: Any, server: str) -> None:
+    put(bucket, IMAGES)
+    project = remote(tmp_path, "s3://pets/all", server)
+    ask_for_credentials(server, True)  # it knows no user, so every one is refused
+    try:
+        with pytest.raises(UserError, match=r"s3://pets/all may not be read \(.*\): set the .*credentials in the environment, for S3") as error:
+            run(project)
+    finally:
+        ask_for_credentials(server, False)
+    assert SECRET not in str(error.value)
+
+
+def ask_for_credentials(server: str, wanted: bool) -> None:
+    count = b"0" if wanted else b"inf"
+    request = urllib.request.Request(f"{server}/moto-api/reset-auth", count, {"Content-Type": "text/plain"}, method="POST")
+    urllib.request.urlopen(request).close()
+
+
+@pytest.mark.parametrize("options", [{"key": "x"}, {"secret": "x"}, {"client_kwargs": {"aws_secret_access_key": "word"}}, {"token": "x"}])
+def test_secrets_are_refused_in_the_options(tmp_path: Path, bucket: Any, server: str, options: dict[str, Any]) -> None:
+    project = remote(tmp_path, "s3://pets/all", server)
+    set_params(project, source={"options": options})
+    with pytest.raises(UserError, match=r"source\.options holds .*, which git and the manifest would record: take it out") as error:
+        run(project)
+    assert "word" not in str(error.value)
+
+
+def test_no_record_holds_the_credentials(tmp_path: Path, bucket: Any, server: str) -> None:
+    put(bucket, IMAGES)
+    project = remote(tmp_path, "s3://pets/all", server)
+    run(project, stages=["collect"])
+    told = b"".join(path.read_bytes() for path in project.root.rglob("*") if path.is_file())
+    assert KEY.encode() not in told
+    assert SECRET.encode() not in told

@@ -1,0 +1,140 @@
+"""Datasets of Hugging Face: every form in which one lies in a folder, and a hub on loopback; no code of a dataset runs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
+
+from components.data.stages import probe
+from components.errors import UserError
+from components.project import Project
+from tests.data.web_server import Handler, serving
+from tests.data.workbench import files, one_dataset, png, rows, run, set_params
+
+FEATURES = Features({"img": Image(), "label": ClassLabel(names=["cat", "dog"])})
+
+
+def images(start: int, num: int = 20) -> Dataset:
+    rows = {"img": [{"bytes": png(start + index), "path": None} for index in range(num)], "label": [index % 2 for index in range(num)]}
+    return Dataset.from_dict(rows, features=FEATURES)
+
+
+def hub(tmp_path: Path, modality: str = "image", **source: Any) -> Project:
+    return one_dataset(tmp_path, {"modality": modality, "source": {"kind": "hugging-face", "path": "../files", **source}})
+
+
+def test_a_dataset_that_was_saved_is_read_with_its_splits_and_class_names(tmp_path: Path) -> None:
+    project = hub(tmp_path, splits={"dev": "validation"})
+    DatasetDict({"train": images(0), "dev": images(100), "test": images(200)}).save_to_disk(files(project))
+    set_params(project, split={"method": "given"})
+    manifest = run(project)
+    assert manifest.rows_by_split() == {"train": 20, "validation": 20, "test": 20}
+    assert manifest.class_names == ("cat", "dog")
+    assert {row["image"]["bytes"] for row in rows(project)} == {png(start + index) for start in (0, 100, 200) for index in range(20)}
+    assert not probe(project, "mine")
+
+
+def test_one_split_alone_and_texts_are_read_too(tmp_path: Path) -> None:
+    project = hub(tmp_path, "text", columns={"text": "body"})
+    Dataset.from_dict({"body": [f"text number {index}" for index in range(300)]}, features=Features({"body": Value("string")})).save_to_disk(files(project))
+    assert run(project).rows() == 300
+
+
+def test_a_folder_as_on_the_hub_with_parquet_or_images_is_read(tmp_path: Path) -> None:
+    (tmp_path / "parquet").mkdir()
+    (tmp_path / "images").mkdir()
+    project = hub(tmp_path / "parquet")
+    (files(project) / "data").mkdir(parents=True)
+    for split in ("train", "test"):
+        images(0 if split == "train" else 50).to_parquet(files(project) / "data" / f"{split}-00000-of-00001.parquet")
+    assert run(project, stages=["collect"]).rows() == 40
+    assert {row["split"] for row in rows(project, stage="collect")} == {"train", "test"}
+    project = hub(tmp_path / "images")
+    for index in range(10):
+        path = files(project) / ("train" if index % 2 else "test") / "cat" / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(index))
+    assert run(project, stages=["collect"]).class_names == ("cat",)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"path": "someone/pets"}, r"the hub is not asked for 'someone/pets' because HF_HUB_OFFLINE is set: unset it, or give source\.path the folder"),
+        ({"path": "../nowhere"}, r"there is no folder .*nowhere: give source\.path a folder that exists, or the id of a dataset of the hub"),
+        ({"name": "small"}, r"holds no folder 'small': mend source\.name"),
+        ({}, r"holds no image files"),
+    ],
+)
+def test_what_is_not_there_is_named_and_nothing_is_asked_for_offline(tmp_path: Path, source: dict[str, str], said: str) -> None:
+    project = hub(tmp_path, **source)
+    files(project).mkdir()
+    with pytest.raises(UserError, match=said):
+        run(project)
+
+
+def test_a_saved_dataset_that_is_damaged_is_named(tmp_path: Path) -> None:
+    project = hub(tmp_path)
+    images(0).save_to_disk(files(project))
+    arrow = next(files(project).glob("*.arrow"))
+    arrow.write_bytes(b"no arrow")
+    with pytest.raises(UserError, match=r"\.arrow in .* is no Arrow file \(.*\): save it again with save_to_disk"):
+        run(project)
+    arrow.unlink()
+    with pytest.raises(UserError, match=r"lacks data-00000-of-00001\.arrow: save it again"):
+        run(project)
+
+
+def test_the_hub_is_asked_for_files_at_one_commit_and_none_of_its_code_runs(tmp_path: Path) -> None:
+    sha = "0123456789abcdef0123456789abcdef01234567"
+    project = hub(tmp_path, path="someone/pets")
+    (tmp_path / "a").mkdir()
+    images(0).to_parquet(tmp_path / "a" / "train.parquet")
+    content = {"data/train-00000-of-00001.parquet": (tmp_path / "a" / "train.parquet").read_bytes(), "pets.py": b"raise SystemExit('it ran')"}
+    told = {
+        "id": "someone/pets",
+        "sha": sha,
+        "siblings": [{"rfilename": name} for name in content],
+        "cardData": {"license": "cc0-1.0"},
+        "tags": [],
+        "downloads": 0,
+    }
+
+    with serving() as site:
+
+        def file(name: str) -> Any:
+            def answer(one: Handler) -> None:
+                one.say(200, content[name], ETag=f'"{len(content[name]):040x}"', X_Repo_Commit=sha)
+
+            return answer
+
+        body = json.dumps({**told, "likes": 0, "private": False, "gated": False, "disabled": False}).encode()
+        for revision in ("main", sha):
+            site.answers[f"/api/datasets/someone/pets/revision/{revision}"] = lambda one: one.say(200, body, Content_Type="application/json")
+        for name in content:
+            site.answers[f"/datasets/someone/pets/resolve/{sha}/{name}"] = file(name)
+        tree = [{"type": "file", "path": name, "size": len(found), "oid": f"{len(found):040x}"} for name, found in content.items()]
+        for path in (
+            f"/api/datasets/someone/pets/tree/{sha}?recursive=true&expand=false",
+            f"/api/datasets/someone/pets/tree/{sha}?recursive=True&expand=False",
+        ):
+            site.answers[path] = lambda one: one.say(200, json.dumps(tree).encode(), Content_Type="application/json")
+        code = """
+import sys
+from pathlib import Path
+from components.project import Project
+from tests.data.workbench import run
+manifest = run(Project(Path(sys.argv[1])), stages=["collect"])
+print(manifest.rows(), manifest.source)
+"""
+        environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"} | {"HF_ENDPOINT": site.url, "HF_HOME": str(tmp_path / "hf")}
+        done = subprocess.run([sys.executable, "-c", code, str(project.root)], capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stderr + str(site.asked)
+        assert done.stdout.startswith("20 ")
+        assert f"'revision': '{sha}', 'licence': 'cc0-1.0'" in done.stdout
+        assert not any(path.endswith("pets.py") for _, path, _ in site.asked)
