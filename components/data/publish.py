@@ -13,10 +13,13 @@ from typing import Any
 
 from components import git
 from components.data import dvc_repo
+from components.data.credentials import refuse_credentials
 from components.data.dataset import Manifest, checked_shard, read_manifest, stage_folder
 from components.data.failure import ValidationFailed
+from components.data.lockfile import merged_lock
 from components.data.locking import data_lock
 from components.data.result import ValidationResult, read_result
+from components.data.store import Store
 from components.errors import UserError, nearest
 from components.params import Strict
 from components.project import Project
@@ -60,9 +63,10 @@ def publish(project: Project, name: str, *, actor: str) -> DataVersion:
 
     Raises:
         ValidationFailed: the gate has not passed this content.
-        UserError: it is not prepared, there is no git repository, or the remote failed.
+        UserError: it is not prepared, there is no git repository, a file that the version would carry holds a secret, or the remote failed.
     """
     git.require_repository(project.root)
+    refuse_credentials(project)
     with data_lock(project, f"genmill: publish {name}"):
         manifest, result = _ready(project, name)
         known = _same_content(project, name, manifest.sha256)
@@ -166,7 +170,7 @@ def _send(project: Project, name: str, manifest: Manifest, lock: bytes) -> None:
         raise UserError(f"{broken[0]}: {remote.where} does not hold what was sent; check its disk, then run again. Nothing was published.")
 
 
-def _hashed_before(project: Project, name: str, remote: dvc_repo.Store) -> frozenset[str]:
+def _hashed_before(project: Project, name: str, remote: Store) -> frozenset[str]:
     """The files of the version before this one: its publish has read them back, and a remote far away need not send all again."""
     before = current_version(project, name)
     if before is None:
@@ -215,7 +219,7 @@ def _attempt(project: Project, manifest: Manifest, result: ValidationResult, loc
         ".dvc/config": (root / ".dvc/config").read_bytes(),
         "dvc.yaml": (root / "dvc.yaml").read_bytes(),
         "params.yaml": project.params.read_bytes(),
-        "dvc.lock": dvc_repo.merged_lock(_blob(root, tip, "dvc.lock"), lock, name),
+        "dvc.lock": merged_lock(_blob(root, tip, "dvc.lock"), lock, name),
         f"manifests/{name}.json": manifest.to_json().encode(),
         f"validation/{name}.json": (result.model_dump_json(indent=1) + "\n").encode(),
     }

@@ -17,6 +17,7 @@ from components.data.clean import QUARANTINE
 from components.data.dataset import MANIFEST, STAGE_FOLDERS, Manifest
 from components.data.publish import DataVersion
 from components.data.result import RESULT, ValidationResult
+from components.data.store import Store
 from components.params import Strict
 from components.project import Project
 
@@ -57,7 +58,7 @@ def _blob(project: Project, version: DataVersion, path: str) -> tuple[bytes | No
     return content, () if intact else (f"{path} of {version.tag} is damaged in git (its bytes are not those of its name)",)
 
 
-def _listed(stores: tuple[dvc_repo.Store, dvc_repo.Store], lock: bytes, name: str) -> tuple[dvc_repo.Store | None, Mapping[str, str]]:
+def _listed(stores: tuple[Store, Store], lock: bytes, name: str) -> tuple[Store | None, Mapping[str, str]]:
     """The first of ``stores`` that knows the files which ``lock`` pins, and their md5 by path."""
     for store in stores:
         try:
@@ -106,7 +107,7 @@ def _unlike_pinned(version: DataVersion, path: str, content: bytes, pinned_path:
     return ()
 
 
-def _check_cleaning(store: dvc_repo.Store, version: DataVersion, manifest: Manifest, pinned: Mapping[str, str]) -> tuple[str, ...]:
+def _check_cleaning(store: Store, version: DataVersion, manifest: Manifest, pinned: Mapping[str, str]) -> tuple[str, ...]:
     """The counts of the manifest against the rows in quarantine."""
     import pyarrow as pa
     import pyarrow.parquet as pq

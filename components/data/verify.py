@@ -1,8 +1,6 @@
 """Re-hashes published versions, byte by byte, and restores one into another folder."""
 
-import hashlib
 from pathlib import Path
-from typing import BinaryIO
 
 from pydantic import ValidationError
 
@@ -12,6 +10,7 @@ from components.data.dataset import MANIFEST, STAGE_FOLDERS, Dataset, Manifest, 
 from components.data.pending import current_stages
 from components.data.publish import DataVersion, current_version, find_version, read_published
 from components.data.recorded import check_records
+from components.data.store import Store, StoredFile, digests
 from components.errors import UserError
 from components.params import Strict
 from components.project import Project
@@ -55,7 +54,7 @@ def verify_files(project: Project, version: DataVersion) -> Verification:
     return Verification(ok=not broken, checked=sum(result.checked for result in results), bytes=sum(result.bytes for result in results), broken=broken)
 
 
-def check_store(store: dvc_repo.Store, lock: bytes, manifest: Manifest, *, partial: bool = False, trusted: frozenset[str] = frozenset()) -> Verification:
+def check_store(store: Store, lock: bytes, manifest: Manifest, *, partial: bool = False, trusted: frozenset[str] = frozenset()) -> Verification:
     """Hash every file of the dataset in ``store``: shards against the manifest, all against dvc.lock.
 
     ``partial``: what is absent is no fault. ``trusted``: md5s that need only be there, because they were hashed before.
@@ -77,7 +76,7 @@ def check_store(store: dvc_repo.Store, lock: bytes, manifest: Manifest, *, parti
         if file.md5 in trusted:
             continue
         with store.open(file.md5) as stream:
-            md5, sha256, size = _digests(stream)
+            md5, sha256, size = digests(stream)
         checked, num_bytes = checked + 1, num_bytes + size
         if md5 != file.md5 or shards.get(file.path, sha256) != sha256:
             broken.append(f"{file.path} is damaged in {store.where} (sha256 {sha256[:12]}…)")
@@ -126,14 +125,14 @@ def dataset_at(project: Project, name: str, version: str) -> Dataset:
     return Dataset.open(Project(folder), name)
 
 
-def store_files(store: dvc_repo.Store, lock: bytes, version: DataVersion) -> list[dvc_repo.StoredFile]:
+def store_files(store: Store, lock: bytes, version: DataVersion) -> list[StoredFile]:
     try:
         return store.files(lock, version.dataset)
     except (FileNotFoundError, ValueError):
         raise UserError(f"{version.tag} is not whole in {store.where}: see `genmill data verify {version.dataset}`.") from None
 
 
-def _listed(store: dvc_repo.Store, lock: bytes, name: str) -> tuple[list[dvc_repo.StoredFile], str | None]:
+def _listed(store: Store, lock: bytes, name: str) -> tuple[list[StoredFile], str | None]:
     """The files that ``lock`` pins, or what is missing to know them."""
     try:
         return store.files(lock, name), None
@@ -141,12 +140,12 @@ def _listed(store: dvc_repo.Store, lock: bytes, name: str) -> tuple[list[dvc_rep
         return [], f"dataset {name!r} ({error})"
 
 
-def _complete(store: dvc_repo.Store, lock: bytes, name: str) -> bool:
+def _complete(store: Store, lock: bytes, name: str) -> bool:
     files, missing = _listed(store, lock, name)
     return not missing and all(store.has(file.md5) for file in files)
 
 
-def _check_folders(project: Project, manifest: Manifest, cache: dvc_repo.Store) -> Verification:
+def _check_folders(project: Project, manifest: Manifest, cache: Store) -> Verification:
     """Hash what the project's folders hold of the version: the shards by the manifest, all else by the project's own dvc.lock."""
     pinned = _pinned_here(project, manifest, cache)
     if not pinned and not _lies_here(project, manifest):
@@ -169,7 +168,7 @@ def _lies_here(project: Project, manifest: Manifest) -> bool:
     return local is not None and local.sha256 == manifest.sha256
 
 
-def _pinned_here(project: Project, manifest: Manifest, cache: dvc_repo.Store) -> list[dvc_repo.StoredFile]:
+def _pinned_here(project: Project, manifest: Manifest, cache: Store) -> list[StoredFile]:
     """The files that the project's dvc.lock pins, where they are of this content and no stage is about to write them anew.
 
     The manifest is read from the cache, not from the folder: were it damaged there, it would name another version, and nothing would be looked at.
@@ -188,11 +187,11 @@ def _pinned_here(project: Project, manifest: Manifest, cache: dvc_repo.Store) ->
     return [file for file in files if file.path.startswith(folders)]
 
 
-def _file_problem(path: Path, file: dvc_repo.StoredFile) -> str | None:
+def _file_problem(path: Path, file: StoredFile) -> str | None:
     if not path.is_file():
         return f"{file.path} is missing"
     with path.open("rb") as stream:
-        md5, _, _ = _digests(stream)
+        md5, _, _ = digests(stream)
     return None if md5 == file.md5 else f"{file.path} is damaged (md5 {md5[:12]}…, dvc.lock says {file.md5[:12]}…)"
 
 
@@ -203,18 +202,8 @@ def _check_restored(folder: Path, manifest: Manifest, version: DataVersion) -> N
         raise UserError(f"{problems[0]}: {version.tag} cannot be restored whole; see {see}. What could be had is in {folder}.")
 
 
-def _copy(store: dvc_repo.Store, file: dvc_repo.StoredFile, to: Path) -> None:
+def _copy(store: Store, file: StoredFile, to: Path) -> None:
     to.parent.mkdir(parents=True, exist_ok=True)
     with store.open(file.md5) as stream, to.open("wb") as target:
         while block := stream.read(_BLOCK):
             target.write(block)
-
-
-def _digests(stream: BinaryIO) -> tuple[str, str, int]:
-    """md5 (DVC's), sha256 (the manifest's) and size."""
-    md5, sha256, size = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
-    while block := stream.read(_BLOCK):
-        md5.update(block)
-        sha256.update(block)
-        size += len(block)
-    return md5.hexdigest(), sha256.hexdigest(), size
