@@ -15,7 +15,7 @@ from components import git
 from components.data import dvc_repo
 from components.data.clean import QUARANTINE
 from components.data.dataset import MANIFEST, STAGE_FOLDERS, Manifest
-from components.data.publish import DataVersion
+from components.data.published import DataVersion
 from components.data.result import RESULT, ValidationResult
 from components.data.store import Store
 from components.params import Strict

@@ -51,11 +51,15 @@ class Store:
         self._odb = odb
         self.where = where
         self._is_local = odb.fs.protocol == "local"
-        if not self._is_local:
-            odb.fs.fs.invalidate_cache()  # what others changed meanwhile is to be seen
+        self._is_fresh = self._is_local
 
     def has(self, md5: str) -> bool:
-        return bool(self._odb.exists(md5))
+        return bool(self._odb.fs.exists(self._path(md5)))
+
+    def local_path(self, md5: str) -> Path | None:
+        """The object's file, where the store is a folder and has it."""
+        path = Path(self._path(md5)) if self._is_local else None
+        return path if path and path.is_file() else None
 
     def size(self, md5: str) -> int:
         """In bytes.
@@ -63,11 +67,11 @@ class Store:
         Raises:
             FileNotFoundError: there is no such object.
         """
-        return int(self._odb.fs.size(self._odb.oid_to_path(md5)))
+        return int(self._odb.fs.size(self._path(md5)))
 
     def open(self, md5: str) -> BinaryIO:
         try:
-            file: BinaryIO = self._odb.fs.open(self._odb.oid_to_path(md5), "rb")
+            file: BinaryIO = self._odb.fs.open(self._path(md5), "rb")
         except FileNotFoundError:
             self._require_bucket()
             raise
@@ -100,7 +104,7 @@ class Store:
 
     def write(self, md5: str, source: Path) -> None:
         """Put the file ``source`` in place of the object, in one step: nobody reads half of it. The caller has hashed it."""
-        path = self._odb.oid_to_path(md5)
+        path = self._path(md5)
         if not self._is_local:
             self._odb.fs.put_file(str(source), path)
             return
@@ -116,7 +120,13 @@ class Store:
         Path(scratch).replace(place)
 
     def delete(self, md5: str) -> None:
-        self._odb.fs.remove(self._odb.oid_to_path(md5))
+        self._odb.fs.remove(self._path(md5))
+
+    def _path(self, md5: str) -> str:
+        if not self._is_fresh:
+            self._odb.fs.fs.invalidate_cache()  # what others changed meanwhile is to be seen
+            self._is_fresh = True
+        return str(self._odb.oid_to_path(md5))
 
     def _require_bucket(self) -> None:
         """A bucket that is not there is no missing object: everything would seem to be lost."""

@@ -8,7 +8,7 @@ from components import git
 from components.data import dvc_repo
 from components.data.dataset import MANIFEST, STAGE_FOLDERS, Dataset, Manifest, read_manifest, shard_problem, stage_folder
 from components.data.pending import current_stages
-from components.data.publish import DataVersion, current_version, find_version, read_published
+from components.data.published import DataVersion, current_version, find_version, read_published
 from components.data.recorded import check_records
 from components.data.store import Store, StoredFile, digests
 from components.errors import UserError

@@ -1,0 +1,113 @@
+"""Verbs on the versions of datasets: data log, restore, verify."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genmill.options import JsonOption, ProjectOption, complete_dataset, open_project
+
+if TYPE_CHECKING:
+    from components.data.freed import Freed
+    from components.data.publish import DataVersion
+    from components.project import Project
+
+NameArgument = Annotated[str, typer.Argument(help="A dataset.", autocompletion=complete_dataset)]
+RefArgument = Annotated[str, typer.Argument(help="NAME (its newest version) or NAME@vN.", autocompletion=complete_dataset)]
+
+
+def add_to(app: typer.Typer) -> None:
+    for verb in (log, restore, verify):
+        app.command()(verb)
+
+
+def log(name: NameArgument, project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """The versions of a dataset: what, when, who or which flow, how many rows, what changed, and how validation went.
+
+    Example: [bold]genmill data log digits[/]
+    """
+    where = open_project(project)
+    from components.data.freed import freed_versions
+    from components.data.publish import versions
+    from genmill.console import out, print_json, print_table
+
+    known_dataset(where, name)
+    found, freed = versions(where, name), freed_versions(where, name)
+    if as_json:
+        print_json([{**version.model_dump(mode="json", exclude={"new"}), "freed": freed.get(version.version)} for version in found])
+        return
+    rows = [_log_row(version, freed.get(version.version)) for version in found]
+    print_table(f"Versions of {name}", ("version", "when", "who", "rows", "changed", "size", "validation", "tag", "sha256"), rows)
+    for version in found:
+        if version.version in freed:
+            out.print(f"{freed[version.version].sentence(name)}.", soft_wrap=True)
+
+
+def _log_row(version: "DataVersion", freed: "Freed | None") -> tuple[Any, ...]:
+    from genmill.console import human_bytes
+
+    who = f"{version.actor}\n{version.flow}" if version.flow else version.actor
+    changes = version.changes
+    changed = "unknown" if changes is None else "first version" if not changes.against else f"{changes}\nagainst {changes.against}"
+    return (
+        version.version, version.created, who, ", ".join(f"{rows:,} {split}" for split, rows in version.rows.items()), changed,
+        "freed" if freed else human_bytes(version.bytes), version.validation, version.tag, version.sha256[:12],
+    )  # fmt: skip
+
+
+def restore(
+    ref: Annotated[str, typer.Argument(help="NAME@vN.")],
+    to: Annotated[Path, typer.Option("--to", help="A new or empty folder.")],
+    project: ProjectOption = None,
+) -> None:
+    """Bring an old version into another folder; the current one is not touched.
+
+    Example: [bold]genmill data restore digits@v1 --to /tmp/digits-v1[/]
+    """
+    where = open_project(project)
+    from components.data.publish import find_version
+    from components.data.verify import restore as restore_version
+    from genmill.console import out
+
+    name, version = split_ref(where, ref)
+    found = find_version(where, name, version or "")
+    folder = restore_version(where, name, found.version, to)
+    out.print(f"Restored {name} {found.version} ({sum(found.rows.values())} rows, sha256 {found.sha256[:12]}) to {folder}", soft_wrap=True)
+
+
+def verify(ref: RefArgument, project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Re-hash every byte of a version, here and in the remote; exit code 1 names what is broken.
+
+    Example: [bold]genmill data verify digits[/]
+    """
+    where = open_project(project)
+    from components.data.verify import verify as verify_version
+    from genmill.console import human_bytes, out, print_json
+
+    name, version = split_ref(where, ref)
+    result = verify_version(where, name, version)
+    if as_json:
+        print_json(result)
+    else:
+        for problem in result.broken:
+            out.print(f"[red]✗[/] {problem}", soft_wrap=True)
+        if result.ok:
+            out.print(f"[green]✓[/] {name}: {result.checked} objects, {human_bytes(result.bytes)}, every sha256 as recorded")
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+def split_ref(project: "Project", ref: str) -> tuple[str, str | None]:
+    """NAME or NAME@vN as its two parts."""
+    name, _, version = ref.partition("@")
+    known_dataset(project, name)
+    return name, version or None
+
+
+def known_dataset(project: "Project", name: str) -> None:
+    """Raise a UserError for a dataset that is neither in params.yaml nor published."""
+    from components.data.publish import versions
+    from pipelines.catalog import load_catalog
+
+    if not versions(project, name):
+        load_catalog(project).dataset(name)
