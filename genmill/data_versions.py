@@ -1,13 +1,15 @@
-"""Verbs on the versions of datasets: data log, restore, verify."""
+"""Verbs on the versions of datasets: data log, diff, restore, verify."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from components.errors import UserError, writing
 from genmill.options import JsonOption, ProjectOption, complete_dataset, open_project
 
 if TYPE_CHECKING:
+    from components.data.diff import DatasetDiff
     from components.data.freed import Freed
     from components.data.publish import DataVersion
     from components.project import Project
@@ -17,7 +19,7 @@ RefArgument = Annotated[str, typer.Argument(help="NAME (its newest version) or N
 
 
 def add_to(app: typer.Typer) -> None:
-    for verb in (log, restore, verify):
+    for verb in (log, diff, restore, verify):
         app.command()(verb)
 
 
@@ -53,6 +55,71 @@ def _log_row(version: "DataVersion", freed: "Freed | None") -> tuple[Any, ...]:
         version.version, version.created, who, ", ".join(f"{rows:,} {split}" for split, rows in version.rows.items()), changed,
         "freed" if freed else human_bytes(version.bytes), version.validation, version.tag, version.sha256[:12],
     )  # fmt: skip
+
+
+def diff(
+    refs: Annotated[
+        list[str],
+        typer.Argument(help="NAME (its newest version against what is prepared), NAME v1 v2, or NAME@v1 NAME@v2.", autocompletion=complete_dataset),
+    ],
+    html: Annotated[bool, typer.Option("--html", help="Write a page with pictures and texts of what differs.")] = False,
+    out_file: Annotated[Path | None, typer.Option("--out", dir_okay=False, help="Where the page goes (default: the reports folder); implies --html.")] = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What differs between two versions: rows added, removed, changed and moved, distributions, params, source and licence.
+
+    Example: [bold]genmill data diff digits v1 v2 --html[/]
+
+    What is prepared against the newest version: [bold]genmill data diff digits[/]
+    """
+    where = open_project(project)
+    if out_file is not None:
+        with writing(out_file):  # before the work, not after it
+            out_file.parent.mkdir(parents=True, exist_ok=True)
+    from components.data.diff import diff as compare_versions
+    from genmill.console import print_json
+
+    name, before, after = _sides(where, refs)
+    result = compare_versions(where, name, before, after, show=html or out_file is not None)
+    if html or out_file is not None:
+        from components.report.dataset_diff import write_diff_page
+
+        result = write_diff_page(where, result, out_file)
+    print_json(result) if as_json else _show_diff(result)
+
+
+def _sides(project: "Project", refs: list[str]) -> tuple[str, str, str]:
+    """The dataset and the two sides that the arguments mean."""
+    from components.data.diff import PREPARED
+
+    name, version = split_ref(project, refs[0])
+    versions = [version] if version else []
+    for ref in refs[1:]:
+        other, at, number = ref.partition("@")
+        if at and other != name:
+            raise UserError(f"{refs[0]} and {ref} are two datasets: compare versions of one, e.g. `genmill data diff {name} v1 v2`.")
+        versions.append(number if at else ref)
+    if len(versions) > 2:
+        raise UserError(f"{len(versions)} versions are named: compare two, e.g. `genmill data diff {name} v1 v2`.")
+    before, after = [*versions, "latest"][:2] if versions else ("latest", PREPARED)
+    return name, before, after
+
+
+def _show_diff(result: "DatasetDiff") -> None:
+    from genmill.console import out, print_table
+
+    rows = [(kind, f"{getattr(result.rows, kind):,}", ", ".join(result.ids[kind][:5])) for kind in result.ids]
+    print_table(f"{result.before} → {result.after}", ("rows", "number", "for instance"), [*rows, ("same", f"{result.rows.same:,}", "")])
+    for move in result.moves:
+        out.print(f"{move.rows:,} rows moved from {move.before} to {move.after}")
+    if result.facts:
+        print_table("What else differs", ("what", result.before, result.after), [(fact.name, fact.before, fact.after) for fact in result.facts])
+    if result.drift:
+        drifts = [(one.column, f"{one.value:.3g}", f"{one.chance:.2g}", one.verdict) for one in result.drift]
+        print_table("Distributions", ("column", "population stability index", "by chance", "verdict"), drifts)
+    if result.page:
+        out.print(f"Page       {result.page}", soft_wrap=True)
 
 
 def restore(
