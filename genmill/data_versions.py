@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from components.data.diff import DatasetDiff
     from components.data.freed import Freed
     from components.data.publish import DataVersion
+    from components.data.verify import Verification
     from components.project import Project
 
 NameArgument = Annotated[str, typer.Argument(help="A dataset.", autocompletion=complete_dataset)]
@@ -133,7 +134,7 @@ def restore(
     """
     where = open_project(project)
     from components.data.publish import find_version
-    from components.data.verify import restore as restore_version
+    from components.data.restore import restore as restore_version
     from genmill.console import out
 
     name, version = split_ref(where, ref)
@@ -142,26 +143,46 @@ def restore(
     out.print(f"Restored {name} {found.version} ({sum(found.rows.values())} rows, sha256 {found.sha256[:12]}) to {folder}", soft_wrap=True)
 
 
-def verify(ref: RefArgument, project: ProjectOption = None, as_json: JsonOption = False) -> None:
-    """Re-hash every byte of a version, here and in the remote; exit code 1 names what is broken.
+def verify(
+    ref: Annotated[str | None, typer.Argument(help="NAME (its newest version) or NAME@vN.", autocompletion=complete_dataset)] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every version: of NAME, or without one of every dataset.")] = False,
+    mend: Annotated[bool, typer.Option("--mend", help="Write what one place lost anew from a place that has it whole.")] = False,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Re-hash every byte of a version, here and in the remote; exit code 1 names what is broken and was not mended.
 
     Example: [bold]genmill data verify digits[/]
+
+    Every version of every dataset, and what is damaged mended: [bold]genmill data verify --all --mend[/]
     """
     where = open_project(project)
     from components.data.verify import verify as verify_version
-    from genmill.console import human_bytes, out, print_json
+    from components.data.verify import verify_all
+    from genmill.console import print_json
 
-    name, version = split_ref(where, ref)
-    result = verify_version(where, name, version)
-    if as_json:
-        print_json(result)
-    else:
-        for problem in result.broken:
-            out.print(f"[red]✗[/] {problem}", soft_wrap=True)
-        if result.ok:
-            out.print(f"[green]✓[/] {name}: {result.checked} objects, {human_bytes(result.bytes)}, every sha256 as recorded")
+    if ref is None and not everything:
+        raise UserError("Nothing is named to be verified: give NAME or NAME@vN, or --all.")
+    name, version = split_ref(where, ref) if ref else (None, None)
+    if everything and version:
+        raise UserError(f"{ref} is one version and --all means all: leave one of them out.")
+    result = verify_all(where, name, repair=mend) if everything or name is None else verify_version(where, name, version, repair=mend)
+    print_json(result) if as_json else _show_verification(ref or "all datasets", result)
     if not result.ok:
         raise typer.Exit(1)
+
+
+def _show_verification(what: str, result: "Verification") -> None:
+    from genmill.console import human_bytes, out
+
+    for sentence in result.mended:
+        out.print(f"[yellow]![/] {sentence}", soft_wrap=True)
+    for sentence in result.freed:
+        out.print(f"[dim]·[/] {sentence}", soft_wrap=True)
+    for problem in result.broken:
+        out.print(f"[red]✗[/] {problem}", soft_wrap=True)
+    if result.ok:
+        out.print(f"[green]✓[/] {what}: {result.checked} objects, {human_bytes(result.bytes)}, every sha256 as recorded")
 
 
 def split_ref(project: "Project", ref: str) -> tuple[str, str | None]:

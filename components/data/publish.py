@@ -97,7 +97,10 @@ def _send(project: Project, name: str, manifest: Manifest, lock: bytes) -> None:
         _fsync(checked_shard(project, shard))
     dvc_repo.push(project, name)
     with dvc_repo.stores(project) as (remote, _):
-        broken = check_store(remote, lock, manifest, trusted=_hashed_before(project, name, remote)).broken
+        try:
+            broken = [fault.sentence for fault in check_store(remote, lock, manifest, trusted=_hashed_before(project, name, remote))]
+        except (FileNotFoundError, ValueError) as error:
+            broken = [f"A list of files is missing or damaged ({error})"]
     if broken:
         raise UserError(f"{broken[0]}: {remote.where} does not hold what was sent; check its disk, then run again. Nothing was published.")
 

@@ -67,6 +67,11 @@ def versions(project: Project, name: str) -> list[DataVersion]:
     return sorted(found, key=lambda version: -version.number)
 
 
+def published_datasets(project: Project) -> list[str]:
+    """Every dataset that has a version, whether params.yaml still names it or not."""
+    return sorted({ref.name.split("/")[3] for ref in git.list_refs(project.root, "refs/tags/data/") if _from_tag(ref)})
+
+
 def current_version(project: Project, name: str) -> DataVersion | None:
     """The newest published version, or None."""
     return next(iter(versions(project, name)), None)
@@ -87,8 +92,7 @@ def find_version(project: Project, name: str, ref: str) -> DataVersion:
     wanted = ref.removeprefix(f"data/{name}/").removeprefix(f"{name}@")
     found = versions(project, name)
     if not found:
-        published = {ref.name.split("/")[3] for ref in git.list_refs(project.root, "refs/tags/data/")}
-        raise UserError(f"Dataset {name!r} has no published version ({nearest(name, published)}) Run `genmill run --dataset {name}`.")
+        raise UserError(f"Dataset {name!r} has no published version ({nearest(name, published_datasets(project))}) Run `genmill run --dataset {name}`.")
     if wanted in ("", "latest"):
         return found[0]
     match = next((version for version in found if version.version in (wanted, f"v{wanted}")), None)

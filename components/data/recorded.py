@@ -35,11 +35,17 @@ class RecordCheck(Strict):
         return (*self.lock, *self.manifest, *self.validation, *self.cleaning)
 
 
-def check_records(project: Project, version: DataVersion) -> RecordCheck:
-    """Compare the records of ``version`` with each other and with the names that git and DVC gave their bytes."""
+def check_records(project: Project, version: DataVersion, *, whole: bool = True) -> RecordCheck:
+    """Compare the records of ``version`` with each other and with the names that git and DVC gave their bytes.
+
+    Not ``whole``: its bytes were freed, and only what stands in git is looked at.
+    """
     lock, problems = _blob(project, version, "dvc.lock")
     if lock is None:
         return RecordCheck(lock=problems)
+    if not whole:
+        manifest, of_manifest = _check_manifest(project, version, {})
+        return RecordCheck(lock=problems, manifest=of_manifest, validation=_check_validation(project, version, manifest, {}))
     with dvc_repo.stores(project) as stores:
         store, pinned = _listed(stores, lock, version.dataset)
         manifest, of_manifest = _check_manifest(project, version, pinned)

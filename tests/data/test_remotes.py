@@ -11,7 +11,8 @@ import pytest
 from components.data.credentials import hide
 from components.data.dataset import Dataset
 from components.data.publish import publish, versions
-from components.data.verify import restore, verify
+from components.data.restore import restore
+from components.data.verify import verify
 from components.errors import UserError
 from components.project import Project
 from tests.conftest import git
