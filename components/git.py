@@ -113,6 +113,12 @@ def read_blob(root: Path, ref: str, path: str) -> bytes:
     return result.stdout
 
 
+def list_files(root: Path, ref: str) -> list[str]:
+    """The paths of every file as of ``ref``; empty where there is no such ref."""
+    result = _run(root, "ls-tree", "-r", "-z", "--name-only", ref)
+    return [path for path in result.stdout.decode(errors="replace").split("\0") if path] if result.returncode == 0 else []
+
+
 def is_intact(root: Path, ref: str, path: str) -> bool:
     """Whether the bytes of ``path`` as of ``ref`` still have the name that git gave them; git itself does not look when it reads one.
 

@@ -1,4 +1,4 @@
-"""Verbs on the versions of datasets: data log, diff, restore, verify."""
+"""Verbs on the versions of datasets: data log, diff, restore, verify, gc."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +11,7 @@ from genmill.options import JsonOption, ProjectOption, complete_dataset, open_pr
 if TYPE_CHECKING:
     from components.data.diff import DatasetDiff
     from components.data.freed import Freed
+    from components.data.gc import Collection
     from components.data.publish import DataVersion
     from components.data.verify import Verification
     from components.project import Project
@@ -20,7 +21,7 @@ RefArgument = Annotated[str, typer.Argument(help="NAME (its newest version) or N
 
 
 def add_to(app: typer.Typer) -> None:
-    for verb in (log, diff, restore, verify):
+    for verb in (log, diff, restore, verify, gc):
         app.command()(verb)
 
 
@@ -183,6 +184,50 @@ def _show_verification(what: str, result: "Verification") -> None:
         out.print(f"[red]✗[/] {problem}", soft_wrap=True)
     if result.ok:
         out.print(f"[green]✓[/] {what}: {result.checked} objects, {human_bytes(result.bytes)}, every sha256 as recorded")
+
+
+def gc(
+    name: Annotated[str | None, typer.Argument(help="A dataset (default: all, and what belongs to no version).", autocompletion=complete_dataset)] = None,
+    keep: Annotated[int, typer.Option("--keep", help="How many of the newest versions of each stay.", min=1)] = 1,
+    remote: Annotated[bool, typer.Option("--remote", help="Free them in the remote too: their record stays, their bytes are gone for good.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be freed.")] = False,
+    no_registry: Annotated[bool, typer.Option("--no-registry", help="There is no registry: nothing was ever trained on these versions.")] = False,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Free the bytes of old versions: never of what a registered model was trained on, nor of what a kept version shares or reads.
+
+    Example: [bold]genmill data gc digits --keep 3 --dry-run[/]
+    """
+    where = open_project(project)
+    from components.data.gc import collect_garbage
+    from components.data.published import published_datasets
+    from components.git import default_actor
+    from components.registry import ledger
+    from components.registry.trained_on import protected_versions
+    from components.tracking import Tracker
+    from genmill.console import print_json
+
+    if name is not None:
+        known_dataset(where, name)
+    if no_registry and ledger.read(where):
+        raise UserError("--no-registry says that nothing was trained, but the ledger has promotions: set MLFLOW_TRACKING_URI to the registry instead.")
+    protected = [] if no_registry else protected_versions(where, Tracker.of(where), published_datasets(where))
+    result = collect_garbage(where, name, protected, keep=keep, remote=remote, dry_run=dry_run, actor=default_actor(where.root))
+    print_json(result) if as_json else _show_collection(result)
+
+
+def _show_collection(result: "Collection") -> None:
+    from genmill.console import human_bytes, out, print_table
+
+    print_table("Kept", ("version", "why"), [(kept.version, kept.why) for kept in result.kept])
+    where = "the remote and the cache" if result.remote else "the cache (the remote keeps them)"
+    if result.versions:
+        out.print(f"{'Would free' if result.dry_run else 'Freed'} in {where}: {', '.join(result.versions)}", soft_wrap=True)
+    leftovers = f", {result.leftovers} of them of no version" if result.leftovers else ""
+    out.print(f"{'Would free' if result.dry_run else 'Freed'} {human_bytes(result.bytes)}: {result.objects} objects{leftovers}")
+    for note in result.notes:
+        out.print(f"[yellow]![/] {note}", soft_wrap=True)
 
 
 def split_ref(project: "Project", ref: str) -> tuple[str, str | None]:

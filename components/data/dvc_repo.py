@@ -116,6 +116,14 @@ def stores(project: Project) -> Iterator[tuple[Store, Store]]:
         yield Store(remote, hide(project, f"the remote {_address(remote)}")), Store(repo.cache.local, "the local cache")
 
 
+def forget_sent(project: Project) -> None:
+    """Have DVC look anew what the remote holds: it remembers what it has sent, and would not send again what was deleted there."""
+    with _repo(project) as repo, _remote_errors(project):
+        remote = repo.cloud.get_remote()
+        if remote.index is not None:
+            remote.index.clear()
+
+
 def _address(odb: Any) -> str:
     return str(odb.path if odb.fs.protocol == "local" else odb.fs.unstrip_protocol(odb.path))
 

@@ -12,9 +12,11 @@ def locked_outputs(lock: bytes, name: str) -> list[tuple[str, str]]:
     return [(out["path"], out["md5"]) for stage in STAGES for out in stages.get(f"{stage}@{name}", {}).get("outs", [])]
 
 
-def locked_datasets(lock: bytes) -> list[str]:
-    """The datasets of which a dvc.lock pins something."""
-    return sorted({key.partition("@")[2] for key in _read(lock)["stages"] if key.partition("@")[0] in STAGES})
+def all_outputs(text: bytes) -> set[str]:
+    """The md5 of every output that a dvc.lock or a .dvc file pins, ours or not."""
+    found = _read(text)
+    outs = [out for stage in found["stages"].values() for out in stage.get("outs", [])] + (found.get("outs") or [])
+    return {out["md5"] for out in outs if out.get("md5")}
 
 
 def merged_lock(base: bytes | None, working: bytes, name: str) -> bytes:

@@ -17,6 +17,7 @@ from components.data.changes import Changes, Rows, compared_rows, differing_shar
 from components.data.credentials import hide, refuse_credentials
 from components.data.dataset import Manifest, checked_shard, is_added, read_manifest, stage_folder
 from components.data.failure import ValidationFailed
+from components.data.freed import forget_freed, freed_versions
 from components.data.lockfile import merged_lock
 from components.data.locking import data_lock
 from components.data.published import (
@@ -27,6 +28,8 @@ from components.data.published import (
     current_version,
     describe,
     find_version,
+    newest_line,
+    numbers_at,
     prepared_version,
     read_published,
     read_published_validation,
@@ -45,8 +48,6 @@ __all__ = [
     "read_published_validation", "versions",
 ]  # fmt: skip
 _ATTEMPTS = 20
-_NEWEST = "Newest:"
-"""Line of a commit's message with the newest version of every dataset."""
 
 
 def publish(project: Project, name: str, *, actor: str, flow: FlowOrigin | None = None) -> DataVersion:
@@ -61,10 +62,13 @@ def publish(project: Project, name: str, *, actor: str, flow: FlowOrigin | None 
     with data_lock(project, f"genmill: publish {name}"):
         manifest, result = _ready(project, name)
         known = version_of_content(project, name, manifest.sha256)
-        if known:
-            return known
         lock = (project.root / "dvc.lock").read_bytes()
+        if known and known.version not in freed_versions(project, name):
+            return known
         _send(project, name, manifest, lock)
+        if known:
+            forget_freed(project, known, actor)
+            return known
         return _commit(project, _Prepared(manifest, result, lock, actor, flow))
 
 
@@ -179,27 +183,11 @@ def write_tag(root: Path, version: DataVersion, commit: str) -> str:
     return git.make_tag(root, version.tag, commit, f"{_sentence(version)}\n\n{body}", version.actor)
 
 
-def newest_line(root: Path, tip: str | None, version: DataVersion | None = None) -> str:
-    """The line that every commit of the branch ends in: the newest version of each dataset, which a clone without tags goes on from."""
-    numbers = {**_numbers_at(root, tip), **({version.dataset: version.number} if version else {})}
-    return f"{_NEWEST} {' '.join(f'{dataset}=v{newest}' for dataset, newest in sorted(numbers.items()))}"
-
-
 def _newest_number(root: Path, name: str, tip: str | None) -> int:
     """The highest version that the tags or, where a clone brought no tags, the branch's last commit knows."""
     tags = [ref.name.rsplit("/", 1)[-1] for ref in git.list_refs(root, f"refs/tags/data/{name}/")]
     numbers = [int(tag[1:]) for tag in tags if tag.startswith("v") and tag[1:].isdigit()]
-    return max([*numbers, _numbers_at(root, tip).get(name, 0)])
-
-
-def _numbers_at(root: Path, tip: str | None) -> dict[str, int]:
-    """The newest version of every dataset as the commit ``tip`` lists them."""
-    for _, message in git.log(root, tip, limit=1) if tip else []:
-        for line in message.splitlines():
-            if line.startswith(_NEWEST):
-                pairs = [entry.split("=v") for entry in line.removeprefix(_NEWEST).split()]
-                return {dataset: int(number) for dataset, number in pairs}
-    return {}
+    return max([*numbers, numbers_at(root, tip).get(name, 0)])
 
 
 def _blob(root: Path, ref: str | None, path: str) -> bytes | None:

@@ -13,6 +13,8 @@ from components.params import Strict
 from components.project import Project
 
 BRANCH = "data-versions"
+_NEWEST = "Newest:"
+"""Line of a commit's message with the newest version of every dataset."""
 
 
 class FlowOrigin(Strict):
@@ -137,6 +139,22 @@ def version_of_content(project: Project, name: str, sha256: str) -> DataVersion 
 def branch_tip(root: Path) -> str | None:
     """The last commit of the branch of versions; in a fresh clone, which knows the branch only as its remote's, that one's."""
     return git.resolve(root, f"refs/heads/{BRANCH}") or next((ref.commit for ref in git.remote_branches(root, BRANCH)), None)
+
+
+def newest_line(root: Path, tip: str | None, version: DataVersion | None = None) -> str:
+    """The line that every commit of the branch ends in: the newest version of each dataset, which a clone without tags goes on from."""
+    numbers = {**numbers_at(root, tip), **({version.dataset: version.number} if version else {})}
+    return f"{_NEWEST} {' '.join(f'{dataset}=v{newest}' for dataset, newest in sorted(numbers.items()))}"
+
+
+def numbers_at(root: Path, tip: str | None) -> dict[str, int]:
+    """The newest version of every dataset as the commit ``tip`` lists them."""
+    for _, message in git.log(root, tip, limit=1) if tip else []:
+        for line in message.splitlines():
+            if line.startswith(_NEWEST):
+                pairs = [entry.split("=v") for entry in line.removeprefix(_NEWEST).split()]
+                return {dataset: int(number) for dataset, number in pairs}
+    return {}
 
 
 def _from_tag(ref: git.Ref) -> DataVersion | None:

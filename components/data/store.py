@@ -61,6 +61,15 @@ class Store:
         path = Path(self._path(md5)) if self._is_local else None
         return path if path and path.is_file() else None
 
+    def names(self) -> set[str]:
+        """Every object of the store."""
+        self._path("0" * 32)  # not what was seen before
+        return set(self._odb.all())
+
+    def is_below(self, folder: Path) -> bool:
+        """Whether the store is a folder somewhere in ``folder``, so that it is nobody else's."""
+        return self._is_local and Path(self._odb.path).resolve().is_relative_to(folder.resolve())
+
     def size(self, md5: str) -> int:
         """In bytes.
 

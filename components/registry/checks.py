@@ -82,8 +82,9 @@ def _data_rows(project: Project, version: ModelVersion) -> Iterator[GateRow]:
         outcome = f"{name}@{wanted}: {data.validation}" if same else f"{name}@{wanted} is not what it was trained on (another sha256)"
         yield _row("data", "validated, passed or with warnings", same and data.validation in ("passed", "warnings"), outcome)
         checked = verify(project, name, wanted)
-        found = f"{checked.checked} files, {checked.bytes:,} bytes re-hashed" if checked.ok else "; ".join(checked.broken[:3])
-        yield _row("data", "every file as it was published", checked.ok, found)
+        gone = (*checked.freed, *checked.broken)
+        found = "; ".join(gone[:3]) or f"{checked.checked} files, {checked.bytes:,} bytes re-hashed"
+        yield _row("data", "every file as it was published", not gone, found)
     except UserError as error:
         yield _row("data", "every file as it was published", False, str(error))
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from components import git
 from components.data.clean import QUARANTINE
 from components.data.dataset import MANIFEST
+from components.data.freed import freed_versions
 from components.data.publish import DataVersion, find_version, read_published
 from components.data.recorded import check_records
 from components.data.verify import Verification, verify_files
@@ -28,7 +29,10 @@ def data_rows(project: Project, version: ModelVersion, run: RunRecord, *, rehash
     yield same(f"data version {name}@{wanted}", version.tag("data_sha256"), data.sha256)
     yield same_where_recorded("commit of the data", run.tag("data_commit"), data.commit)
     yield same("validation of the data", run.tag("validation") or data.validation, data.validation)
-    if rehash:
+    gone = freed_versions(project, name).get(data.version)
+    if gone:
+        yield AuditRow(link="shards", expected=f"the bytes that {data.tag} names", found=gone.sentence(name), ok=False)
+    elif rehash:
         yield from _rehashed_rows(project, data)
     else:
         yield from (not_rehashed(link, f"as {data.tag} names it") for link in ("manifest", "validation result", "cleaning report", "shards"))
