@@ -1,4 +1,4 @@
-"""Verbs on the versions of datasets: data log, diff, restore, verify, gc."""
+"""Verbs on the versions of datasets: data log, diff, restore, verify, gc, push."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +21,7 @@ RefArgument = Annotated[str, typer.Argument(help="NAME (its newest version) or N
 
 
 def add_to(app: typer.Typer) -> None:
-    for verb in (log, diff, restore, verify, gc):
+    for verb in (log, diff, restore, verify, gc, push):
         app.command()(verb)
 
 
@@ -38,7 +38,7 @@ def log(name: NameArgument, project: ProjectOption = None, as_json: JsonOption =
     known_dataset(where, name)
     found, freed = versions(where, name), freed_versions(where, name)
     if as_json:
-        print_json([{**version.model_dump(mode="json", exclude={"new"}), "freed": freed.get(version.version)} for version in found])
+        print_json([{**version.model_dump(mode="json", exclude={"new", "note"}), "freed": freed.get(version.version)} for version in found])
         return
     rows = [_log_row(version, freed.get(version.version)) for version in found]
     print_table(f"Versions of {name}", ("version", "when", "who", "rows", "changed", "size", "validation", "tag", "sha256"), rows)
@@ -228,6 +228,27 @@ def _show_collection(result: "Collection") -> None:
     out.print(f"{'Would free' if result.dry_run else 'Freed'} {human_bytes(result.bytes)}: {result.objects} objects{leftovers}")
     for note in result.notes:
         out.print(f"[yellow]![/] {note}", soft_wrap=True)
+
+
+def push(project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Push the branches and tags of versions and promotions to the git remote that `versions.git_remote` names, behind what others published there.
+
+    Example: [bold]genmill data push[/]
+    """
+    where = open_project(project)
+    from components.data.sharing import push_all
+    from components.registry.ledger import BRANCH
+    from genmill.console import out, print_json
+
+    sharing, notes = push_all(where, (BRANCH,))
+    if as_json:
+        print_json({**sharing.model_dump(mode="json"), "notes": notes})
+    else:
+        out.print(f"Pushed to {sharing.remote}: {', '.join(sharing.pushed) or 'nothing, it has everything'}", soft_wrap=True)
+        for sentence in [*sharing.sentences, *notes]:
+            out.print(f"[yellow]![/] {sentence}", soft_wrap=True)
+    if notes:
+        raise typer.Exit(1)
 
 
 def split_ref(project: "Project", ref: str) -> tuple[str, str | None]:

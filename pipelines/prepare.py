@@ -77,6 +77,8 @@ def prepare(project: str, dataset: str, actor: str = "", flow_name: str = "prepa
         outcomes.append(run(project, dataset))
     console.progress(f"data {dataset}", len(STAGE_TASKS), len(STAGE_TASKS) + 1, "publish")
     version = publish(project, dataset, actor, flow_name)
+    if version.note:
+        console.say(f"[yellow]![/] data {dataset}: {version.note}")
     if version.new:
         tell_of_version(Project(Path(project)), version)
     console.progress(f"data {dataset}", 1, 1)

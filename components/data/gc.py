@@ -107,9 +107,9 @@ def collect_garbage(
             _drop_restored(project, plan.freed)
     if remote and not dry_run:
         dvc_repo.forget_sent(project)
-    every = [*doomed, *leftovers]
+    every, fresh = [*doomed, *leftovers], [version for version in plan.freed if version.tag not in plan.gone]
     return Collection(
-        dry_run=dry_run, versions=tuple(f"{version.dataset}@{version.version}" for version in plan.freed if version.tag not in plan.gone), remote=remote, objects=len(every),
+        dry_run=dry_run, versions=tuple(f"{version.dataset}@{version.version}" for version in fresh), remote=remote, objects=len(every),
         bytes=sum(one.size for one in every), leftovers=len(leftovers), kept=tuple(plan.kept), notes=tuple(notes),
     )  # fmt: skip
 

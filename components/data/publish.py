@@ -14,6 +14,7 @@ from pathlib import Path
 from components import git
 from components.data import dvc_repo
 from components.data.changes import Changes, Rows, compared_rows, differing_shards
+from components.data.config import find_git_remote
 from components.data.credentials import hide, refuse_credentials
 from components.data.dataset import Manifest, checked_shard, is_added, read_manifest, stage_folder
 from components.data.failure import ValidationFailed
@@ -33,11 +34,14 @@ from components.data.published import (
     prepared_version,
     read_published,
     read_published_validation,
+    sentence,
     version_of_content,
     versions,
+    write_tag,
 )
 from components.data.result import ValidationResult, read_result
 from components.data.shard_files import shard_files
+from components.data.sharing import is_unsent, share, take_over, unreachable
 from components.data.store import Store
 from components.data.verify import check_store
 from components.errors import UserError
@@ -59,17 +63,11 @@ def publish(project: Project, name: str, *, actor: str, flow: FlowOrigin | None 
     """
     git.require_repository(project.root)
     refuse_credentials(project)
+    remote = find_git_remote(project)
     with data_lock(project, f"genmill: publish {name}"):
         manifest, result = _ready(project, name)
-        known = version_of_content(project, name, manifest.sha256)
-        lock = (project.root / "dvc.lock").read_bytes()
-        if known and known.version not in freed_versions(project, name):
-            return known
-        _send(project, name, manifest, lock)
-        if known:
-            forget_freed(project, known, actor)
-            return known
-        return _commit(project, _Prepared(manifest, result, lock, actor, flow))
+        prepared = _Prepared(manifest, result, (project.root / "dvc.lock").read_bytes(), actor, flow)
+        return _shared(project, remote, prepared) if remote else _published(project, prepared)
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,39 @@ class _Prepared:
     lock: bytes
     actor: str
     flow: FlowOrigin | None
+
+
+def _published(project: Project, prepared: _Prepared) -> DataVersion:
+    """The version here: the one that has this content, with its bytes sent again where they were freed, or a new one."""
+    name = prepared.manifest.name
+    known = version_of_content(project, name, prepared.manifest.sha256)
+    if known and known.version not in freed_versions(project, name):
+        return known
+    _send(project, name, prepared.manifest, prepared.lock)
+    if known:
+        forget_freed(project, known, prepared.actor)
+        return known
+    return _commit(project, prepared)
+
+
+def _shared(project: Project, remote: str, prepared: _Prepared) -> DataVersion:
+    """The same, behind what others published on the git remote and brought there; where that cannot be reached it stands here until later."""
+    name, sha256 = prepared.manifest.name, prepared.manifest.sha256
+    made: DataVersion | None = None
+    try:
+        if version_of_content(project, name, sha256) is None:
+            take_over(project, remote)
+        made = _published(project, prepared)
+        if not made.new and not is_unsent(project, remote):
+            return made
+        sharing = share(project, remote)
+    except git.RemoteUnreachable as error:
+        made = made or _published(project, prepared)
+        return made.model_copy(update={"note": unreachable(project, remote, f"{name} {made.version}", error)})
+    final = version_of_content(project, name, sha256)
+    assert final is not None, "it was published a moment ago"
+    new = made.new and f"refs/tags/{final.tag}" in sharing.pushed
+    return final.model_copy(update={"new": new, "note": " ".join(sharing.sentences)})
 
 
 def _ready(project: Project, name: str) -> tuple[Manifest, ValidationResult]:
@@ -170,17 +201,11 @@ def _attempt(project: Project, prepared: _Prepared, changes: Changes) -> DataVer
         f"manifests/{name}.json": manifest.to_json().encode(),
         f"validation/{name}.json": (prepared.result.model_dump_json(indent=1) + "\n").encode(),
     }
-    message = f"{version.tag}\n\n{_sentence(version)}\n\nActor: {version.actor}\nCode-Commit: {git.head(root) or 'none'}\n{newest_line(root, tip, version)}\n"
+    message = f"{version.tag}\n\n{sentence(version)}\n\nActor: {version.actor}\nCode-Commit: {git.head(root) or 'none'}\n{newest_line(root, tip, version)}\n"
     commit = git.commit_tree(root, files, [tip] if tip else [], message, version.actor, base=tip)
     updates = [git.RefUpdate(f"refs/heads/{BRANCH}", commit, local), git.RefUpdate(f"refs/tags/{version.tag}", write_tag(root, version, commit), None)]
     git.transaction(root, updates, f"genmill: publish {version.tag}")
     return version.model_copy(update={"commit": commit, "new": True})
-
-
-def write_tag(root: Path, version: DataVersion, commit: str) -> str:
-    """Write the annotated tag of ``version`` on ``commit`` and give its sha; no ref points to it yet."""
-    body = json.dumps(version.model_dump(mode="json", exclude={"commit", "new"}), indent=1)
-    return git.make_tag(root, version.tag, commit, f"{_sentence(version)}\n\n{body}", version.actor)
 
 
 def _newest_number(root: Path, name: str, tip: str | None) -> int:
@@ -195,11 +220,6 @@ def _blob(root: Path, ref: str | None, path: str) -> bytes | None:
         return git.read_blob(root, ref, path) if ref else None
     except FileNotFoundError:
         return None
-
-
-def _sentence(version: DataVersion) -> str:
-    rows = ", ".join(f"{split} {number:,}" for split, number in version.rows.items())
-    return f"{version.dataset} {version.version}: {rows} rows, {version.bytes:,} bytes, validation {version.validation}"
 
 
 def _fsync(path: Path) -> None:

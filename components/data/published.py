@@ -55,8 +55,12 @@ class DataVersion(Strict):
     """None where no flow published it, and for a version from before flows were noted."""
     changes: Changes | None = None
     """Against the version before; None for a version from before changes were noted."""
+    formerly: str = ""
+    """Its number before others were known of who had taken it meanwhile, e.g. `v2`."""
     new: bool = False
     """True only in the answer of the publish that made it."""
+    note: str = ""
+    """What else is to be said in the answer of a publish, e.g. that the refs could not be pushed."""
 
     @property
     def number(self) -> int:
@@ -65,13 +69,13 @@ class DataVersion(Strict):
 
 def versions(project: Project, name: str) -> list[DataVersion]:
     """Every published version of ``name``, newest first."""
-    found = [version for ref in git.list_refs(project.root, f"refs/tags/data/{name}/") if (version := _from_tag(ref))]
+    found = [version for ref in git.list_refs(project.root, f"refs/tags/data/{name}/") if (version := parse_tag(ref))]
     return sorted(found, key=lambda version: -version.number)
 
 
 def published_datasets(project: Project) -> list[str]:
     """Every dataset that has a version, whether params.yaml still names it or not."""
-    return sorted({ref.name.split("/")[3] for ref in git.list_refs(project.root, "refs/tags/data/") if _from_tag(ref)})
+    return sorted({ref.name.split("/")[3] for ref in git.list_refs(project.root, "refs/tags/data/") if parse_tag(ref)})
 
 
 def current_version(project: Project, name: str) -> DataVersion | None:
@@ -104,6 +108,18 @@ def find_version(project: Project, name: str, ref: str) -> DataVersion:
     return match
 
 
+def find_trained_on(project: Project, name: str, ref: str, sha256: str) -> DataVersion:
+    """The version that a run or a model names; where others had taken its number meanwhile, the one that has the content ``sha256`` now.
+
+    Raises:
+        UserError: there is neither.
+    """
+    renumbered = version_of_content(project, name, sha256) if sha256 else None
+    if renumbered is not None and renumbered.formerly == ref.removeprefix(f"{name}@"):
+        return renumbered
+    return find_version(project, name, ref)
+
+
 def read_published(project: Project, version: DataVersion) -> Manifest:
     """The manifest of a published version."""
     return Manifest.from_json(git.read_blob(project.root, version.commit, f"manifests/{version.dataset}.json"))
@@ -119,7 +135,7 @@ def describe(project: Project, name: str, version: str | None = None) -> dict[st
     found = find_version(project, name, version or "")
     manifest, result = read_published(project, found), read_published_validation(project, found)
     return {
-        **found.model_dump(mode="json", exclude={"new", "source"}),
+        **found.model_dump(mode="json", exclude={"new", "note", "source"}),
         "source": manifest.source,
         "licence": manifest.licence,
         "class_names": list(manifest.class_names),
@@ -157,7 +173,19 @@ def numbers_at(root: Path, tip: str | None) -> dict[str, int]:
     return {}
 
 
-def _from_tag(ref: git.Ref) -> DataVersion | None:
+def write_tag(root: Path, version: DataVersion, commit: str) -> str:
+    """Write the annotated tag of ``version`` on ``commit`` and give its sha; no ref points to it yet."""
+    body = json.dumps(version.model_dump(mode="json", exclude={"commit", "new", "note"}), indent=1)
+    return git.make_tag(root, version.tag, commit, f"{sentence(version)}\n\n{body}", version.actor)
+
+
+def sentence(version: DataVersion) -> str:
+    """The version in a line, for a tag's or a commit's message."""
+    rows = ", ".join(f"{split} {number:,}" for split, number in version.rows.items())
+    return f"{version.dataset} {version.version}: {rows} rows, {version.bytes:,} bytes, validation {version.validation}"
+
+
+def parse_tag(ref: git.Ref) -> DataVersion | None:
     """The version that a tag describes; None for a tag that somebody else put there."""
     _, _, body = ref.message.partition("\n\n")
     try:
