@@ -5,7 +5,7 @@ version was made of, and what dvc.lock pins here or on any branch. The record of
 """
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +13,13 @@ from typing import NamedTuple
 
 from components import git
 from components.data import dvc_repo
+from components.data.config import find_git_remote
 from components.data.faults import read_list
 from components.data.freed import Freed, freed_versions, record_freed
 from components.data.lockfile import all_outputs, locked_outputs
 from components.data.locking import data_lock
 from components.data.published import DataVersion, published_datasets, read_published, versions
+from components.data.sharing import brief, share, take_over
 from components.data.store import Store, files_of
 from components.errors import UserError
 from components.params import Strict
@@ -89,20 +91,24 @@ def collect_garbage(
 ) -> Collection:
     """Free the versions of ``name`` (None: of every dataset) but the newest ``keep`` and what else must stay, in the cache and with ``remote`` there too.
 
-    In the cache an object goes only where the remote has it. With ``remote`` the versions are recorded as freed before anything is deleted.
+    In the cache an object goes only where the remote has it. With ``remote`` the versions are recorded as freed before anything is deleted, and
+    where there is a git remote, what others published is asked for before that and the record is pushed there.
 
     Raises:
-        UserError: it is not known what a kept version needs, or a store fails.
+        UserError: it is not known what others published or what a kept version needs, or a store fails.
     """
     assert keep >= 1, "the newest version is always kept"
     git.require_repository(project.root)
     with data_lock(project, "genmill: data gc"), dvc_repo.stores(project) as stores:
+        if remote:
+            _with_others(project, take_over)
         plan = _planned(project, name, list(protected), keep, stores)
         doomed, notes = _doomed(project, plan, stores, remote=remote)
         leftovers = [one for one in _leftovers(project, plan, stores, remote=remote) if name is None]
         if not dry_run:
             if remote:
                 record_freed(project, [_freed(version, doomed, plan, actor) for version in plan.freed if version.tag not in plan.gone], actor)
+                _with_others(project, share)
             _delete([*doomed, *leftovers])
             _drop_restored(project, plan.freed)
     if remote and not dry_run:
@@ -112,6 +118,19 @@ def collect_garbage(
         dry_run=dry_run, versions=tuple(f"{version.dataset}@{version.version}" for version in fresh), remote=remote, objects=len(every),
         bytes=sum(one.size for one in every), leftovers=len(leftovers), kept=tuple(plan.kept), notes=tuple(notes),
     )  # fmt: skip
+
+
+def _with_others(project: Project, action: Callable[[Project, str], object]) -> None:
+    """Do ``action`` with the git remote, where params.yaml names one: what others published may share what is about to go."""
+    others = find_git_remote(project)
+    try:
+        if others:
+            action(project, others)
+    except git.RemoteUnreachable as error:
+        raise UserError(
+            f"The git remote {others} cannot be reached ({brief(project, error)}), so that it is not known what others published: nothing was deleted; "
+            "run again when it can be."
+        ) from None
 
 
 def _planned(project: Project, name: str | None, protected: Sequence[Protected], keep: int, stores: Sequence[Store]) -> _Plan:

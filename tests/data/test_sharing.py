@@ -1,6 +1,7 @@
 """Versions that are published in several clones meet in one bare repository: none is lost, none is written over."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -181,10 +182,25 @@ def test_what_was_freed_in_one_clone_is_freed_in_the_other(ann: Project, ben: Pr
     publish(ann, "mine", actor="ann")
     publish_seed(ann, 7, "ann")
     collect_garbage(ann, None, [], remote=True, actor="gus")
-    push_all(ann)
     publish_seed(ben, 8, "ben")
     assert set(freed_versions(ben, "mine")) == {"v1"}
     assert [version.version for version in versions(ben, "mine")] == ["v3", "v2", "v1"]
+
+
+def test_nothing_is_freed_while_it_is_not_known_what_others_published(ann: Project, ben: Project, bare: Path, tmp_path: Path) -> None:
+    publish(ann, "mine", actor="ann")
+    publish_seed(ann, 7, "ann")
+    before = sorted(path for path in (tmp_path / "store").rglob("*"))
+    git(ann.root, "remote", "set-url", "origin", str(bare / "nowhere"))
+    with pytest.raises(UserError, match=r"so that it is not known what others published: nothing was deleted"):
+        collect_garbage(ann, None, [], remote=True, actor="gus")
+    assert sorted(path for path in (tmp_path / "store").rglob("*")) == before
+    git(ann.root, "remote", "set-url", "origin", str(bare))
+    theirs = publish_seed(ben, 8, "ben")  # unknown to ann, until she asks
+    assert collect_garbage(ann, None, [], remote=True, actor="gus").versions == ("mine@v2", "mine@v1")
+    assert refs(bare) == refs(ann.root)
+    shutil.rmtree(ann.root / ".dvc/cache")
+    assert verify(ann, "mine", theirs.version).ok
 
 
 def test_a_fresh_clone_reads_the_versions_and_restores_them(ann: Project, bare: Path, tmp_path: Path) -> None:
