@@ -23,11 +23,17 @@ _REDIRECTING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECT
 """Set inside git hooks; they would send our commands to another repository or index."""
 SAFELY: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
 """For an archive that git makes of this repository; Pythons before 3.11.4 have no filters."""
+_PATIENCE_S = 120
+"""With a remote, whose answer is some refs and what a few commits hold."""
 FALLBACK_NAME, FALLBACK_EMAIL = "Genmill", "genmill@localhost"
 
 
 class GitError(Exception):
     """A git command failed in a way that is not the user's to mend."""
+
+
+class RemoteUnreachable(Exception):
+    """A git remote does not answer, or lets nobody in; the message is git's, and may hold an address with a password."""
 
 
 class RefConflict(Exception):
@@ -49,7 +55,8 @@ class Ref:
 @dataclass(frozen=True)
 class RefUpdate:
     name: str
-    new: str
+    new: str | None
+    """None: it is deleted."""
     old: str | None
     """What it must be now; None: it must not exist."""
 
@@ -113,6 +120,12 @@ def read_blob(root: Path, ref: str, path: str) -> bytes:
     return result.stdout
 
 
+def list_files(root: Path, ref: str) -> list[str]:
+    """The paths of every file as of ``ref``; empty where there is no such ref."""
+    result = _run(root, "ls-tree", "-r", "-z", "--name-only", ref)
+    return [path for path in result.stdout.decode(errors="replace").split("\0") if path] if result.returncode == 0 else []
+
+
 def is_intact(root: Path, ref: str, path: str) -> bool:
     """Whether the bytes of ``path`` as of ``ref`` still have the name that git gave them; git itself does not look when it reads one.
 
@@ -145,6 +158,15 @@ def list_refs(root: Path, prefix: str) -> list[Ref]:
     fields = _git(root, "for-each-ref", f"--format={form}", prefix).decode(errors="replace").split("\0")
     rows = [fields[index : index + 4] for index in range(0, len(fields) - 3, 4)]
     return [Ref(name.strip(), sha, peeled or sha, message.strip()) for name, sha, peeled, message in rows]
+
+
+def read_tag(root: Path, name: str, sha: str) -> Ref | None:
+    """The annotated tag object ``sha`` as the ref ``name`` would show it; None where it is no annotated tag."""
+    result = _run(root, "cat-file", "tag", sha)
+    commit = _resolve(root, f"{sha}^{{commit}}")
+    if result.returncode or commit is None:
+        return None
+    return Ref(name, sha, commit, result.stdout.decode(errors="replace").partition("\n\n")[2].strip())
 
 
 def remote_branches(root: Path, name: str) -> list[Ref]:
@@ -201,7 +223,7 @@ def transaction(root: Path, updates: Sequence[RefUpdate], reason: str) -> None:
         RefConflict: one of them is not what it was said to be, or another git holds its lock.
     """
     nothing = "0" * 40
-    lines = [f"update {update.name} {update.new} {update.old or nothing}" for update in updates]
+    lines = [f"update {update.name} {update.new or nothing} {update.old or nothing}" for update in updates]
     script = "\n".join(["start", *lines, "prepare", "commit", ""])
     result = _run(root, "update-ref", "-m", reason, "--create-reflog", "--stdin", given=script.encode(), env=_identity(root, FALLBACK_NAME))
     if result.returncode:
@@ -209,6 +231,55 @@ def transaction(root: Path, updates: Sequence[RefUpdate], reason: str) -> None:
         if any(sign in message for sign in ("but expected", "already exists", "reference is missing", "Unable to create", "unable to resolve")):
             raise RefConflict(message)
         raise _failure(root, "update-ref", message)
+
+
+def remotes(root: Path) -> list[str]:
+    """The names of the repository's remotes."""
+    return _git(root, "remote").decode().split()
+
+
+def remote_refs(root: Path, remote: str, patterns: Sequence[str]) -> dict[str, str]:
+    """The refs of a remote that match ``patterns``, as it has them now: sha by full name.
+
+    Raises:
+        RemoteUnreachable: it does not answer.
+    """
+    listed = _talk(root, "ls-remote", "--refs", remote, *patterns).decode(errors="replace")
+    return {name: sha for sha, _, name in (line.partition("\t") for line in listed.splitlines())}
+
+
+def fetch(root: Path, remote: str, refs: Mapping[str, str]) -> None:
+    """Bring refs of a remote: ours by theirs; tracking refs, which follow wherever theirs go. No tag is taken along.
+
+    Raises:
+        RemoteUnreachable: it does not answer.
+    """
+    _talk(root, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", remote, *(f"+{theirs}:{ours}" for theirs, ours in refs.items()))
+
+
+def push(root: Path, remote: str, refs: Sequence[str]) -> None:
+    """Bring ``refs`` to a remote, all or none and never by force.
+
+    Raises:
+        RefConflict: one of them is not there what ours was made from.
+        RemoteUnreachable: it does not answer, or does not take them.
+    """
+    try:
+        _talk(root, "push", "--quiet", "--atomic", "--no-verify", remote, *(f"{ref}:{ref}" for ref in refs))
+    except RemoteUnreachable as error:
+        if any(sign in str(error) for sign in ("[rejected]", "fetch first", "cannot lock ref", "failed to update ref", "reference already exists")):
+            raise RefConflict(str(error)) from None
+        raise
+
+
+def is_ancestor(root: Path, commit: str, of: str) -> bool:
+    """Whether ``commit`` is ``of`` or comes before it."""
+    return _run(root, "merge-base", "--is-ancestor", commit, of).returncode == 0
+
+
+def commits_since(root: Path, base: str, tip: str) -> list[str]:
+    """The commits that led to ``tip`` and are not in ``base``, the oldest first."""
+    return _git(root, "rev-list", "--first-parent", "--reverse", f"{base}..{tip}").decode().split()
 
 
 def append_commit(root: Path, branch_name: str, files: Mapping[str, bytes], message: str, actor: str, expected_old: str | None) -> str:
@@ -251,7 +322,22 @@ def _git(root: Path, *arguments: str, given: bytes | None = None, env: Mapping[s
     return result.stdout
 
 
-def _run(root: Path, *arguments: str, given: bytes | None = None, env: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[bytes]":
+def _talk(root: Path, *arguments: str) -> bytes:
+    """Run a command that speaks with a remote; nobody is asked for a password, and a silent one is not waited for without end."""
+    ssh = os.environ.get("GIT_SSH_COMMAND") or _configured(root, "core.sshCommand") or "ssh"
+    env = {"GIT_SSH_COMMAND": f"{ssh} -oBatchMode=yes -oConnectTimeout=10", "GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": "20"}
+    try:
+        result = _run(root, *arguments, env=env, timeout_s=_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        raise RemoteUnreachable(f"no answer within {_PATIENCE_S} s") from None
+    if result.returncode:
+        raise RemoteUnreachable(result.stderr.decode(errors="replace").strip())
+    return result.stdout
+
+
+def _run(
+    root: Path, *arguments: str, given: bytes | None = None, env: Mapping[str, str] | None = None, timeout_s: float | None = None
+) -> "subprocess.CompletedProcess[bytes]":
     clean = {key: value for key, value in os.environ.items() if key not in _REDIRECTING}
     # -C keeps the caller's folder out of it; LC_ALL makes messages readable to us.
     return subprocess.run(
@@ -261,6 +347,7 @@ def _run(root: Path, *arguments: str, given: bytes | None = None, env: Mapping[s
         capture_output=True,
         env={**clean, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", **(env or {})},
         check=False,
+        timeout=timeout_s,
     )
 
 

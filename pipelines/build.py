@@ -152,7 +152,7 @@ def _prepare_all(project: Project, catalog: Catalog, chosen: list[ModelEntry], r
             continue
         if resumes:
             _refuse_changed(project, catalog, name)
-        outcome = prepare(str(project.root), name)
+        outcome = prepare(str(project.root), name, flow_name="build")
         versions[name] = outcome.version
         report.add_dataset(dataset_entry(project, outcome))
         console.say(_dataset_line(outcome))

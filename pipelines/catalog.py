@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field
 
 from components import params
-from components.data.config import DatasetConfig, load_datasets, with_read
+from components.data.config import DatasetConfig, VersionSettings, load_datasets, with_read
 from components.data.modalities import modality_names
 from components.errors import UserError, nearest
 from components.evaluation.config import EvaluationConfig
@@ -23,7 +23,7 @@ from components.training.start import Lora
 from components.tuning.space import Choices, Range, load_space
 from pipelines.schedules import Notify, Schedule, Trigger, load_schedules, load_triggers
 
-TOP_LEVEL = ("datasets", "models", "gates", "promotion", "run", "schedules", "triggers", "notify", "servers")
+TOP_LEVEL = ("datasets", "models", "gates", "promotion", "run", "schedules", "triggers", "notify", "servers", "versions")
 SIZES = ("tiny", "small", "base")
 
 
@@ -230,6 +230,7 @@ def load_catalog(project: Project, *, size: str | None = None, seeds: int | None
         raise UserError(f"There is no size {size!r}; {nearest(size, SIZES)}")
     datasets = load_datasets(whole)
     _check_defaults(whole)
+    whole.child("versions").validate(VersionSettings)
     models = {name: _model(name, block, datasets, size, seeds, whole) for name, block in whole.child("models").children()}
     default_set = _default_set(whole, models)
     return Catalog(

@@ -3,17 +3,18 @@
 import time
 from pathlib import Path
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
 from components.data import stages
 from components.data.config import with_read
-from components.data.publish import DataVersion
+from components.data.publish import DataVersion, FlowOrigin
 from components.data.publish import publish as publish_dataset
 from components.data.stages import StageOutcome
 from components.errors import UserError
+from components.git import default_actor
 from components.project import Project
 from pipelines import console
 from pipelines.automations import tell_of_version
@@ -51,16 +52,23 @@ def validate(project: str, dataset: str) -> StageOutcome:
 
 
 @task(name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=a_retry_can_help)
-def publish(project: str, dataset: str, actor: str) -> DataVersion:
-    return publish_dataset(Project(Path(project)), dataset, actor=actor)
+def publish(project: str, dataset: str, actor: str, flow_name: str) -> DataVersion:
+    where, deployment = Project(Path(project)), str(runtime.deployment.name or "")
+    origin = FlowOrigin(flow=flow_name, run_id=str(runtime.flow_run.root_flow_run_id or ""), deployment=deployment)
+    # A schedule or a trigger acts for nobody in particular: whose machine the worker happens to run on says nothing.
+    who = actor or (f"deployment {deployment}" if deployment else default_actor(where.root))
+    return publish_dataset(where, dataset, actor=who, flow=origin)
 
 
 STAGE_TASKS = {"collect": collect, "clean": clean, "augment": augment, "validate": validate}
 
 
 @flow(name="prepare", flow_run_name="prepare-{dataset}", **HOOKS)
-def prepare(project: str, dataset: str, actor: str = "flow prepare") -> DatasetOutcome:
-    """Bring ``dataset`` up to date and publish it; nothing is published unless validation passes."""
+def prepare(project: str, dataset: str, actor: str = "", flow_name: str = "prepare") -> DatasetOutcome:
+    """Bring ``dataset`` up to date and publish it; nothing is published unless validation passes.
+
+    ``actor`` is who is recorded, by default the deployment or the person whose command it is; ``flow_name`` the flow that asked for it.
+    """
     started = time.monotonic()
     probe(project, dataset)
     outcomes = []
@@ -68,7 +76,9 @@ def prepare(project: str, dataset: str, actor: str = "flow prepare") -> DatasetO
         console.progress(f"data {dataset}", number, len(STAGE_TASKS) + 1, name)
         outcomes.append(run(project, dataset))
     console.progress(f"data {dataset}", len(STAGE_TASKS), len(STAGE_TASKS) + 1, "publish")
-    version = publish(project, dataset, actor)
+    version = publish(project, dataset, actor, flow_name)
+    if version.note:
+        console.say(f"[yellow]![/] data {dataset}: {version.note}")
     if version.new:
         tell_of_version(Project(Path(project)), version)
     console.progress(f"data {dataset}", 1, 1)
@@ -97,7 +107,7 @@ def watch(project: str, datasets: list[str] | None = None) -> list[DatasetOutcom
     with brisk_subflows():
         for dataset in names:
             try:
-                outcomes.append(prepare(project, dataset, "flow watch"))
+                outcomes.append(prepare(project, dataset, flow_name="watch"))
             except (UserError, RuntimeError) as error:
                 console.say(f"[red]✗[/] data {dataset}: {error}")
                 failed[dataset] = str(error)

@@ -104,7 +104,7 @@ def tune(
             console.say(f"[yellow]![/] {sentence}")
         tracker = Tracker.of(where)
         check_starts(where, tracker, [entry])
-        *_, prepared = [prepare(project, dataset) for dataset in catalog.datasets_of([entry])]
+        *_, prepared = [prepare(project, dataset, flow_name="tune") for dataset in catalog.datasets_of([entry])]
         search = search_of(where, tracker, entry, prepared.version, steps)
         study = Study(search, where.state / "tuning" / f"{model}.journal")
         _tell_where(study, trials)

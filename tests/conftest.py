@@ -55,7 +55,7 @@ QUIET_ENVIRONMENT = {
     # The models of the tests are too small for a second thread, which on a busy machine only waits in a spin.
     "OMP_NUM_THREADS": "1",
 }
-pytest_plugins = ["tests.stores", "tests.browser"]  # the store, the package and the browser as fixtures
+pytest_plugins = ["tests.stores", "tests.browser", "tests.s3", "tests.versions"]  # the stores, the package, the browser and small versions as fixtures
 # Read once, when torch is loaded, and tests load it before any fixture runs.
 os.environ["OMP_NUM_THREADS"] = QUIET_ENVIRONMENT["OMP_NUM_THREADS"]
 

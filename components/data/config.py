@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from components import git
 from components.data.dataset import Split
 from components.data.modalities import Additions, Limits, Modality, find_modality
 from components.data.sources import Source, SourceConfig, find_source
@@ -92,6 +93,27 @@ class DatasetConfig:
             "validate": {"clean": _plain(self.clean), "split": _plain(self.split), "expect": [rule.to_params() for rule in self.expect]},
         }
         return {"name": self.name, "modality": self.modality, **params[stage]}
+
+
+class VersionSettings(Strict):
+    """The `versions:` block."""
+
+    git_remote: str | None = None
+    """A git remote (`git remote -v`) to which the branches and tags of versions and promotions are pushed; null keeps them here."""
+
+
+def find_git_remote(project: Project) -> str | None:
+    """The remote that `versions.git_remote` names.
+
+    Raises:
+        UserError: git knows no such remote; the message has the line.
+    """
+    block = load(project.params).child("versions")
+    remote = block.validate(VersionSettings).git_remote
+    if remote is None or remote in (known := git.remotes(project.root)):
+        return remote
+    message = f"versions.git_remote: git has no remote {remote!r}; {nearest(remote, known)} Add it with `git remote add {remote} URL`, or take the key out."
+    raise block.error(message, "git_remote")
 
 
 def load_project_datasets(project: Project) -> dict[str, DatasetConfig]:

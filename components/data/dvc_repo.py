@@ -1,19 +1,19 @@
 """The only file that talks to DVC: the repository's set-up, one stage at a time, push, and what the remote holds."""
 
-import hashlib
-import io
-import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from components.code import PACKAGE_ROOT
+from components.data.credentials import hide
 from components.data.failure import disk_full
+from components.data.remote_failure import explain
 from components.data.stamp import STAGES
+from components.data.store import Store
 from components.errors import UserError
 from components.project import Project
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 REMOTE = ".dvc-remote"
-_REMOTE_LIBRARIES = ("botocore", "aiobotocore", "s3fs", "aiohttp", "fsspec")
 QUIET = "GENMILL_QUIET"
 """Set for stages that a flow starts: it reads their outcome and says it itself."""
 _CONFIG = f"""\
@@ -96,89 +95,37 @@ def push(project: Project, name: str) -> int:
         UserError: the remote cannot be reached or written.
     """
     targets = [f"{project.root / 'dvc.yaml'}:{stage}@{name}" for stage in STAGES]
-    with _repo(project) as repo, _remote_errors(project):
+    with _repo(project) as repo, _remote_errors(project, sending=True):
         return int(_when_free(lambda: repo.push(targets=targets)))
-
-
-class StoredFile(NamedTuple):
-    """A file of a dataset as dvc.lock pins it."""
-
-    path: str
-    """Relative to the project."""
-    md5: str
-
-
-class Store:
-    """Read access to DVC's content-addressed files: a remote's or the local cache's."""
-
-    def __init__(self, odb: Any, where: str) -> None:
-        self._odb = odb
-        self.where = where
-
-    def has(self, md5: str) -> bool:
-        return bool(self._odb.exists(md5))
-
-    def open(self, md5: str) -> BinaryIO:
-        file: BinaryIO = self._odb.fs.open(self._odb.oid_to_path(md5), "rb")
-        return file
-
-    def read(self, md5: str) -> bytes:
-        with self.open(md5) as file:
-            return file.read()
-
-    def files(self, lock: bytes, name: str) -> list[StoredFile]:
-        """Every file of dataset ``name`` that the dvc.lock text ``lock`` pins, in the stages' order.
-
-        Raises:
-            FileNotFoundError: the store does not have the list of a folder.
-            ValueError: a list is damaged.
-        """
-        found: list[StoredFile] = []
-        for folder, md5 in locked_outputs(lock, name):
-            listed = self.read(md5)
-            if hashlib.md5(listed, usedforsecurity=False).hexdigest() != md5.removesuffix(".dir"):
-                raise ValueError(f"the list of the files of {folder} is damaged")
-            entries = json.loads(listed)
-            found += [StoredFile(f"{folder}/{entry['relpath']}", entry["md5"]) for entry in entries]
-        return found
 
 
 @contextmanager
 def stores(project: Project) -> Iterator[tuple[Store, Store]]:
-    """The default remote and the local cache."""
+    """The default remote and the local cache.
+
+    Raises:
+        UserError: there is no remote, or it fails while the block works with it.
+    """
     from dvc.config import NoRemoteError, RemoteConfigError
 
     with _repo(project) as repo, _remote_errors(project):
         try:
             remote = repo.cloud.get_remote_odb()
         except (NoRemoteError, RemoteConfigError) as error:
-            raise UserError(f"DVC has no usable remote in {project.root} ({error}): run `dvc remote add -d NAME URL`.") from None
-        yield Store(remote, f"the remote {remote.path}"), Store(repo.cache.local, "the local cache")
+            raise UserError(f"DVC has no usable remote in {project.root} ({hide(project, str(error))}): run `dvc remote add -d NAME URL`.") from None
+        yield Store(remote, hide(project, f"the remote {_address(remote)}")), Store(repo.cache.local, "the local cache")
 
 
-def locked_outputs(lock: bytes, name: str) -> list[tuple[str, str]]:
-    """(folder, md5 of its list of files) of every stage of dataset ``name`` in a dvc.lock."""
-    stages = _read_lock(lock)["stages"]
-    return [(out["path"], out["md5"]) for stage in STAGES for out in stages.get(f"{stage}@{name}", {}).get("outs", [])]
+def forget_sent(project: Project) -> None:
+    """Have DVC look anew what the remote holds: it remembers what it has sent, and would not send again what was deleted there."""
+    with _repo(project) as repo, _remote_errors(project):
+        remote = repo.cloud.get_remote()
+        if remote.index is not None:
+            remote.index.clear()
 
 
-def merged_lock(base: bytes | None, working: bytes, name: str) -> bytes:
-    """The dvc.lock ``base`` with the stages of dataset ``name`` taken from ``working``."""
-    from ruamel.yaml import YAML
-
-    ours = {f"{stage}@{name}" for stage in STAGES}
-    mine = {key: stage for key, stage in _read_lock(working)["stages"].items() if key in ours}
-    stages = {**(_read_lock(base)["stages"] if base else {}), **mine}
-    text = io.StringIO()
-    # DVC's own writer: another one would leave a digest like 12e4 unquoted, which DVC then reads as a number.
-    YAML().dump({"schema": "2.0", "stages": dict(sorted(stages.items()))}, text)
-    return text.getvalue().encode()
-
-
-def _read_lock(lock: bytes) -> dict[str, Any]:
-    from ruamel.yaml import YAML
-
-    return {"stages": {}, **(YAML(typ="safe").load(lock) or {})}
+def _address(odb: Any) -> str:
+    return str(odb.path if odb.fs.protocol == "local" else odb.fs.unstrip_protocol(odb.path))
 
 
 class StageError(Exception):
@@ -205,21 +152,22 @@ def _repo(project: Project) -> "Iterator[Repo]":
 
 
 @contextmanager
-def _remote_errors(project: Project) -> Iterator[None]:
-    """What the remote's own library raises, as one sentence; a full disk here is left to be named as that."""
-    from dvc.exceptions import FileTransferError, UploadError
+def _remote_errors(project: Project, *, sending: bool = False) -> Iterator[None]:
+    """What the remote's own library raises, as one sentence without credentials; a full disk here is left to be named as that.
 
+    A missing object is an answer, not a failure of the remote, unless something is being sent.
+    """
     try:
         yield
-    except FileNotFoundError:
-        raise  # a missing object is an answer, not a failure of the remote
+    except UserError:
+        raise
     except Exception as error:
-        known = isinstance(error, (OSError, UploadError, FileTransferError)) or type(error).__module__.split(".")[0] in _REMOTE_LIBRARIES
-        if not known or disk_full(project, error):
+        if (isinstance(error, FileNotFoundError) and not sending) or disk_full(project, error):
             raise
-        raise UserError(
-            f"DVC's remote cannot be used ({type(error).__name__}: {error}): check its address, rights and free space (`dvc remote list`), then run again."
-        ) from error
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        raise UserError(hide(project, sentence)) from None
 
 
 def _explained(project: Project, error: Exception) -> Exception:

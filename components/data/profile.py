@@ -1,7 +1,5 @@
 """How the rows of a dataset are distributed, kept with the gate's result, so that versions are compared without their bytes."""
 
-import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from components.params import Strict
@@ -41,28 +39,6 @@ def profile_of(connection: "duckdb.DuckDBPyConnection") -> Profile:
     whole = [name for name, kind in columns.items() if "INT" in kind]
     values: dict[str, Any] = {name: connection.execute(f'SELECT "{name}" AS value FROM metadata').fetchnumpy()["value"] for name in whole}
     return Profile(labels=labels, lengths={name: _lengths(found) for name, found in values.items() if len(found)})
-
-
-def drift(before: Profile, now: Profile) -> dict[str, float]:
-    """How far each column's distribution has moved, by its population stability index; by column, `label` among them.
-
-    The sum over bins of (p - q) ln(p / q), a symmetric form of the Kullback-Leibler divergence (Siddiqi, "Credit Risk Scorecards", 2005): below 0.1 is
-    taken for no change, above 0.25 for a great one. Empty bins count as half a row.
-    """
-    columns = {name: (before.lengths[name].bins, now.lengths[name].bins) for name in sorted(before.lengths.keys() & now.lengths.keys())}
-    if before.labels and now.labels:
-        columns["label"] = (before.labels, now.labels)  # type: ignore[assignment]
-    return {name: _stability(old, new) for name, (old, new) in columns.items()}
-
-
-def _stability(old: Mapping[Any, int], new: Mapping[Any, int]) -> float:
-    shares = []
-    keys = old.keys() | new.keys()
-    for counts in (old, new):
-        filled = {key: max(counts.get(key, 0), 0.5) for key in keys}
-        total = sum(filled.values())
-        shares.append({key: value / total for key, value in filled.items()})
-    return sum((shares[1][key] - shares[0][key]) * math.log(shares[1][key] / shares[0][key]) for key in keys)
 
 
 def bin_start(number: int) -> float:

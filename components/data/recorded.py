@@ -15,8 +15,9 @@ from components import git
 from components.data import dvc_repo
 from components.data.cleaning.quarantine import QUARANTINE
 from components.data.dataset import MANIFEST, STAGE_FOLDERS, Manifest
-from components.data.publish import DataVersion
+from components.data.published import DataVersion
 from components.data.result import RESULT, ValidationResult
+from components.data.store import Store
 from components.params import Strict
 from components.project import Project
 
@@ -34,11 +35,17 @@ class RecordCheck(Strict):
         return (*self.lock, *self.manifest, *self.validation, *self.cleaning)
 
 
-def check_records(project: Project, version: DataVersion) -> RecordCheck:
-    """Compare the records of ``version`` with each other and with the names that git and DVC gave their bytes."""
+def check_records(project: Project, version: DataVersion, *, whole: bool = True) -> RecordCheck:
+    """Compare the records of ``version`` with each other and with the names that git and DVC gave their bytes.
+
+    Not ``whole``: its bytes were freed, and only what stands in git is looked at.
+    """
     lock, problems = _blob(project, version, "dvc.lock")
     if lock is None:
         return RecordCheck(lock=problems)
+    if not whole:
+        manifest, of_manifest = _check_manifest(project, version, {})
+        return RecordCheck(lock=problems, manifest=of_manifest, validation=_check_validation(project, version, manifest, {}))
     with dvc_repo.stores(project) as stores:
         store, pinned = _listed(stores, lock, version.dataset)
         manifest, of_manifest = _check_manifest(project, version, pinned)
@@ -57,7 +64,7 @@ def _blob(project: Project, version: DataVersion, path: str) -> tuple[bytes | No
     return content, () if intact else (f"{path} of {version.tag} is damaged in git (its bytes are not those of its name)",)
 
 
-def _listed(stores: tuple[dvc_repo.Store, dvc_repo.Store], lock: bytes, name: str) -> tuple[dvc_repo.Store | None, Mapping[str, str]]:
+def _listed(stores: tuple[Store, Store], lock: bytes, name: str) -> tuple[Store | None, Mapping[str, str]]:
     """The first of ``stores`` that knows the files which ``lock`` pins, and their md5 by path."""
     for store in stores:
         try:
@@ -106,7 +113,7 @@ def _unlike_pinned(version: DataVersion, path: str, content: bytes, pinned_path:
     return ()
 
 
-def _check_cleaning(store: dvc_repo.Store, version: DataVersion, manifest: Manifest, pinned: Mapping[str, str]) -> tuple[str, ...]:
+def _check_cleaning(store: Store, version: DataVersion, manifest: Manifest, pinned: Mapping[str, str]) -> tuple[str, ...]:
     """The counts of the manifest against the rows in quarantine."""
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 
 from components import git
-from components.data.publish import find_version
+from components.data.published import find_trained_on
 from components.data.verify import verify
 from components.errors import UserError
 from components.evaluation.alarms import COLLAPSE, COPYING, DEGENERATION, MEMORISATION
@@ -77,13 +77,14 @@ def _champion_rows(tracker: Tracker, version: ModelVersion, gates: Gates, number
 def _data_rows(project: Project, version: ModelVersion) -> Iterator[GateRow]:
     name, wanted = version.tag("dataset"), version.tag("data_version")
     try:
-        data = find_version(project, name, wanted)
+        data = find_trained_on(project, name, wanted, version.tag("data_sha256"))
         same = data.sha256 == version.tag("data_sha256")
         outcome = f"{name}@{wanted}: {data.validation}" if same else f"{name}@{wanted} is not what it was trained on (another sha256)"
         yield _row("data", "validated, passed or with warnings", same and data.validation in ("passed", "warnings"), outcome)
-        checked = verify(project, name, wanted)
-        found = f"{checked.checked} files, {checked.bytes:,} bytes re-hashed" if checked.ok else "; ".join(checked.broken[:3])
-        yield _row("data", "every file as it was published", checked.ok, found)
+        checked = verify(project, name, data.version)
+        gone = (*checked.freed, *checked.broken)
+        found = "; ".join(gone[:3]) or f"{checked.checked} files, {checked.bytes:,} bytes re-hashed"
+        yield _row("data", "every file as it was published", not gone, found)
     except UserError as error:
         yield _row("data", "every file as it was published", False, str(error))
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from components.data.dataset import Dataset
-from components.data.verify import dataset_at
+from components.data.restore import dataset_at
 from components.errors import UserError
 from components.models.capabilities import HeedsControl, HeedsLabels
 from components.models.prompting import answers

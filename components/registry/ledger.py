@@ -16,6 +16,8 @@ from typing import Literal, NamedTuple
 from pydantic import ValidationError
 
 from components import git
+from components.data.config import find_git_remote
+from components.data.sharing import fast_forward, push_branch, say, unreachable
 from components.errors import UserError
 from components.params import Strict
 from components.project import Project
@@ -106,7 +108,9 @@ def append(project: Project, record: Record) -> Record:
         UserError: the ledger is broken, so nothing may be built on it, or the project has no git repository.
     """
     git.require_repository(project.root)
+    remote = find_git_remote(project) if project.params.is_file() else None
     for _ in range(ATTEMPTS):
+        reachable = remote is None or _caught_up(project, remote)
         head = git.resolve(project.root, f"refs/heads/{BRANCH}")
         before = _file(project, head)
         number = len(_parse(before)) + 1
@@ -115,11 +119,36 @@ def append(project: Project, record: Record) -> Record:
         written = record.model_copy(update={"number": number, "when": datetime.now(UTC).isoformat(timespec="seconds"), "previous_sha256": last})
         content = before + f"{written.line()}\n".encode()
         try:
-            git.append_commit(project.root, BRANCH, {LEDGER_FILE: content}, f"{written}\n\n{written.reason}\n", written.who, head)
+            commit = git.append_commit(project.root, BRANCH, {LEDGER_FILE: content}, f"{written}\n\n{written.reason}\n", written.who, head)
         except git.RefConflict:
             continue
-        return written
+        if remote is None or not reachable or _pushed(project, remote, commit, head):
+            return written
     raise UserError(f"The branch {BRANCH} of {project.root} keeps moving: another process writes to it without end; stop it, then run again.")
+
+
+def _caught_up(project: Project, remote: str) -> bool:
+    """Go on from what others wrote into the ledger; False, which is said, where the git remote cannot be asked."""
+    try:
+        fast_forward(project, remote, BRANCH)
+    except git.RemoteUnreachable as error:
+        say(unreachable(project, remote, f"What is written into the branch {BRANCH}", error))
+        return False
+    return True
+
+
+def _pushed(project: Project, remote: str, commit: str, head: str | None) -> bool:
+    """Bring the record to the git remote; False where somebody else's came first: then ours is taken back, to be written behind it."""
+    try:
+        note = push_branch(project, remote, BRANCH)
+    except git.RemoteUnreachable as error:
+        note = unreachable(project, remote, f"What is written into the branch {BRANCH}", error)
+    except git.RefConflict:
+        git.transaction(project.root, [git.RefUpdate(f"refs/heads/{BRANCH}", head, commit)], "genmill: somebody else's record came first")
+        return False
+    if note:
+        say(note)
+    return True
 
 
 def read(project: Project, model: str | None = None) -> list[Record]:

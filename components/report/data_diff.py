@@ -65,8 +65,8 @@ def data_diff(project: Project, names: Sequence[tuple[str, str]]) -> DataDiff:
     families = {version.dataset: [one for one in found if one.dataset == version.dataset] for version in found}
     several = [versions for versions in families.values() if len(versions) > 1]
     notes += [_no_profile(version) for versions in several for version in versions if version.profile == Profile()]
-    distributions = [one for versions in several for one in _distributions([version for version in versions if version.profile != Profile()])]
-    return DataDiff(versions=tuple(found), rows=tuple(row for row in rows if len(set(row[1])) > 1), distributions=tuple(distributions), notes=tuple(notes))
+    drawn = [one for versions in several for one in distributions([version for version in versions if version.profile != Profile()])]
+    return DataDiff(versions=tuple(found), rows=tuple(row for row in rows if len(set(row[1])) > 1), distributions=tuple(drawn), notes=tuple(notes))
 
 
 def _no_profile(version: VersionFacts) -> str:
@@ -95,7 +95,7 @@ def _span(lengths: Lengths) -> str:
     return f"{lengths.smallest:,}" if alike else f"{lengths.smallest:,} to {lengths.largest:,}, half of them up to {number(lengths.median)}"
 
 
-def _distributions(versions: Sequence[VersionFacts]) -> list[Distribution]:
+def distributions(versions: Sequence[VersionFacts]) -> list[Distribution]:
     """Of what varies inside a version; a length that is the same in every row has nothing to show."""
     if len(versions) < 2:
         return []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from components.data.verify import dataset_at
+from components.data.restore import dataset_at
 from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.protocol import Figure, differ_by_vocabulary, find_comparable

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from components.data.dvc_repo import ensure_repo, locked_outputs, merged_lock
+from components.data.dvc_repo import ensure_repo
+from components.data.lockfile import locked_outputs, merged_lock
 from components.project import Project
 
 REPOSITORY = Path(__file__).resolve().parents[2]

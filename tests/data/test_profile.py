@@ -1,11 +1,9 @@
 """What is kept of a dataset's distribution is small, exact and comparable between versions."""
 
-import math
-
 import pandas as pd
 import pytest
 
-from components.data.profile import MOST_LABELS, Profile, bin_start, drift
+from components.data.profile import MOST_LABELS, Profile, bin_start
 from tests.data.workbench import profile_of_frame as profile_of
 
 
@@ -29,23 +27,3 @@ def test_every_value_lies_in_its_bin(value: int) -> None:
 
 def test_a_label_for_every_row_does_not_swell_the_result() -> None:
     assert len(profile_of(pd.DataFrame({"label": list(map(str, range(5000)))})).labels) == MOST_LABELS
-
-
-def profile(labels: dict[str, int], lengths: list[int]) -> Profile:
-    names = [label for label, number in labels.items() for _ in range(number)]
-    return profile_of(pd.DataFrame({"label": names, "num_chars": lengths}))
-
-
-def test_the_same_distribution_has_no_drift_whatever_the_number_of_rows() -> None:
-    small, large = profile({"a": 50, "b": 50}, [10] * 50 + [100] * 50), profile({"a": 500, "b": 500}, [10] * 500 + [100] * 500)
-    assert drift(small, large) == pytest.approx({"label": 0, "num_chars": 0}, abs=1e-9)
-
-
-def test_drift_is_the_population_stability_index_by_column() -> None:
-    before, now = profile({"a": 50, "b": 50}, [10] * 100), profile({"a": 20, "b": 80}, [10] * 100)
-    by_hand = (0.2 - 0.5) * math.log(0.2 / 0.5) + (0.8 - 0.5) * math.log(0.8 / 0.5)
-    assert drift(before, now) == pytest.approx({"label": by_hand, "num_chars": 0})
-
-
-def test_a_class_that_is_new_is_drift() -> None:
-    assert drift(profile({"a": 100}, [10] * 100), profile({"a": 60, "c": 40}, [10] * 100))["label"] > 0.25

@@ -8,7 +8,8 @@ import pytest
 
 from components.data.dataset import Dataset, stage_folder
 from components.data.publish import find_version, publish
-from components.data.verify import restore, verify
+from components.data.restore import restore
+from components.data.verify import verify
 from components.errors import UserError
 from components.project import Project
 from tests.conftest import prepare

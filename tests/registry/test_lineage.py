@@ -12,10 +12,12 @@ import pytest
 
 from components import git
 from components.data.dataset import Dataset
-from components.data.publish import find_version
+from components.data.freed import Freed, record_freed
+from components.data.published import find_version, version_of_content, write_tag
 from components.errors import UserError
 from components.project import Project
 from components.registry import ledger
+from components.registry.audit.data import data_rows
 from components.registry.lineage import AuditReport, audit, overview
 from components.registry.package import Package
 from components.registry.references import resolve
@@ -317,3 +319,31 @@ def test_a_dirty_work_tree_and_a_missing_commit_are_noted_but_break_nothing(audi
     undo()
     assert report.ok
     assert "no commit then" in next(row.note for row in report.rows if row.link == "git commit")
+
+
+@pytest.mark.slow
+def test_data_that_was_freed_is_said_to_be_freed(published: Project, empty_store: Path, package: Package) -> None:
+    tracker, data = tracker_in(published, empty_store), find_version(published, "digits", "v1")
+    version = register(tracker, package, tags={"data_sha256": data.sha256})
+    freed = Freed(version="v1", sha256=data.sha256, when="2026-01-01T00:00:00+00:00", who="gus", bytes=1)
+    record_freed(published, [(data, freed)], "gus")
+    rows = {row.link: row for row in data_rows(published, version, tracker.get_run(version.run_id), rehash=True)}
+    assert rows["shards"].ok is False
+    assert rows["shards"].found.startswith("digits@v1 was freed on 2026-01-01 by gus")
+    assert not any("damaged" in row.found for row in rows.values())
+
+
+@pytest.mark.slow
+def test_data_that_got_another_number_is_found_by_its_content(published: Project, empty_store: Path, tmp_path: Path) -> None:
+    """Others had published another v1: ours is v2 from then on, and the model says v1."""
+    tracker, data = tracker_in(published, empty_store), find_version(published, "digits", "v1")
+    version = register(tracker, write_digits_package(tmp_path / "model", data_sha256=data.sha256), tags={"data_commit": data.commit})
+    theirs = data.model_copy(update={"sha256": "0" * 64})
+    ours = data.model_copy(update={"version": "v2", "tag": "data/digits/v2", "formerly": "v1"})
+    old = git.list_refs(published.root, "refs/tags/data/digits/")[0]
+    updates = [git.RefUpdate(f"refs/tags/{one.tag}", write_tag(published.root, one, data.commit), sha) for one, sha in ((theirs, old.sha), (ours, None))]
+    git.transaction(published.root, updates, "test")
+    assert version_of_content(published, "digits", data.sha256) == ours
+    (row,) = [row for row in data_rows(published, version, tracker.get_run(version.run_id), rehash=False) if row.link.startswith("data version")]
+    assert row.ok
+    assert row.note == "it is digits@v2 now, for others had published another v1 meanwhile"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.data.publish import DataVersion, find_version, publish
-from components.data.verify import dataset_at
+from components.data.restore import dataset_at
 from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence

@@ -3,12 +3,14 @@
 They look at several rows or at the manifest at once, which the per-column rules of Great Expectations cannot.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from components.data.config import SplitConfig
 from components.data.dataset import SPLITS, Manifest, is_added
+from components.data.drift import Drift, drift
 from components.data.modalities import FAULTS, Limits
-from components.data.profile import Profile, drift
+from components.data.profile import Profile
 from components.data.result import RuleResult
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ def dataset_rules(
     """``connection`` has the view `metadata`; ``previous`` is the name and the profile of the version before this content."""
     rules = [_splits_filled(connection, split), _no_leak(connection), _added_in_train(connection), _few_bad(manifest, limits)]
     rules += _classes(manifest, connection) if manifest.class_names else []
-    figures = drift(previous[1], profile) if previous else {}
+    figures = drift(previous[1], profile) if previous else []
     return rules + ([_little_drift(figures, previous[0], limits)] if previous and figures else [])
 
 
@@ -114,15 +116,16 @@ def _present(manifest: Manifest, part: str, counts: dict[str, int]) -> RuleResul
     )
 
 
-def _little_drift(figures: dict[str, float], name: str, limits: Limits) -> RuleResult:
-    worst = max(figures, key=figures.__getitem__)
+def _little_drift(figures: Sequence[Drift], name: str, limits: Limits) -> RuleResult:
+    """What two draws from one distribution would show by chance is no drift, however large it is for so few rows."""
+    far = [figure for figure in figures if figure.value > max(limits.max_drift, 2 * figure.chance)]
     return RuleResult(
         rule="little_drift_since_the_version_before",
-        column=worst,
+        column=(far or figures)[0].column,
         severity="warning",
-        success=figures[worst] <= limits.max_drift,
+        success=not far,
         expected=f"population stability index at most {limits.max_drift:g} (clean.max_drift)",
-        observed=", ".join(f"{column} {value:.3f}" for column, value in sorted(figures.items(), key=lambda item: -item[1])) + f", against {name}",
+        observed=", ".join(f"{figure.column} {figure.value:.3f}" for figure in figures) + f", against {name}",
     )
 
 

@@ -3,7 +3,7 @@
 from components import git
 from components.data.dataset import Manifest
 from components.data.profile import Profile
-from components.data.publish import read_published_validation, versions
+from components.data.published import read_published_validation, versions
 from components.errors import UserError
 from components.project import Project
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from components import git
 from components.data.cleaning.quarantine import QUARANTINE
 from components.data.dataset import MANIFEST
-from components.data.publish import DataVersion, find_version, read_published
+from components.data.freed import freed_versions
+from components.data.published import DataVersion, find_trained_on, read_published
 from components.data.recorded import check_records
 from components.data.verify import Verification, verify_files
 from components.errors import UserError
@@ -21,14 +22,20 @@ def data_rows(project: Project, version: ModelVersion, run: RunRecord, *, rehash
     """Rows on the data version that ``version`` was trained on."""
     name, wanted = version.tag("dataset"), version.tag("data_version")
     try:
-        data = find_version(project, name, wanted)
+        data = find_trained_on(project, name, wanted, version.tag("data_sha256"))
     except (UserError, git.GitError) as error:
         yield AuditRow(link="data version", expected=f"{name}@{wanted}", found=str(error), ok=False)
         return
-    yield same(f"data version {name}@{wanted}", version.tag("data_sha256"), data.sha256)
-    yield same_where_recorded("commit of the data", run.tag("data_commit"), data.commit)
+    renumbered = data.formerly == wanted
+    note = f"it is {name}@{data.version} now, for others had published another {wanted} meanwhile" if renumbered else ""
+    yield same(f"data version {name}@{wanted}", version.tag("data_sha256"), data.sha256, note)
+    if not renumbered:  # else it was written anew, behind the commits of others
+        yield same_where_recorded("commit of the data", run.tag("data_commit"), data.commit)
     yield same("validation of the data", run.tag("validation") or data.validation, data.validation)
-    if rehash:
+    gone = freed_versions(project, name).get(data.version)
+    if gone:
+        yield AuditRow(link="shards", expected=f"the bytes that {data.tag} names", found=gone.sentence(name), ok=False)
+    elif rehash:
         yield from _rehashed_rows(project, data)
     else:
         yield from (not_rehashed(link, f"as {data.tag} names it") for link in ("manifest", "validation result", "cleaning report", "shards"))

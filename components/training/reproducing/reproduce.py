@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ConfigDict, ValidationError, computed_field
 
-from components.data.verify import restore
+from components.data.restore import restore
 from components.errors import UserError, writing
 from components.evaluation.protocol import Figure
 from components.params import Strict
