@@ -324,8 +324,9 @@ def _git(root: Path, *arguments: str, given: bytes | None = None, env: Mapping[s
 
 def _talk(root: Path, *arguments: str) -> bytes:
     """Run a command that speaks with a remote; nobody is asked for a password, and a silent one is not waited for without end."""
-    ssh = os.environ.get("GIT_SSH_COMMAND") or _configured(root, "core.sshCommand") or "ssh"
-    env = {"GIT_SSH_COMMAND": f"{ssh} -oBatchMode=yes -oConnectTimeout=10", "GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": "20"}
+    env = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": "20"}
+    if not (os.environ.get("GIT_SSH_COMMAND") or os.environ.get("GIT_SSH") or _configured(root, "core.sshCommand")):
+        env["GIT_SSH_COMMAND"] = "ssh -oBatchMode=yes -oConnectTimeout=10"
     try:
         result = _run(root, *arguments, env=env, timeout_s=_PATIENCE_S)
     except subprocess.TimeoutExpired:

@@ -128,6 +128,7 @@ def restore(
     ref: Annotated[str, typer.Argument(help="NAME@vN.")],
     to: Annotated[Path, typer.Option("--to", help="A new or empty folder.")],
     project: ProjectOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Bring an old version into another folder; the current one is not touched.
 
@@ -136,11 +137,14 @@ def restore(
     where = open_project(project)
     from components.data.publish import find_version
     from components.data.restore import restore as restore_version
-    from genmill.console import out
+    from genmill.console import out, print_json
 
     name, version = split_ref(where, ref)
     found = find_version(where, name, version or "")
     folder = restore_version(where, name, found.version, to)
+    if as_json:
+        print_json({"version": f"{name}@{found.version}", "sha256": found.sha256, "folder": str(folder)})
+        return
     out.print(f"Restored {name} {found.version} ({sum(found.rows.values())} rows, sha256 {found.sha256[:12]}) to {folder}", soft_wrap=True)
 
 

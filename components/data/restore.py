@@ -1,5 +1,7 @@
 """Brings a published version back into another folder, whole or not at all."""
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,12 +35,19 @@ def restore(project: Project, name: str, version: str, to: Path, *, from_remote:
         raise UserError(f"{to} is not empty: give a folder that does not exist yet.")
     manifest = read_published(project, found)
     lock = git.read_blob(project.root, found.commit, "dvc.lock")
-    part = to.with_name(f"{to.name}.part")
     with dvc_repo.stores(project) as (remote, cache):
         stores = [remote] if from_remote else [cache, remote]
-        damaged = [file for file in _files(stores, lock, found) if not _copy(stores, file, part / file.path)]
+        files = _files(stores, lock, found)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        # Of its own: what an earlier restore left of another version must not get into this one.
+        part = Path(tempfile.mkdtemp(prefix=f"{to.name}.", suffix=".part", dir=to.parent))
+        try:
+            damaged = [file for file in files if not _copy(stores, file, part / file.path)]
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
     _check_restored(part, manifest, found, damaged)
-    to.parent.mkdir(parents=True, exist_ok=True)
+    part.chmod(0o755)  # a scratch folder is its owner's alone
     if to.is_dir():
         to.rmdir()
     part.replace(to)

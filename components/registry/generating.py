@@ -15,7 +15,7 @@ from pydantic import computed_field
 from components import git
 from components.data.dataset import file_sha256
 from components.data.generated import FOLDER, LINEAGE, GeneratedFile, Lineage, changed_file, generated_schema, read_lineage
-from components.data.publish import find_version, read_published
+from components.data.published import find_trained_on, read_published
 from components.data.shards import OutputFolder
 from components.errors import UserError, writing
 from components.evaluation.telling import Teller, counted
@@ -148,7 +148,7 @@ def _lineage(project: Project, model: LoadedModel, version: ModelVersion, plan: 
 def _licence(project: Project, version: ModelVersion) -> str:
     """That of the training data; nothing where this project does not know the data."""
     try:
-        return read_published(project, find_version(project, version.tag("dataset"), version.tag("data_version"))).licence
+        return read_published(project, find_trained_on(project, version.tag("dataset"), version.tag("data_version"), version.tag("data_sha256"))).licence
     except (UserError, git.GitError, FileNotFoundError, ValueError):
         return ""
 

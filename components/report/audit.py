@@ -10,7 +10,7 @@ from pydantic import Field
 
 from components import git
 from components.data.dataset import Manifest
-from components.data.publish import DataVersion, find_version, read_published, read_published_validation
+from components.data.published import DataVersion, find_trained_on, read_published, read_published_validation
 from components.data.result import ValidationResult
 from components.errors import UserError
 from components.evaluation.evidence import Evidence
@@ -139,7 +139,7 @@ def _evidence(tracker: Tracker, run_id: str) -> Evidence:
 
 def _data(project: Project, model: ModelVersion) -> DataAccount | None:
     try:
-        version = find_version(project, model.tag("dataset"), model.tag("data_version"))
+        version = find_trained_on(project, model.tag("dataset"), model.tag("data_version"), model.tag("data_sha256"))
         return DataAccount(version=version, manifest=read_published(project, version), validation=read_published_validation(project, version))
     except (UserError, git.GitError, FileNotFoundError, ValueError):
         return None

@@ -121,3 +121,23 @@ def test_a_tampered_manifest_is_found_by_its_digest(published: Project) -> None:
     result = verify(published, "digits")
     assert not result.ok
     assert "is not the one that was published" in result.broken[0]
+
+
+def test_a_restore_that_breaks_off_leaves_nothing_behind_for_the_next_one(versioned: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("components.data.restore._copy", broken)
+        with pytest.raises(KeyboardInterrupt):
+            restore(versioned, "mine", "v1", tmp_path / "out" / "old")
+    assert list((tmp_path / "out").iterdir()) == []
+    restored = restore(versioned, "mine", "v1", tmp_path / "out" / "old")
+    assert [path.name for path in restored.parent.iterdir()] == ["old"]
+    assert Dataset.open(Project(restored), "mine").table("train").num_rows == 12
+
+
+def test_a_file_that_the_cache_has_damaged_is_restored_from_the_remote(versioned: Project, tmp_path: Path) -> None:
+    shard = stage_folder(versioned, "mine", "clean") / "test-00000.parquet"
+    damage(stored(versioned.root / ".dvc/cache", shard.read_bytes()))
+    assert Dataset.open(Project(restore(versioned, "mine", "v3", tmp_path / "old")), "mine").table("test").num_rows > 0

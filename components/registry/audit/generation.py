@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pydantic import ConfigDict, ValidationError
 
 from components import git
-from components.data.publish import find_version, read_published, versions
+from components.data.published import find_trained_on, find_version, read_published, versions
 from components.errors import UserError
 from components.params import Strict
 from components.project import Project
@@ -45,7 +45,7 @@ def generation_rows(project: Project, tracker: Tracker, version: ModelVersion) -
 def _source(project: Project, version: ModelVersion) -> DrawnSource | None:
     """None also where the manifest cannot be read, which the rows on the data say."""
     try:
-        manifest = read_published(project, find_version(project, version.tag("dataset"), version.tag("data_version")))
+        manifest = read_published(project, find_trained_on(project, version.tag("dataset"), version.tag("data_version"), version.tag("data_sha256")))
         return DrawnSource.model_validate(manifest.source) if manifest.source.get("kind") == SYNTHETIC else None
     except (UserError, git.GitError, FileNotFoundError, ValidationError, ValueError):
         return None
