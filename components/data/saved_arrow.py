@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from components.data.layout import SPLIT_NAMES
 from components.data.readers import bad_row
 from components.data.sources import Part, RawRow
-from components.data.tables import Layout, layout_of_schema, named_values
+from components.data.tables import TableLayout, layout_of_schema, named_values
 from components.data.trees import Entry
 from components.data.trees.folder import Folder
 from components.errors import UserError
@@ -46,7 +46,7 @@ def saved_files(folder: Path) -> list[tuple[Entry, str]]:
     return [(entry, split) for entry, _, split in entries if entry is not None]
 
 
-def saved_layout(folder: Path, entry: Entry, wanted: Any, chosen: Mapping[str, str]) -> Layout:
+def saved_layout(folder: Path, entry: Entry, wanted: Any, chosen: Mapping[str, str]) -> TableLayout:
     """`tables.layout_of` of an Arrow file."""
     import pyarrow as pa
 
@@ -58,14 +58,14 @@ def saved_layout(folder: Path, entry: Entry, wanted: Any, chosen: Mapping[str, s
     return layout_of_schema(schema, entry.name, wanted, chosen)
 
 
-def saved_parts(folder: Path, files: list[tuple[Entry, str]], splits: Mapping[str, str], layout: Layout, fields: Fields) -> Iterator[Part]:
+def saved_parts(folder: Path, files: list[tuple[Entry, str]], splits: Mapping[str, str], layout: TableLayout, fields: Fields) -> Iterator[Part]:
     """A part per file; ``splits`` says what a split that is called otherwise there is here."""
     for entry, name in files:
         split = splits.get(name, SPLIT_NAMES.get(name))
         yield Part(entry.name, f"{entry.stamp} {split}", partial(_rows, folder, entry, split, layout, fields))
 
 
-def saved_labels(folder: Path, files: list[tuple[Entry, str]], layout: Layout) -> tuple[str, ...]:
+def saved_labels(folder: Path, files: list[tuple[Entry, str]], layout: TableLayout) -> tuple[str, ...]:
     """The classes: as the files name them, else all that occur."""
     if "label" not in layout.columns:
         return ()
@@ -77,7 +77,7 @@ def saved_labels(folder: Path, files: list[tuple[Entry, str]], layout: Layout) -
     )
 
 
-def _rows(folder: Path, entry: Entry, split: str | None, layout: Layout, fields: Fields) -> Iterator[RawRow]:
+def _rows(folder: Path, entry: Entry, split: str | None, layout: TableLayout, fields: Fields) -> Iterator[RawRow]:
     import pyarrow as pa
 
     number = 0

@@ -27,7 +27,7 @@ _SPLIT = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableLayout:
     """Which column of the files gives what."""
 
     columns: Mapping[str, str]
@@ -36,7 +36,7 @@ class Layout:
     """Of columns that hold numbers of classes, where the files name these, by our name of the column."""
 
 
-def layout_of(tree: Tree, entry: Entry, wanted: Columns, chosen: Mapping[str, str]) -> Layout:
+def layout_of(tree: Tree, entry: Entry, wanted: Columns, chosen: Mapping[str, str]) -> TableLayout:
     """What the file ``entry`` gives of what is ``wanted``; ``chosen`` names columns that are called otherwise.
 
     Raises:
@@ -50,7 +50,7 @@ def layout_of(tree: Tree, entry: Entry, wanted: Columns, chosen: Mapping[str, st
     return layout_of_schema(schema, entry.name, wanted, chosen)
 
 
-def layout_of_schema(schema: "pa.Schema", file_name: str, wanted: Columns, chosen: Mapping[str, str]) -> Layout:
+def layout_of_schema(schema: "pa.Schema", file_name: str, wanted: Columns, chosen: Mapping[str, str]) -> TableLayout:
     """`layout_of` the file called ``file_name`` with ``schema``."""
     there = set(schema.names)
     strange = next((name for name in chosen if name not in wanted.names), None)
@@ -64,10 +64,10 @@ def layout_of_schema(schema: "pa.Schema", file_name: str, wanted: Columns, chose
     if not any(all(name in columns for name in names) for names in wanted.needed):
         needed = " or ".join(" and ".join(names) for names in wanted.needed)
         raise UserError(f"{file_name} has the columns {', '.join(schema.names)}, and {needed} are needed: say which is which in source.columns.")
-    return Layout(columns, _class_names(schema, columns))
+    return TableLayout(columns, _class_names(schema, columns))
 
 
-def table_parts(tree: Tree, entries: Sequence[Entry], layout: Layout, fields: Callable[[Mapping[str, Any]], dict[str, Any]], caps: Caps) -> Iterator[Part]:
+def table_parts(tree: Tree, entries: Sequence[Entry], layout: TableLayout, fields: Callable[[Mapping[str, Any]], dict[str, Any]], caps: Caps) -> Iterator[Part]:
     """A part per file; where files are called by splits, as Hugging Face does it, these are their rows' own."""
     splits = splits_of([entry.name for entry in entries])
     for entry in entries:
@@ -86,7 +86,7 @@ def splits_of(names: Sequence[str]) -> dict[str, str]:
     return found if len(set(found.values())) > 1 and "train" in found.values() else {}
 
 
-def labels_in(tree: Tree, entries: Sequence[Entry], layout: Layout) -> tuple[str, ...]:
+def labels_in(tree: Tree, entries: Sequence[Entry], layout: TableLayout) -> tuple[str, ...]:
     """The classes: as the files name them, else all that occur, of which only that column is read."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -106,7 +106,9 @@ def labels_in(tree: Tree, entries: Sequence[Entry], layout: Layout) -> tuple[str
     return tuple(sorted(found, key=lambda label: (not label.isdigit(), int(label) if label.isdigit() else 0, label)))
 
 
-def _rows(tree: Tree, entry: Entry, split: str | None, layout: Layout, fields: Callable[[Mapping[str, Any]], dict[str, Any]], caps: Caps) -> Iterator[RawRow]:
+def _rows(
+    tree: Tree, entry: Entry, split: str | None, layout: TableLayout, fields: Callable[[Mapping[str, Any]], dict[str, Any]], caps: Caps
+) -> Iterator[RawRow]:
     import pyarrow as pa
 
     number = 0
@@ -124,7 +126,7 @@ def _rows(tree: Tree, entry: Entry, split: str | None, layout: Layout, fields: C
         yield bad_row(f"{entry.name}:{number + 1}", f"the file cannot be read from there on ({str(error).splitlines()[0][:200]})", split)
 
 
-def named_values(values: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+def named_values(values: Mapping[str, Any], layout: TableLayout) -> dict[str, Any]:
     """The values of a row by our names of the columns."""
     return {name: _named(values[column], layout.class_names.get(name)) for name, column in layout.columns.items()}
 
@@ -134,7 +136,7 @@ def _named(value: Any, names: Sequence[str] | None) -> Any:
     return names[value] if names is not None and isinstance(value, int) and 0 <= value < len(names) else value
 
 
-def _opened(file: Any, layout: Layout | None = None) -> "pq.ParquetFile":
+def _opened(file: Any, layout: TableLayout | None = None) -> "pq.ParquetFile":
     """The file, of which what repeats stays together: a text of ten megabytes that stands in a million rows is in memory once.
 
     Raises:
@@ -151,17 +153,17 @@ def _opened(file: Any, layout: Layout | None = None) -> "pq.ParquetFile":
         raise Unreadable(f"it is no whole Parquet file ({str(error).splitlines()[0][:200]})") from None
 
 
-def _leaves(metadata: "pq.FileMetaData", layout: Layout) -> list[str]:
+def _leaves(metadata: "pq.FileMetaData", layout: TableLayout) -> list[str]:
     """Paths of the texts and bytes among the columns that are read."""
     columns = (metadata.schema.column(index) for index in range(metadata.num_columns))
     return [column.path for column in columns if _is_read(column.path, layout) and column.physical_type == "BYTE_ARRAY"]
 
 
-def _is_read(path: str, layout: Layout) -> bool:
+def _is_read(path: str, layout: TableLayout) -> bool:
     return any(path == column or path.startswith(f"{column}.") for column in layout.columns.values())
 
 
-def _refuse_bomb(where: str, entry: Entry, metadata: "pq.FileMetaData", layout: Layout, caps: Caps) -> None:
+def _refuse_bomb(where: str, entry: Entry, metadata: "pq.FileMetaData", layout: TableLayout, caps: Caps) -> None:
     """Refuse a file that says itself that far more is in it than it is large."""
     packed = unpacked = values = 0
     for group in range(metadata.num_row_groups):
@@ -179,7 +181,7 @@ def _refuse_bomb(where: str, entry: Entry, metadata: "pq.FileMetaData", layout: 
         raise _bomb(where, f"unpacks to {unpacked:,} bytes", "max_total_bytes", caps.max_total_bytes)
 
 
-def _batches(where: str, entry: Entry, table: "pq.ParquetFile", layout: Layout, caps: Caps) -> "Iterator[pa.RecordBatch]":
+def _batches(where: str, entry: Entry, table: "pq.ParquetFile", layout: TableLayout, caps: Caps) -> "Iterator[pa.RecordBatch]":
     """A few rows at a time; of values that repeat they count each time, for as rows they will."""
     whole = 0
     for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, columns=list(layout.columns.values())):

@@ -76,6 +76,17 @@ def test_a_folder_of_a_bucket_gives_what_a_folder_gives_and_a_second_collect_wha
     assert [shard.rows for shard in second.shards] == [11, 2]
 
 
+def test_many_objects_come_in_their_order_though_several_are_fetched_at_a_time(tmp_path: Path, bucket: Any, server: str) -> None:
+    contents = {f"{index:03d}.txt": f"text number {index}".encode() for index in range(60)}
+    put(bucket, {f"texts/{name}": content for name, content in contents.items()})
+    project = remote(tmp_path, "s3://pets/texts", server, "text")
+    run(project, stages=["collect"])
+    assert [(row["id"], row["text"]) for row in rows(project, stage="collect")] == list(contents.items())
+    put(bucket, {f"texts/{name}": b"other " + contents[name] for name in ("007.txt", "030.txt", "031.txt")})
+    run(project, stages=["collect"])
+    assert {row["id"]: row["text"] for row in rows(project, stage="collect")}["030.txt"] == b"other text number 30"
+
+
 def test_an_archive_captions_and_rows_are_read_from_a_bucket(tmp_path: Path, bucket: Any, server: str) -> None:
     put(bucket, {"a.tar.gz": write_archive(tmp_path / "a.tar.gz", IMAGES).read_bytes(), "b.zip": write_archive(tmp_path / "b.zip", IMAGES).read_bytes()})
     for name in ("a.tar.gz", "b.zip"):

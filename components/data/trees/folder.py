@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from components.data.trees import Entry, Unreadable
+from components.errors import UserError
 
 
 class Folder:
@@ -74,18 +75,26 @@ class SingleFile(Folder):
 
 def _walk(folder: bytes, above: str) -> Iterator[Entry]:
     """The files of ``folder`` and below, by name: a folder is sorted as if its name ended in a slash, which makes the order that of the whole names."""
-    found: list[tuple[str, os.DirEntry[bytes]]] = []
-    with os.scandir(folder) as items:
-        for item in items:
-            if not item.name.startswith(b"."):
-                name = above + item.name.decode("utf-8", "backslashreplace")
-                found.append((f"{name}/" if item.is_dir(follow_symlinks=False) else name, item))
-    found.sort(key=lambda pair: pair[0])
-    for name, item in found:
+    for name, item in sorted(_items(folder, above), key=lambda pair: pair[0]):
         if name.endswith("/"):
             yield from _walk(item.path, name)
         elif item.is_file():
-            yield _entry(name, item.stat())
+            try:
+                entry = _entry(name, item.stat())
+            except FileNotFoundError:
+                continue  # it went away in this moment
+            yield entry
+
+
+def _items(folder: bytes, above: str) -> "Iterator[tuple[str, os.DirEntry[bytes]]]":
+    try:
+        with os.scandir(folder) as items:
+            for item in items:
+                if not item.name.startswith(b"."):
+                    name = above + item.name.decode("utf-8", "backslashreplace")
+                    yield f"{name}/" if item.is_dir(follow_symlinks=False) else name, item
+    except OSError as error:
+        raise UserError(f"{os.fsdecode(folder)} cannot be read ({error.strerror}): make it readable, or take it out of the source.") from None
 
 
 def _entry(name: str, status: os.stat_result) -> Entry:

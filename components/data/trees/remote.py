@@ -1,8 +1,10 @@
 """What fsspec reads as a tree: a bucket of S3, and whatever else its libraries are installed for."""
 
+import io
 import re
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -17,11 +19,15 @@ _ELSEWHERE = ("http", "https", "reference", "simplecache", "filecache", "blockca
 """Would lead to other addresses or into archives without the care that they need."""
 _SECRET = re.compile(r"secret|token|passw|credential|^(key|account_key|access_key|connection_string|sas)$", re.IGNORECASE)
 _LIBRARIES = ("botocore", "aiobotocore", "s3fs", "aiohttp", "fsspec", "gcsfs", "adlfs", "google", "azure")
+_AHEAD, _AHEAD_BYTES = 16, 4 * 2**20
 _opening = threading.Lock()
 
 
 class Remote(Listing):
-    """The objects below ``path`` of the file system ``fs``, by name."""
+    """The objects below ``path`` of the file system ``fs``, by name.
+
+    Small ones that are read in order are fetched ahead, several at a time: each takes the server longer to begin with than to send.
+    """
 
     sequential = False
 
@@ -32,6 +38,11 @@ class Remote(Listing):
             fs.invalidate_cache()
             found = fs.find(path.rstrip("/"), detail=True)
         super().__init__(sorted(self._entries_of(found, path.rstrip("/")), key=lambda entry: entry.name))
+        self._order = list(self.entries())
+        self._places = {entry.name: place for place, entry in enumerate(self._order)}
+        self._next = 0
+        self._ahead: dict[str, Future[bytes]] = {}
+        self._pool = ThreadPoolExecutor(_AHEAD)
 
     def _entries_of(self, found: Mapping[str, Mapping[str, Any]], top: str) -> Iterator[Entry]:
         for path, info in found.items():
@@ -45,14 +56,33 @@ class Remote(Listing):
     def open(self, entry: Entry) -> Iterator[BinaryIO]:
         try:
             with explained(entry.name):
-                file = self._fs.open(self._paths[entry.name], "rb")
+                file = self._fetched(entry) or self._fs.open(self._paths[entry.name], "rb")
         except UserError as error:
             raise Unreadable(f"it cannot be read ({error})") from None
         with file:
             yield file
 
+    def _fetched(self, entry: Entry) -> BinaryIO | None:
+        """The content, if it was fetched ahead; where files are read one behind the other, the next ones are on their way from now on."""
+        place = self._places[entry.name]
+        if place == self._next:
+            for following in self._order[place + 1 : place + 1 + _AHEAD]:
+                if following.size <= _AHEAD_BYTES and following.name not in self._ahead:
+                    self._ahead[following.name] = self._pool.submit(self._fs.cat_file, self._paths[following.name])
+        else:
+            self._forget()
+        self._next = place + 1
+        fetched = self._ahead.pop(entry.name, None)
+        return io.BytesIO(fetched.result()) if fetched else None
+
+    def _forget(self) -> None:
+        for fetching in self._ahead.values():
+            fetching.cancel()
+        self._ahead.clear()
+
     def close(self) -> None:
-        """Nothing is held open."""
+        self._forget()
+        self._pool.shutdown()
 
 
 def open_remote(url: str, options: Mapping[str, Any], caps: Caps) -> Remote | Archive:
