@@ -4,16 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from components.data.failure import ValidationFailed
 from components.data.gate.metadata import metadata_files
-from components.data.result import RuleResult, read_result
+from components.data.publish import publish
+from components.data.result import RuleResult, ValidationResult, read_result
+from components.data.stages import STAGES, probe, run_stage
 from components.data.stamp import read_stamp
 from components.data.validate import validate
 from components.project import Project
+from tests.conftest import make_project
 from tests.data.workbench import files, folder_project, run, set_params
 
 pytestmark = pytest.mark.slow
+DRIFT = "little_drift_since_the_version_before"
 RULES: tuple[dict[str, Any], ...] = (
     {"rule": "expect_column_values_to_be_between", "column": "num_chars", "max_value": 60, "mostly": 0.9},
     {"rule": "expect_column_values_to_be_between", "column": "num_chars", "max_value": 60, "mostly": 0.95},
@@ -94,3 +99,28 @@ def test_a_rule_that_great_expectations_only_names_is_refused_with_its_line(tmp_
     with pytest.raises(Exception, match=r"params.yaml line \d+: .*does not implement it"):
         judged(project)
     assert read_result(project, "mine") is None
+
+
+def test_drift_against_the_version_before_is_a_warning_with_its_figure_and_the_same_when_validated_again(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project", yaml.safe_dump({"datasets": {"mine": {"modality": "text", "source": {"kind": "folder", "path": "../files"}}}}))
+    (tmp_path / "files").mkdir()
+
+    def published(texts: list[str]) -> ValidationResult:
+        (files(project) / "rows.csv").write_text("text\n" + "\n".join(texts) + "\n")
+        for stage in STAGES:
+            probe(project, "mine")
+            run_stage(project, "mine", stage)
+        publish(project, "mine", actor="ann")
+        found = read_result(project, "mine")
+        assert found is not None
+        return found
+
+    short = [f"a short text and the {index}th" for index in range(200)]
+    first = published(short)
+    assert not [rule for rule in first.rules if rule.rule == DRIFT]
+    second = published(short[:60] + [f"number {index} of the texts " + "is very much longer " * 30 for index in range(140)])
+    (drift,) = [rule for rule in second.rules if rule.rule == DRIFT]
+    assert (drift.success, drift.severity, second.outcome) == (False, "warning", "warnings")
+    assert float(drift.observed.split()[1].rstrip(",")) > 1
+    assert drift.observed.endswith("against mine@v1")
+    assert published(short).rules == first.rules
