@@ -123,4 +123,5 @@ def test_drift_against_the_version_before_is_a_warning_with_its_figure_and_the_s
     assert (drift.success, drift.severity, second.outcome) == (False, "warning", "warnings")
     assert float(drift.observed.split()[1].rstrip(",")) > 1
     assert drift.observed.endswith("against mine@v1")
-    assert published(short).rules == first.rules
+    probe(project, "mine")
+    assert validate(project, read_stamp(project, "mine", "validate")) == second
