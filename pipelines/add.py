@@ -20,6 +20,7 @@ from pipelines.catalog import load_catalog
 
 _TINY_SIDE = 32
 """Pixels of a side that size `tiny` trains on in minutes; larger images are brought to it for training, and stay as they are in the dataset."""
+_TINY_SAMPLES = 2000
 _FEWEST_BATCHES = 4
 """Batches of an epoch below which a smaller batch is proposed."""
 
@@ -114,7 +115,11 @@ def _model_block(name: str, dataset: str, found: Look, clean: Mapping[str, Any],
         settings["image_size"] = _TINY_SIDE
     if found.is_exact and found.num * 0.8 < config.batch_size * _FEWEST_BATCHES and not found.whole.CAN_CUT:
         settings["batch_size"] = max(1, 1 << (int(found.num * 0.8) // _FEWEST_BATCHES).bit_length() - 1)
-    return {"family": name, "dataset": dataset, "size": size, "seed": 0, **({"config": settings} if settings else {})}
+    # A tiny model is scored on as many test images as are drawn in a minute or two.
+    drawn = (
+        {"evaluation": {"num_samples": _TINY_SAMPLES}} if isinstance(config, ImageTrainingConfig) and size == "tiny" and found.num > 10 * _TINY_SAMPLES else {}
+    )
+    return {"family": name, "dataset": dataset, "size": size, "seed": 0, **({"config": settings} if settings else {}), **drawn}
 
 
 def _side(found: Look, clean: Mapping[str, Any]) -> int:

@@ -13,6 +13,8 @@ _ZIP = (".zip",)
 _TAR = {".tar": "", ".tar.gz": "gz", ".tgz": "gz", ".tar.bz2": "bz2", ".tbz2": "bz2", ".tar.xz": "xz", ".txz": "xz", ".tar.zst": "zst", ".tzst": "zst"}
 ARCHIVE_ENDINGS = (*_ZIP, *_TAR)
 Archive = Zip | Tape
+_listed: dict[tuple[str, int, int, Caps], Tape] = {}
+"""The tar archive that was listed last, by path, size, time and caps."""
 
 
 def is_archive(name: str) -> bool:
@@ -34,8 +36,19 @@ def open_archive(name: str, begin: Callable[[], BinaryIO], place: str, caps: Cap
 
 
 def open_archive_file(path: Path, caps: Caps) -> Archive:
-    """`open_archive` of a file of the local disk."""
-    return open_archive(path.name, lambda: path.open("rb"), str(path), caps)
+    """`open_archive` of a file of the local disk.
+
+    A tar archive has no list of its members but itself, so what was listed is kept as long as the file stays as it is: a source is checked, looked at and
+    read by one process.
+    """
+    status = path.stat()
+    key = (str(path.resolve()), status.st_size, status.st_mtime_ns, caps)
+    known = _listed.get(key)
+    found = Tape(known.begin, known.packing, str(path), caps, known) if known else open_archive(path.name, lambda: path.open("rb"), str(path), caps)
+    if isinstance(found, Tape):
+        _listed.clear()  # the last one is enough
+        _listed[key] = found
+    return found
 
 
 def _ending(name: str) -> str | None:

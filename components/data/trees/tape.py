@@ -29,13 +29,14 @@ class Tape(Listing):
 
     sequential = True
 
-    def __init__(self, begin: Callable[[], BinaryIO], packing: str, place: str, caps: Caps) -> None:
+    def __init__(self, begin: Callable[[], BinaryIO], packing: str, place: str, caps: Caps, known: "Tape | None" = None) -> None:
+        """``known``: the same archive, listed before."""
         self.place = place
-        self._begin, self._packing, self._caps = begin, packing, caps
+        self.begin, self.packing, self._caps = begin, packing, caps
         self._stream: _Stream | None = None
         self._next = 0
-        self._order: dict[str, int] = {}
-        super().__init__(self._listed())
+        self._order: dict[str, int] = known._order if known else {}
+        super().__init__(list(known.entries()) if known else self._listed())
 
     def _listed(self) -> list[Entry]:
         """Every visible file; all members are judged, and read once for a stamp that tells their contents apart."""
@@ -56,7 +57,7 @@ class Tape(Listing):
         return found
 
     def _opened(self) -> "_Stream":
-        return _Stream(self._begin(), self._packing, self.place, self._caps)
+        return _Stream(self.begin(), self.packing, self.place, self._caps)
 
     @contextmanager
     def open(self, entry: Entry) -> Iterator[BinaryIO]:
