@@ -3,9 +3,11 @@
     python -m benchmarks.cleaning near [--documents 20000]      near-duplicate texts, beside datasketch
     python -m benchmarks.cleaning images [--images 2000]        decode, check and hash, beside Pillow and imagehash
     python -m benchmarks.cleaning scale [--documents 200000]    collect, clean, augment and validate: time, peak memory, what was found
+    python -m benchmarks.cleaning again [--images 60000]        a folder of small images: at first, unchanged, with one in a hundred added
 
 `near` and `images` compare processor time on one core, three times each in turn, and quote medians; `scale` runs each stage as a process of its own, as
-`dvc repro` does, and takes the sum of the PSS of all its processes. Needs `pip install -e ".[benchmarks]"`.
+`dvc repro` does, and takes the sum of the PSS of all its processes; `again` runs the stages as a flow does, in a git repository with DVC.
+Needs `pip install -e ".[benchmarks]"`.
 """
 
 import argparse
@@ -17,10 +19,12 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import psutil
 import yaml
+from PIL import Image
 
 from benchmarks.planted import Planted, document, documents, images, write_documents
 from components.data.cleaning.quarantine import QUARANTINE
@@ -29,24 +33,19 @@ from components.project import Project
 Result = TypeVar("Result")
 THRESHOLD = 0.8
 TIMES = 3
-_PARAMS = {
-    "datasets": {
-        "planted": {
-            "modality": "text",
-            "source": {"kind": "folder", "path": "../files"},
-            "clean": {"near_duplicates": {"jaccard": THRESHOLD}, "unique_paragraphs": False},
-        }
-    }
-}
+_FILES = {"kind": "folder", "path": "../files"}
+_TEXTS: dict[str, Any] = {"modality": "text", "source": _FILES, "clean": {"near_duplicates": {"jaccard": THRESHOLD}, "unique_paragraphs": False}}
+_IMAGES: dict[str, Any] = {"modality": "image", "source": _FILES, "clean": {"near_duplicates": {"distance": 4}, "blank": 3}}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb, option, default in (("near", "--documents", 20_000), ("images", "--images", 2_000), ("scale", "--documents", 200_000)):
+    numbers = {"near": ("--documents", 20_000), "images": ("--images", 2_000), "scale": ("--documents", 200_000), "again": ("--images", 60_000)}
+    for verb, (option, default) in numbers.items():
         verbs.add_parser(verb).add_argument(option, dest="num", type=int, default=default)
     arguments = parser.parse_args()
-    {"near": near, "images": hashed, "scale": scale}[arguments.verb](arguments.num)
+    {"near": near, "images": hashed, "scale": scale, "again": again}[arguments.verb](arguments.num)
 
 
 def near(num: int) -> None:
@@ -175,7 +174,7 @@ def scale(num: int) -> None:
     try:
         (folder / "files").mkdir()
         write_documents(folder / "files" / "documents.jsonl", num)
-        project = _project(folder / "project")
+        project = _project(folder / "project", _TEXTS)
         total_s = 0.0
         for stage in ("probe", "collect", "clean", "augment", "validate"):
             wall_s, peak_bytes = _stage(project, stage)
@@ -186,9 +185,43 @@ def scale(num: int) -> None:
         shutil.rmtree(folder)
 
 
-def _project(root: Path) -> Project:
-    root.mkdir()
-    (root / "params.yaml").write_text(yaml.safe_dump(_PARAMS))
+def again(num: int) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="genmill-again-"))
+    try:
+        (folder / "files").mkdir()
+        _write_small(folder / "files", 0, num)
+        subprocess.run([sys.executable, "-m", "genmill", "init", folder / "project"], check=True, stdout=subprocess.DEVNULL)
+        project = _project(folder / "project", _IMAGES)
+        first_s = _prepared(project)
+        unchanged_s = statistics.median(_prepared(project) for _ in range(TIMES))
+        _write_small(folder / "files", num, num + num // 100)
+        added_s = _prepared(project)
+        print(f"{num:,} images: first {first_s:.1f} s, unchanged {unchanged_s:.2f} s, with 1 % added {added_s:.2f} s ({added_s / first_s:.1%} of the first)")
+    finally:
+        shutil.rmtree(folder)
+
+
+def _write_small(folder: Path, start: int, stop: int) -> None:
+    rng = np.random.default_rng(start)
+    for number in range(start, stop):
+        pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"{number:06d}.jpg", quality=90)
+
+
+def _prepared(project: Project) -> float:
+    """Seconds of the look at the source and of all stages, in a process that has imported them before."""
+    from components.data.stages import STAGES, probe, run_stage
+
+    began = time.monotonic()
+    probe(project, "planted")
+    for stage in STAGES:
+        run_stage(project, "planted", stage)
+    return time.monotonic() - began
+
+
+def _project(root: Path, block: dict[str, Any]) -> Project:
+    root.mkdir(exist_ok=True)
+    (root / "params.yaml").write_text(yaml.safe_dump({"datasets": {"planted": block}}))
     shutil.copy(Path(__file__).parent.parent / "dvc.yaml", root)
     return Project(root)
 
