@@ -24,6 +24,7 @@ def add(
     modality: Annotated[str | None, typer.Option("--modality", help="What its samples are, where the guess is wrong.")] = None,
     size: Annotated[str, typer.Option("--size", help="Of the models: tiny, small or base.")] = "tiny",
     licence: Annotated[str, typer.Option("--licence", help="Of the data; it is recorded with every version.")] = "",
+    allow_private: Annotated[bool, typer.Option("--allow-private", help="Fetch from an address of your own network, too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -36,7 +37,7 @@ def add(
     from genmill.console import print_json
     from pipelines.add import add_dataset, write_addition
 
-    addition = add_dataset(where_is, name, where, Path.cwd(), modality=modality, families=family or (), licence=licence, size=size)
+    addition = add_dataset(where_is, name, where, Path.cwd(), modality=modality, families=family or (), licence=licence, size=size, allow_private=allow_private)
     if not dry_run:
         write_addition(where_is, addition)
     if as_json:

@@ -52,7 +52,16 @@ class Addition:
 
 
 def add_dataset(
-    project: Project, name: str, where: str, here: Path, *, modality: str | None = None, families: Sequence[str] = (), licence: str = "", size: str = "tiny"
+    project: Project,
+    name: str,
+    where: str,
+    here: Path,
+    *,
+    modality: str | None = None,
+    families: Sequence[str] = (),
+    licence: str = "",
+    size: str = "tiny",
+    allow_private: bool = False,
 ) -> Addition:
     """The dataset ``name`` from ``where`` (as seen from the folder ``here``) with a model of each of ``families``; nothing is written yet.
 
@@ -63,6 +72,10 @@ def add_dataset(
     """
     before = load_catalog(project)
     source = source_block(where, project.root, here)
+    if allow_private:
+        if source["kind"] != "http":
+            raise UserError(f"{where} is no address of the web, so there is nothing to allow: leave out --allow-private.")
+        source["allow_private"] = True
     found = look(source, project.root, modality)
     known = before.datasets.get(name)
     block = dataset_block(found, source, licence)

@@ -21,6 +21,7 @@ from pipelines.add import Addition, add_dataset, write_addition
 from pipelines.catalog import load_catalog
 from tests.conftest import make_project
 from tests.data.scenes import exported
+from tests.data.web_server import serving
 from tests.data.workbench import png, run
 
 PROSE = "The old mill stood where the river bends, and every autumn the farmers of the valley brought their grain there, number {}, and waited for their turn."
@@ -205,3 +206,17 @@ def test_nothing_there_is_said_with_what_could_be(project: Project, there: Path)
     with pytest.raises(UserError, match="never loaded"):
         added(project, there)
     shutil.rmtree(there)
+
+
+def test_an_address_of_ones_own_network_is_added_where_that_is_allowed(project: Project, there: Path) -> None:
+    write_classes(there)
+    archive = Path(shutil.make_archive(str(there.parent / "all"), "zip", there))
+    with serving() as site:
+        site.files["/all.zip"] = archive.read_bytes()
+        with pytest.raises(UserError, match="is no public address"):
+            added(project, f"{site.url}/all.zip")
+        found = added(project, f"{site.url}/all.zip", allow_private=True)
+        assert found.dataset["source"] == {"kind": "http", "urls": [f"{site.url}/all.zip"], "allow_private": True}
+    assert (found.look.modality, found.look.num, found.look.class_names) == ("image", 60, ("cat", "dog"))
+    with pytest.raises(UserError, match="leave out --allow-private"):
+        added(project, there, allow_private=True)

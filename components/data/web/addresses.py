@@ -54,7 +54,8 @@ def allowed_addresses(host: str, port: int, allow_private: bool) -> list[str]:
     found = list(dict.fromkeys(str(answer[4][0]) for answer in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
     allowed = [address for address in found if allow_private or is_public(address)]
     if not allowed:
-        raise Refused(f"{host} is at {found[0]}, which is no public address (source.allow_private: true allows it)")
+        where = host if host == found[0] else f"{host} is at {found[0]}, which"
+        raise Refused(f"{where} is no public address (source.allow_private: true allows it)")
     return allowed
 
 
