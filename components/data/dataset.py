@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import threading
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -107,6 +109,7 @@ class Dataset:
         self.project = project
         self.manifest = manifest
         self._checked: set[str] = set()
+        self._checking = threading.Lock()
 
     @classmethod
     def open(cls, project: Project, name: str, stage: str = "augmented") -> "Dataset":
@@ -145,10 +148,46 @@ class Dataset:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        shards = [shard for shard in self.manifest.shards if shard.split == split and (augmented or not is_added(shard))]
+        shards = self.shards(split, augmented)
         if not shards:
             return self._empty(columns)
         return pa.concat_tables([pq.read_table(self._check(shard), columns=columns) for shard in shards])
+
+    def shards(self, split: Split, augmented: bool = True) -> tuple[ShardInfo, ...]:
+        """The shards of ``split`` in the order of `table`."""
+        return tuple(shard for shard in self.manifest.shards if shard.split == split and (augmented or not is_added(shard)))
+
+    def tables(self, split: Split, columns: list[str], augmented: bool = True) -> "Iterator[pa.Table]":
+        """The rows of `table`, shard by shard."""
+        return (self.read(shard, columns) for shard in self.shards(split, augmented))
+
+    def read(self, shard: ShardInfo, columns: list[str], start: int = 0, rows: int | None = None) -> "pa.Table":
+        """``rows`` rows of ``shard`` (default: all) from its row ``start`` on; only the row groups that hold them are read. May be called by threads.
+
+        Raises:
+            UserError: the shard is missing or is not what the manifest says.
+        """
+        import pyarrow.parquet as pq
+
+        stop = shard.rows if rows is None else start + rows
+        with pq.ParquetFile(self._check(shard)) as file:
+            wanted, skipped, end = [], 0, 0
+            for group in range(file.num_row_groups):
+                begin, end = end, end + file.metadata.row_group(group).num_rows
+                if begin < stop and start < end:
+                    wanted.append(group)
+                elif end <= start:
+                    skipped = end
+            return file.read_row_groups(wanted, columns=columns).select(columns).slice(start - skipped, stop - start)
+
+    def num_bytes(self, shard: ShardInfo, columns: Container[str]) -> int:
+        """What ``columns`` of ``shard`` take when they are unpacked, by its footer."""
+        import pyarrow.parquet as pq
+
+        footer = pq.read_metadata(self._check(shard))
+        groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
+        chunks = [group.column(index) for group in groups for index in range(group.num_columns)]
+        return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
 
     def _empty(self, columns: list[str] | None) -> "pa.Table":
         import pyarrow as pa
@@ -162,8 +201,10 @@ class Dataset:
 
     def _check(self, shard: ShardInfo) -> Path:
         if shard.path not in self._checked:
-            checked_shard(self.project, shard)
-            self._checked.add(shard.path)
+            with self._checking:  # two threads that want two rows of one shard hash it once
+                if shard.path not in self._checked:
+                    checked_shard(self.project, shard)
+                    self._checked.add(shard.path)
         return self.project.root / shard.path
 
 

@@ -48,6 +48,9 @@ class TrainingConfig(Strict):
     checkpoint_every: int = 250
     keep: Literal["last", "best"] = "last"
     """Which averaged weights are evaluated and packaged: those of the last step, or of the lowest validation loss."""
+    buffer_mib: float = Field(1024, gt=0)
+    """Memory for decoded rows. Where training and validation rows take no more they are held, and an epoch is one shuffle of all; of a larger dataset
+    half as much is shuffled at a time, which changes the order. Documents of plain text lie in a file and rays in memory, whatever this is."""
 
 
 class ImageTrainingConfig(TrainingConfig):

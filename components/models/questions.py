@@ -1,6 +1,7 @@
 """Questions about images: what answers them, and where an answer stands among those that a model knows."""
 
 import re
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,18 +10,25 @@ from components.data.dataset import Dataset, Split
 from components.data.pixels import labels_of
 from components.models.capabilities import Question
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 LABEL = "label"
 """The source of answers that is the label's name; any other is a regular expression."""
+ANSWERING = ("label", "caption")
+"""Columns that answers are found in."""
 
 
-def answers_of(dataset: Dataset, split: Split, source: str, *, augmented: bool = False) -> list[str | None]:
+def answers_of(dataset: Dataset, split: Split, source: str) -> list[str | None]:
     """What answers a question for each row: its label's name, or the group of the pattern ``source`` in its caption; None where there is nothing."""
-    if source == LABEL and dataset.class_names:
-        return [dataset.class_names[label] for label in labels_of(dataset.table(split, columns=["label"], augmented=augmented))]
-    captions = dataset.table(split, columns=["caption"], augmented=augmented)["caption"].to_pylist()
+    return answers_in(dataset.table(split, columns=list(ANSWERING), augmented=False), dataset.class_names, source)
+
+
+def answers_in(table: "pa.Table", class_names: tuple[str, ...], source: str) -> list[str | None]:
+    """The same for the rows of ``table``, which has the columns `ANSWERING`."""
     if source == LABEL:
-        return [None] * len(captions)
-    found = [re.search(source, caption) for caption in captions]
+        return [class_names[label] for label in labels_of(table)] if class_names else [None] * table.num_rows
+    found = [re.search(source, caption) for caption in table["caption"].to_pylist()]
     return [match[1] if match else None for match in found]
 
 

@@ -1,7 +1,6 @@
 """Texts as rows of tokens of one length: each behind a begin mark and before an end mark, cut or padded."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -24,15 +23,28 @@ ROW = Marks(_NAMES, f"{_NAMES[BEGIN]} $A {_NAMES[END]}")
 """Those of a text that is a row of its own; its tokenizer has them as the tokens PADDING, BEGIN and END."""
 
 
-TEXTS_AT_ONCE = 2048
-"""An encoding takes many times the memory of its tokens, for it has their names and places too."""
+TEXTS_AT_ONCE, CHARS_AT_ONCE = 2048, 2**20
+"""An encoding takes a hundred times the memory of its text, for it has the tokens' names and places too."""
 
 
 def encodings(tokenizer: Tokenizer, texts: Iterable[str], *, marks: bool = True) -> Iterator[Encoding]:
     """What ``tokenizer`` makes of each of ``texts``, with its marks or without, while it holds those of some texts at a time: take what you need of each."""
-    left = iter(texts)
-    while chunk := list(islice(left, TEXTS_AT_ONCE)):
-        yield from tokenizer.encode_batch(chunk, add_special_tokens=marks)
+    for some in some_at_once(texts):
+        yield from tokenizer.encode_batch(some, add_special_tokens=marks)
+
+
+def some_at_once(texts: Iterable[str]) -> Iterator[list[str]]:
+    """``texts``, as many at a time as may be encoded together."""
+    some: list[str] = []
+    chars = 0
+    for text in texts:
+        some.append(text)
+        chars += len(text)
+        if len(some) == TEXTS_AT_ONCE or chars >= CHARS_AT_ONCE:
+            yield some
+            some, chars = [], 0
+    if some:
+        yield some
 
 
 def plain_reader(tokenizer: str) -> Tokenizer:

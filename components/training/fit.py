@@ -81,34 +81,34 @@ def fit(
     lora = spec.start.lora if spec.start else None
     if lora is not None:
         add_adapters(model, lora)
-    batches = datamodules.prepare(dataset, config, data_spec, spec.seed)
-    folder = checkpoint_folder(spec.run_dir)
-    last, start = last_checkpoint(folder)
-    ema, guard, flops, metrics = Ema(config.ema_decay), NanGuard(config.gradient_clip), FlopCount(), MetricBuffer(config.max_steps)
-    sampler = Sampler(spec.run_dir / "samples", every=config.sample_every, max_steps=config.max_steps, data_spec=data_spec, ema=ema)
-    watch = [] if spec.trial else _watch(model, dataset, data_spec, config, cache, ema, metrics)
-    checkpoints = Checkpoints(
-        folder, every=config.checkpoint_every, validate_every=config.validate_every, max_steps=config.max_steps,
-        ema=ema, flush=lambda: log(metrics.take(), sampler.take(), [alarm for one in watch for alarm in one.alarms]), stop=stop,
-    )  # fmt: skip
-    # The order counts: the average is taken before anything looks at it, and the checkpoint comes last.
-    shown = [] if spec.trial else [sampler, *watch]
-    pruner = [Pruner(spec.trial.prune_above, checkpoints)] if spec.trial else []
-    callbacks = [flops, StepSeed(spec.seed), guard, ema, metrics, *shown, Progress(start, config.max_steps), checkpoints, *pruner]
-    stop.between_steps_only = True
-    _run(model, datamodules.DataModule(batches, start=start, max_steps=config.max_steps), hardware, callbacks, last)
-    stop.between_steps_only = False
-    kept_step = _keep(model, config, checkpoints)
-    if lora is not None:
-        merge_adapters(model)
-    if isinstance(model, Finishes):
-        model.finish(batches.originals())
-    return Training(
-        steps=config.max_steps, train_s=checkpoints.elapsed_s, core_s=checkpoints.core_s, parameters=sum(p.numel() for p in model.parameters()),
-        skipped_steps=guard.skipped, flops=flops.flops_per_step * config.max_steps, kept_step=kept_step,
-        best_validation_loss=checkpoints.best_loss if math.isfinite(checkpoints.best_loss) else None,
-        alarms=tuple(alarm for one in watch for alarm in one.alarms), resumed=start > 0, hardware=hardware,
-    )  # fmt: skip
+    with contextlib.closing(datamodules.prepare(dataset, config, data_spec, spec.seed)) as batches:
+        folder = checkpoint_folder(spec.run_dir)
+        last, start = last_checkpoint(folder)
+        ema, guard, flops, metrics = Ema(config.ema_decay), NanGuard(config.gradient_clip), FlopCount(), MetricBuffer(config.max_steps)
+        sampler = Sampler(spec.run_dir / "samples", every=config.sample_every, max_steps=config.max_steps, data_spec=data_spec, ema=ema)
+        watch = [] if spec.trial else _watch(model, dataset, data_spec, config, cache, ema, metrics)
+        checkpoints = Checkpoints(
+            folder, every=config.checkpoint_every, validate_every=config.validate_every, max_steps=config.max_steps,
+            ema=ema, flush=lambda: log(metrics.take(), sampler.take(), [alarm for one in watch for alarm in one.alarms]), stop=stop,
+        )  # fmt: skip
+        # The order counts: the average is taken before anything looks at it, and the checkpoint comes last.
+        shown = [] if spec.trial else [sampler, *watch]
+        pruner = [Pruner(spec.trial.prune_above, checkpoints)] if spec.trial else []
+        callbacks = [flops, StepSeed(spec.seed), guard, ema, metrics, *shown, Progress(start, config.max_steps), checkpoints, *pruner]
+        stop.between_steps_only = True
+        _run(model, datamodules.DataModule(batches, start=start, max_steps=config.max_steps), hardware, callbacks, last)
+        stop.between_steps_only = False
+        kept_step = _keep(model, config, checkpoints)
+        if lora is not None:
+            merge_adapters(model)
+        if isinstance(model, Finishes):
+            model.finish(batches.originals())
+        return Training(
+            steps=config.max_steps, train_s=checkpoints.elapsed_s, core_s=checkpoints.core_s, parameters=sum(p.numel() for p in model.parameters()),
+            skipped_steps=guard.skipped, flops=flops.flops_per_step * config.max_steps, kept_step=kept_step,
+            best_validation_loss=checkpoints.best_loss if math.isfinite(checkpoints.best_loss) else None,
+            alarms=tuple(alarm for one in watch for alarm in one.alarms), resumed=start > 0, hardware=hardware,
+        )  # fmt: skip
 
 
 def _watch(

@@ -50,7 +50,8 @@ SMALL_CAPTIONER = {
 }  # fmt: skip
 SMALL = {
     "gpt": SMALL_GPT, "llama-gpt": {**SMALL_GPT, "backbone": "llama", "logit_softcap": 0.0}, "bert": SMALL_BERT, "t5": SMALL_T5, "word2vec": SMALL_WORD2VEC,
-    "vae": SMALL_VAE, "gan": SMALL_GAN, "diffusion": SMALL_DIFFUSION, "latent-diffusion": SMALL_LATENT, "clip": SMALL_CLIP,
+    "vae": SMALL_VAE, "streamed-vae": {**SMALL_VAE, "buffer_mib": 0.004},
+    "gan": SMALL_GAN, "diffusion": SMALL_DIFFUSION, "latent-diffusion": SMALL_LATENT, "clip": SMALL_CLIP,
     "fusion": SMALL_FUSION, "captioner": SMALL_CAPTIONER,
     "nerf": SMALL_NERF, "classic-nerf": {**SMALL_NERF, "field": "mlp"},
 }  # fmt: skip
@@ -93,11 +94,12 @@ def tracker(home_project: Project) -> Tracker:
 
 @pytest.fixture
 def make_spec(home_project: Project, tmp_path: Path) -> MakeSpec:
-    """The spec of a small run of a family (or `latent-diffusion`, `classic-nerf`, `llama-gpt`), its config changed by keywords; without a run in MLflow."""
+    """The spec of a small run of a family (or one of its shapes in `SMALL`), its config changed by keywords; without a run in MLflow."""
 
     def make(family: str = "gpt", **changes: Any) -> RunSpec:
         small = SMALL[family]
-        family = family.removeprefix("latent-").removeprefix("classic-").removeprefix("llama-")
+        for shape in ("latent-", "classic-", "llama-", "streamed-"):
+            family = family.removeprefix(shape)
         config = find_family(family).resolve("tiny", Block({**small, **changes}, (), {}, home_project.params))
         dataset = Dataset.open(home_project, DATASETS.get(family, "digits"))
         evaluation = EvaluationConfig()

@@ -21,7 +21,7 @@ from components.registry import wire
 from components.registry.package import Package, write_package
 from components.registry.runtime import Runtime
 from components.training import datamodules
-from components.training.datamodules.text import documents
+from components.training.datamodules.texts import documents
 from tests.data.workbench import one_dataset, run
 
 SETTINGS: dict[str, Any] = {
@@ -97,7 +97,7 @@ def test_a_text_is_likelier_under_its_own_value(trained: Gpt, topics: Dataset, s
         own, other, none = (nats(trained, spec, line, told) for told in (label, 1 - label, None))
         assert own < none
         assert own < other
-    assert len(documents(topics, "test", augmented=False)) > 2
+    assert len(list(documents(topics, "test", augmented=False))) > 2
 
 
 @pytest.mark.parametrize("prompt", ["", "<|endoftext|>", "<|title: kitchen|> soup", "天气 ☔", "a\x00b"])

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -25,10 +24,13 @@ from components.models.word2vec.config import Word2VecConfig
 from components.project import Project
 from components.registry import prompts
 from components.training import datamodules
-from components.training.datamodules import EpochOrder, StepLoader
-from components.training.datamodules.text import documents, train_tokenizer
-from components.training.datamodules.text_pairs import pairs
+from components.training.datamodules import StepLoader
+from components.training.datamodules.order import EpochOrder
+from components.training.datamodules.text import train_tokenizer
+from components.training.datamodules.text_pairs import SIDES
+from components.training.datamodules.texts import documents, texts_of
 from tests.data.workbench import files, folder_project, one_dataset, png, run
+from tests.training import made
 
 
 class PairsConfig(TrainingConfig):
@@ -50,19 +52,6 @@ CONFIGS: dict[str, TrainingConfig] = {"digits": IMAGE, "pydocs": TEXT, "scene": 
 ODD_TEXT = "naïve Ωmega — 你好 👩‍🚀\ttabs\n\n  indents \x00\x7f"
 
 
-class Rows:
-    """A dataset of texts at hand, with the methods that a data module uses."""
-
-    name, modality, class_names = "rows", "text", ()
-
-    def __init__(self, train: list[str]) -> None:
-        self.texts = {"train": train, "validation": train[:1], "test": train[:1]}
-        self.manifest = SimpleNamespace(sha256="0" * 64)
-
-    def table(self, split: str, columns: list[str] | None = None, augmented: bool = True) -> pa.Table:
-        return pa.table({"text": self.texts[split]})
-
-
 @pytest.fixture(scope="module")
 def digits(dataset_project: Project) -> Dataset:
     return Dataset.open(dataset_project, "digits")
@@ -76,6 +65,11 @@ def pydocs(dataset_project: Project) -> Dataset:
 @pytest.fixture(scope="module")
 def scene(dataset_project: Project) -> Dataset:
     return Dataset.open(dataset_project, "scene")
+
+
+def train_texts(root: Path, *train: str) -> Dataset:
+    """Documents to train on; the first is there to validate and test on too."""
+    return made.texts(root, {"train": train, "validation": train[:1], "test": train[:1]})
 
 
 def prepared(dataset: Any, config: TrainingConfig, cache: Path, seed: int = 0) -> Any:
@@ -141,7 +135,7 @@ def test_text_windows_are_pieces_of_the_training_text(pydocs: Dataset, tmp_path:
     tokens = prepared(pydocs, TEXT, tmp_path).train(7)["tokens"]
     assert tokens.shape == (4, 33)
     assert tokens.dtype == torch.int64
-    tokenizer, everything = Tokenizer.from_str(spec.tokenizer), documents(pydocs, "train", augmented=True)
+    tokenizer, everything = Tokenizer.from_str(spec.tokenizer), list(documents(pydocs, "train", augmented=True))
     for window in tokens.tolist():
         pieces = tokenizer.decode(window, skip_special_tokens=False).split("<|endoftext|>")
         assert all(any(piece in text for text in everything) for piece in pieces)
@@ -149,7 +143,7 @@ def test_text_windows_are_pieces_of_the_training_text(pydocs: Dataset, tmp_path:
 
 def test_an_epoch_of_text_leaves_out_less_than_two_windows(tmp_path: Path) -> None:
     config = GptConfig(vocab_size=257, context_length=8, batch_size=1)
-    batches = prepared(Rows(["abcdefghij" * 20]), config, tmp_path)
+    batches = prepared(train_texts(tmp_path, "abcdefghij" * 20), config, tmp_path)
     num = batches._order.size
     starts = {tuple(batches.train(step)["tokens"][0].tolist()) for step in range(num)}
     assert num == 200 // 8 - 1
@@ -166,10 +160,10 @@ def test_the_tokenizer_gives_any_text_back(pydocs: Dataset) -> None:
 def test_the_same_text_makes_the_same_tokenizer_and_only_the_training_split_counts(pydocs: Dataset, tmp_path: Path) -> None:
     first, second = (datamodules.describe(pydocs, TEXT, tmp_path / name) for name in ("a", "b"))
     assert first == second
-    rows = Rows(["the cat sat on the mat " * 5])
-    rows.texts["test"] = rows.texts["validation"] = ["zzzz zzzz " * 500]
-    made = Tokenizer.from_str(datamodules.describe(cast(Dataset, rows), TEXT, tmp_path / "c").tokenizer)
-    assert not any("zz" in token for token in made.get_vocab())
+    others = ["zzzz zzzz " * 500]
+    rows = made.texts(tmp_path, {"train": ["the cat sat on the mat " * 5], "validation": others, "test": others})
+    learnt = Tokenizer.from_str(datamodules.describe(rows, TEXT, tmp_path / "c").tokenizer)
+    assert not any("zz" in token for token in learnt.get_vocab())
 
 
 def test_the_tokenizer_is_trained_once_per_data_version_and_size(pydocs: Dataset, tmp_path: Path) -> None:
@@ -184,27 +178,26 @@ def test_the_tokenizer_is_trained_once_per_data_version_and_size(pydocs: Dataset
 
 def test_too_little_text_is_refused_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has \d+ tokens to train on, too few for windows of 32: add text, or set context_length below \d+\.$"):
-        prepared(Rows(["short"]), TEXT, tmp_path)
+        prepared(train_texts(tmp_path, "short"), TEXT, tmp_path)
 
 
 def test_the_example_texts_are_held_out_lines_that_fit_the_model(tmp_path: Path) -> None:
-    rows = Rows(["the training text is another one"])
-    rows.texts["validation"] = [
+    train, held_out = ["the training text is another one"], [
         "Заголовок\n\n  Первая строка документа о тестах.\nДальше.", "a line that speaks of <|endoftext|> itself", "word " * 300, " \n", "короткий",
     ]  # fmt: skip
-    spec = datamodules.describe(cast(Dataset, rows), TEXT.model_copy(update={"context_length": 256}), tmp_path)
+    rows = made.texts(tmp_path, {"train": train, "validation": held_out})
+    spec = datamodules.describe(rows, TEXT.model_copy(update={"context_length": 256}), tmp_path)
     assert spec.example_texts == ("Первая строка документа о тестах.", " ".join(["word"] * 20), "короткий")
-    tokenizer, short = Tokenizer.from_str(spec.tokenizer), datamodules.describe(cast(Dataset, rows), TEXT, tmp_path)
+    tokenizer, short = Tokenizer.from_str(spec.tokenizer), datamodules.describe(rows, TEXT, tmp_path)
     assert all(len(tokenizer.encode(text, add_special_tokens=False).ids) <= 16 for text in short.example_texts)
     assert all(long.startswith(text) for long, text in zip(spec.example_texts, short.example_texts, strict=True))
-    rows.texts["validation"] = []
-    assert datamodules.describe(cast(Dataset, rows), TEXT, tmp_path).example_texts[0][:8] == "the trai"
+    assert datamodules.describe(made.texts(tmp_path / "alone", {"train": train}), TEXT, tmp_path).example_texts[0][:8] == "the trai"
     assert DataSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
 def test_words_are_counted_and_what_stands_too_seldom_is_unknown(tmp_path: Path) -> None:
     text = "Object, object! An OBJECT is naïve; naïve objects are not."
-    spec = datamodules.describe(cast(Dataset, Rows([text])), Word2VecConfig(min_count=2), tmp_path)
+    spec = datamodules.describe(train_texts(tmp_path, text), Word2VecConfig(min_count=2), tmp_path)
     tokenizer = Tokenizer.from_str(spec.tokenizer)
     assert tokenizer.encode("Object naïve not").tokens == ["<|endoftext|>", "object", "naïve", "[UNK]"]
     counted = {str(tokenizer.id_to_token(token)): count for token, count in enumerate(spec.token_counts)}
@@ -213,12 +206,12 @@ def test_words_are_counted_and_what_stands_too_seldom_is_unknown(tmp_path: Path)
 
 
 def test_a_text_without_frequent_words_is_refused_with_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"'rows' has no word that stands at least 3 times in its training split: lower min_count, or add text\."):
-        datamodules.describe(cast(Dataset, Rows(["every word once"])), Word2VecConfig(), tmp_path)
+    with pytest.raises(UserError, match=r"'mine' has no word that stands at least 3 times in its training split: lower min_count, or add text\."):
+        datamodules.describe(train_texts(tmp_path, "every word once"), Word2VecConfig(), tmp_path)
 
 
 def test_vocabularies_of_other_special_tokens_do_not_meet_in_the_cache(tmp_path: Path) -> None:
-    rows = cast(Dataset, Rows(["the same text"] * 3))
+    rows = train_texts(tmp_path, *["the same text"] * 3)
     causal, masked = (datamodules.describe(rows, config, tmp_path) for config in (TEXT, BertConfig(vocab_size=300)))
     assert Tokenizer.from_str(causal.tokenizer).id_to_token(0) == "<|endoftext|>"
     assert Tokenizer.from_str(masked.tokenizer).id_to_token(0) == "[PAD]"
@@ -395,7 +388,7 @@ def test_pairs_are_two_rows_of_tokens_of_one_vocabulary(docstrings: Dataset, tmp
         "source": ((16, 64), torch.int64), "target": ((16, 32), torch.int64), "source_mask": ((16, 64), torch.bool), "target_mask": ((16, 32), torch.bool),
     }  # fmt: skip
     decode = Tokenizer.from_str(spec.tokenizer).decode_batch
-    written = dict(zip(*pairs(docstrings, "train", augmented=False), strict=True))
+    written = dict(zip(*(texts_of(docstrings, "train", side) for side in SIDES), strict=True))
     for source, target in zip(decode(batch["source"].tolist()), decode(batch["target"].tolist()), strict=True):
         assert any(whole.startswith(source) and said.startswith(target) for whole, said in written.items())
     said = capsys.readouterr().out
@@ -404,7 +397,7 @@ def test_pairs_are_two_rows_of_tokens_of_one_vocabulary(docstrings: Dataset, tmp
 
 
 def test_the_example_texts_of_pairs_are_held_out_sources_as_they_are(docstrings: Dataset, tmp_path: Path) -> None:
-    held_out = {source.strip() for source in pairs(docstrings, "validation", augmented=False)[0]}
+    held_out = {source.strip() for source in texts_of(docstrings, "validation", "source_text")}
     spec = datamodules.describe(docstrings, PAIRS, tmp_path)
     assert len(spec.example_texts) > 1
     assert set(spec.example_texts) <= held_out

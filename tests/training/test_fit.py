@@ -84,6 +84,7 @@ ELSE = [
     [
         ("gpt", 3),
         ("vae", 2),
+        ("streamed-vae", 2),
         *[pytest.param(family, every, marks=pytest.mark.slow) for family, every in ELSE],
     ],
 )

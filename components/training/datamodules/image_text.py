@@ -4,12 +4,12 @@ Where the family asks questions: `answers` int64 [B, Q], the place of each quest
 """
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from tokenizers import Tokenizer
@@ -18,11 +18,19 @@ from components.data.dataset import Dataset, Split
 from components.errors import UserError
 from components.models.capabilities import DataSpec, Question
 from components.models.family import ImageTextTrainingConfig, TrainingConfig
-from components.models.questions import answer_places, answers_of
+from components.models.questions import ANSWERING, answer_places, answers_in
 from components.models.token_rows import ROW, mask_of, plain_reader, token_rows
-from components.training.datamodules import Batch, RowBatches, image, require_a_batch
-from components.training.datamodules.text import Recipe, encode_split, kept_tokenizer, rows_recipe, train_tokenizer
+from components.training.datamodules import Batch, image, require_a_batch
+from components.training.datamodules.encoding import encoded
+from components.training.datamodules.image import ImageReader
+from components.training.datamodules.reading import Columns
+from components.training.datamodules.rows import RowBatches
+from components.training.datamodules.text import Recipe, kept_tokenizer, rows_recipe, train_tokenizer
+from components.training.datamodules.texts import example_rows, texts_of, vocabulary_texts
 from components.training.progress import say
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @runtime_checkable
@@ -37,6 +45,8 @@ class QuestionConfig(Protocol):
 
 EXAMPLES = 12
 """Captions that pictures of training are drawn for."""
+_SHOWN: tuple[Split, ...] = ("validation", "train")
+"""Where those are looked for."""
 
 
 def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
@@ -45,10 +55,9 @@ def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
     images = image.describe(dataset, config, cache)
     questions = _questions(dataset, config) if isinstance(config, QuestionConfig) else ()
     recipe = _recipe(config.vocab_size, tuple(question.text for question in questions))
-    texts = captions(dataset, "train", augmented=False)
-    tokenizer = kept_tokenizer(dataset, lambda: texts, recipe, cache)
+    tokenizer = kept_tokenizer(dataset, lambda: vocabulary_texts(dataset, "caption"), recipe, cache)
     _require_room(tokenizer, questions, config.caption_length)
-    characters = "".join(sorted(set().union(*texts)))
+    characters = "".join(sorted(_characters(texts_of(dataset, "train", "caption"))))
     return replace(
         images, modality="image-text", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), questions=questions,
         example_captions=_examples(dataset, tokenizer, config.caption_length, characters), characters=characters,
@@ -58,8 +67,15 @@ def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
 def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> RowBatches:
     assert isinstance(config, ImageTextTrainingConfig)
     require_a_batch(dataset, config.batch_size, "images")
-    load = partial(_load, dataset, data_spec, config.caption_length)
-    return RowBatches(dataset, batch_size=config.batch_size, seed=seed, load=load, finish=_finished)
+    reader = CaptionedReader(ImageReader.of(data_spec), data_spec, config.caption_length)
+    return RowBatches(dataset, reader, batch_size=config.batch_size, seed=seed, buffer_mib=config.buffer_mib)
+
+
+def _characters(texts: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for text in texts:
+        found.update(text)
+    return found
 
 
 def _examples(dataset: Dataset, tokenizer: Tokenizer, length: int, characters: str) -> tuple[str, ...]:
@@ -72,25 +88,31 @@ def _examples(dataset: Dataset, tokenizer: Tokenizer, length: int, characters: s
     def fits(text: str) -> bool:
         return set(text) <= known and len(reader.encode(text).ids) <= length
 
-    for split in ("validation", "train"):
-        found = tuple(islice(filter(fits, dict.fromkeys(captions(dataset, split, augmented=False))), EXAMPLES))
+    for split in _SHOWN:
+        found = tuple(islice(_distinct(filter(fits, example_rows(dataset, split, "caption"))), EXAMPLES))
         if found:
             return found
-    beginning = captions(dataset, "train", augmented=False)[0]
+    beginning = next(texts_of(dataset, "train", "caption"))
     while not fits(beginning):
         beginning = beginning[: 3 * len(beginning) // 4].rstrip()
     return (beginning,)
 
 
-def captions(dataset: Dataset, split: Split, augmented: bool) -> list[str]:
-    return cast(list[str], dataset.table(split, columns=["caption"], augmented=augmented)["caption"].to_pylist())
+def _distinct(texts: Iterable[str]) -> Iterator[str]:
+    """Each once; what it gave is held."""
+    seen: set[str] = set()
+    for text in texts:
+        if text not in seen:
+            seen.add(text)
+            yield text
 
 
 def _questions(dataset: Dataset, config: QuestionConfig) -> tuple[Question, ...]:
     """The questions that the training split has two answers or more to."""
     questions = []
     for text, source in config.questions.items():
-        counts = Counter(answer for answer in answers_of(dataset, "train", source) if answer is not None)
+        found = chain.from_iterable(answers_in(table, dataset.class_names, source) for table in dataset.tables("train", list(ANSWERING), augmented=False))
+        counts = Counter(answer for answer in found if answer is not None)
         ranked = sorted(counts, key=lambda answer: (-counts[answer], answer))[: config.most_answers]
         if len(ranked) > 1:
             questions.append(Question(text, source, tuple(ranked)))
@@ -103,10 +125,17 @@ def _recipe(vocab_size: int, questions: tuple[str, ...]) -> Recipe:
     return partial(_train_with_questions, vocab_size=vocab_size, questions=questions) if questions else rows_recipe(vocab_size)
 
 
-def _train_with_questions(texts: list[str], vocab_size: int, questions: tuple[str, ...]) -> Tokenizer:
+def _train_with_questions(texts: Iterable[str], vocab_size: int, questions: tuple[str, ...]) -> Tokenizer:
     """A question is read as often as a caption, so its words count as often."""
-    asked = list(questions) * max(1, len(texts) // len(questions))
-    return train_tokenizer(texts + asked, vocab_size=vocab_size, marks=ROW)
+    return train_tokenizer(_with_questions(texts, questions), vocab_size=vocab_size, marks=ROW)
+
+
+def _with_questions(texts: Iterable[str], questions: tuple[str, ...]) -> Iterator[str]:
+    num = 0
+    for num, text in enumerate(texts, start=1):  # noqa: B007 - the last number is how many there were
+        yield text
+    for asked in repeat(questions, max(1, num // len(questions))):
+        yield from asked
 
 
 def _require_room(tokenizer: Tokenizer, questions: tuple[Question, ...], length: int) -> None:
@@ -115,16 +144,27 @@ def _require_room(tokenizer: Tokenizer, questions: tuple[Question, ...], length:
             raise UserError(f"The question {question.text!r} has more than {length} tokens: shorten it, or raise caption_length in the model's config.")
 
 
-def _load(dataset: Dataset, data_spec: DataSpec, length: int, split: Split, augmented: bool) -> Batch:
-    texts = captions(dataset, split, augmented)
-    tokens = encode_split(data_spec, texts, length, f"{split} captions", "caption_length")
-    columns = {**image.load_images(dataset, data_spec, split, augmented), "tokens": tokens}
-    if data_spec.questions:
-        found = [answer_places(question, answers_of(dataset, split, question.source, augmented=augmented)) for question in data_spec.questions]
-        columns["answers"] = torch.stack(found, dim=1)
-    return columns
+@dataclass(frozen=True)
+class CaptionedReader:
+    """Images with the tokens of their captions, int32 [N, T] (half the memory), and the places of the answers where there are questions."""
 
+    images: ImageReader
+    data_spec: DataSpec
+    length: int
 
-def _finished(batch: Batch) -> Batch:
-    tokens = batch["tokens"].long()
-    return {**image.scaled(batch), "tokens": tokens, "mask": mask_of(tokens)}
+    @property
+    def columns(self) -> list[str]:
+        return list(dict.fromkeys((*self.images.columns, "caption", *(ANSWERING if self.data_spec.questions else ()))))
+
+    def read(self, table: "pa.Table") -> Columns:
+        tokens, told = encoded(self.data_spec, table["caption"].to_pylist(), self.length, "captions", "caption_length")
+        tensors = {**self.images.read(table).tensors, "tokens": tokens}
+        if self.data_spec.questions:
+            names = self.data_spec.class_names
+            found = [answer_places(question, answers_in(table, names, question.source)) for question in self.data_spec.questions]
+            tensors["answers"] = torch.stack(found, dim=1)
+        return Columns(tensors, told)
+
+    def finish(self, batch: Batch) -> Batch:
+        tokens = batch["tokens"].long()
+        return {**self.images.finish(batch), "tokens": tokens, "mask": mask_of(tokens)}

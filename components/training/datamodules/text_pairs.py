@@ -3,17 +3,25 @@
 Both sides begin and end with a mark and have one vocabulary; see `components.models.token_rows`.
 """
 
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-from components.data.dataset import Dataset, Split
+from components.data.dataset import Dataset
 from components.models.capabilities import DataSpec
 from components.models.family import TrainingConfig
 from components.models.token_rows import mask_of
-from components.training.datamodules import Batch, RowBatches, require_a_batch
-from components.training.datamodules.text import encode_split, kept_tokenizer, rows_recipe, spread_examples
+from components.training.datamodules import Batch, require_a_batch
+from components.training.datamodules.encoding import encoded
+from components.training.datamodules.reading import Columns
+from components.training.datamodules.rows import RowBatches
+from components.training.datamodules.text import kept_tokenizer, rows_recipe, spread_examples
+from components.training.datamodules.texts import example_rows, vocabulary_texts
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SIDES = ("source_text", "target_text")
 EXAMPLE_CHARS = 300
 """Of a source that is kept as an example, at most."""
 
@@ -32,36 +40,39 @@ class PairsConfig(Protocol):
 def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
     """One byte-pair vocabulary over both sides of the training split."""
     wanted = cast(PairsConfig, config).vocab_size
-    tokenizer = kept_tokenizer(dataset, lambda: [text for column in pairs(dataset, "train", augmented=False) for text in column], rows_recipe(wanted), cache)
+    tokenizer = kept_tokenizer(dataset, lambda: vocabulary_texts(dataset, *SIDES), rows_recipe(wanted), cache)
     return DataSpec(modality="text-pairs", vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str(), example_texts=_examples(dataset))
 
 
 def _examples(dataset: Dataset) -> tuple[str, ...]:
     """Sources that are short enough to be shown whole, where there are such."""
-    sources = pairs(dataset, "validation", augmented=False)[0] or pairs(dataset, "train", augmented=False)[0]
+    sources = list(example_rows(dataset, "validation" if dataset.shards("validation") else "train", "source_text"))
     return spread_examples([source for source in sources if len(source) <= EXAMPLE_CHARS] or sources, EXAMPLE_CHARS)
 
 
 def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> RowBatches:
     require_a_batch(dataset, config.batch_size, "pairs")
-    load = partial(_load, dataset, data_spec, cast(PairsConfig, config))
-    return RowBatches(dataset, batch_size=config.batch_size, seed=seed, load=load, finish=_finished)
+    reader = PairsReader(data_spec, cast(PairsConfig, config))
+    return RowBatches(dataset, reader, batch_size=config.batch_size, seed=seed, buffer_mib=config.buffer_mib)
 
 
-def pairs(dataset: Dataset, split: Split, augmented: bool) -> tuple[list[str], list[str]]:
-    """All sources and all targets, in the order of the rows."""
-    table = dataset.table(split, columns=["source_text", "target_text"], augmented=augmented)
-    return table["source_text"].to_pylist(), table["target_text"].to_pylist()
+@dataclass(frozen=True)
+class PairsReader:
+    """The tokens of both sides, int32 [N, S] and [N, T]."""
 
+    data_spec: DataSpec
+    config: PairsConfig
 
-def _load(dataset: Dataset, data_spec: DataSpec, config: PairsConfig, split: Split, augmented: bool) -> Batch:
-    sources, targets = pairs(dataset, split, augmented)
-    return {
-        "source": encode_split(data_spec, sources, config.source_length, f"{split} sources", "source_length"),
-        "target": encode_split(data_spec, targets, config.target_length, f"{split} targets", "target_length"),
-    }
+    @property
+    def columns(self) -> list[str]:
+        return list(SIDES)
 
+    def read(self, table: "pa.Table") -> Columns:
+        sources, targets = (table[side].to_pylist() for side in SIDES)
+        source, sources_told = encoded(self.data_spec, sources, self.config.source_length, "sources", "source_length")
+        target, targets_told = encoded(self.data_spec, targets, self.config.target_length, "targets", "target_length")
+        return Columns({"source": source, "target": target}, {**sources_told, **targets_told})
 
-def _finished(batch: Batch) -> Batch:
-    sides = {name: tokens.long() for name, tokens in batch.items()}
-    return {**sides, **{f"{name}_mask": mask_of(tokens) for name, tokens in sides.items()}}
+    def finish(self, batch: Batch) -> Batch:
+        sides = {name: tokens.long() for name, tokens in batch.items()}
+        return {**sides, **{f"{name}_mask": mask_of(tokens) for name, tokens in sides.items()}}

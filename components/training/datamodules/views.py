@@ -14,7 +14,8 @@ from components.data.photos import has_alpha, read_photos
 from components.errors import UserError
 from components.models.capabilities import DataSpec, SceneSpec
 from components.models.family import TrainingConfig, ViewsTrainingConfig
-from components.training.datamodules import Batch, epoch_generator
+from components.training.datamodules import Batch
+from components.training.datamodules.order import epoch_generator
 
 LEAST_VIEWS = 3
 """With fewer, nothing says how far away anything is."""
@@ -92,6 +93,9 @@ class RayBatches:
 
     def originals(self) -> Iterator[Batch]:
         return (self._train.take(chunk) for chunk in torch.arange(self._train.num).split(self.batch_size))
+
+    def close(self) -> None:
+        """Nothing runs in the background."""
 
 
 class PixelRays:
