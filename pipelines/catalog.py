@@ -85,6 +85,8 @@ class ModelEntry:
     """Kind of the batches it is trained on."""
     space: dict[str, Range | Choices]
     """What `genmill tune` may choose from."""
+    augment: dict[str, Any]
+    """What is done to the dataset's training rows when they are drawn."""
 
     @property
     def begins_with(self) -> str | None:
@@ -283,7 +285,8 @@ def _model(name: str, block: Block, datasets: dict[str, DatasetConfig], size: st
     gates = load_gates(family.gates, whole.child("gates").child(model.family), block.child("gates"))
     promotion = block.child("promotion").validate(PromotionSettings, {**whole.child("promotion").value, **model.promotion})
     config = family.resolve(model.size, block.child("config"))
-    return ModelEntry(name, model, family, config, gates, promotion, family.batches_of(modality), load_space(family, config, block.child("tune")))
+    space, augment = load_space(family, config, block.child("tune")), datasets[model.dataset].load_time()
+    return ModelEntry(name, model, family, config, gates, promotion, family.batches_of(modality), space, augment)
 
 
 def _misfit(model: ModelBlock, family: Family, datasets: dict[str, DatasetConfig]) -> str:

@@ -85,6 +85,7 @@ def identity_of(project: Project, entry: ModelEntry, version: DataVersion, start
         batches=entry.batches,
         data_sha256=version.sha256,
         start=start,
+        augment=entry.augment,
     )
 
 
@@ -125,7 +126,7 @@ def _what_changed(project: Project, tracker: Tracker, entry: ModelEntry, version
         changed.append(f"data ({last.tag('data_version')} → {version.version})")
     if last.tag("init_from_sha256") != (start.sha256 if start else ""):
         changed.append("the weights it begins with")
-    elif last.tag("params_sha256") != params_sha256(entry.config, entry.block.seed, evaluation_of(project, entry), start):
+    elif last.tag("params_sha256") != params_sha256(entry.config, entry.block.seed, evaluation_of(project, entry), start, entry.augment):
         changed.append("params")
     if last.tag("code_sha256") != code_of(entry.block.family, entry.batches):
         changed.append("code")

@@ -60,7 +60,7 @@ def open_run(project: str, entry: ModelEntry, version: DataVersion, plan: ModelP
         model=entry.name, family=entry.block.family, size=entry.block.size, seed=entry.block.seed, config=entry.config.model_dump(),
         evaluation=evaluation_of(where, entry), dataset=entry.block.dataset, batches=entry.batches, data_version=version.version,
         data_sha256=version.sha256, identity=plan.identity, project=where.root, run_dir=run_dir,
-        tracking_uri=tracker.uri, experiment=experiment_of(entry), mlflow_run_id=run_id, start=plan.start,
+        tracking_uri=tracker.uri, experiment=experiment_of(entry), mlflow_run_id=run_id, start=plan.start, augment=entry.augment,
     )  # fmt: skip
 
 
@@ -169,7 +169,7 @@ def run_tags(project: Project, entry: ModelEntry, version: DataVersion, plan: Mo
         "git_commit": git.head(project.root) or "", "dirty": str(git.is_dirty(project.root, CODE_AND_LOCKS)).lower(),
         "dataset": version.dataset, "data_version": version.version, "data_sha256": version.sha256, "data_commit": version.commit,
         "validation": version.validation,
-        "params_sha256": params_sha256(entry.config, entry.block.seed, evaluation_of(project, entry), plan.start),
+        "params_sha256": params_sha256(entry.config, entry.block.seed, evaluation_of(project, entry), plan.start, entry.augment),
         "init_from": plan.start.ref if plan.start else "", "init_from_sha256": plan.start.sha256 if plan.start else "",
         "code_sha256": code_of(entry.block.family, entry.batches), "resumed_from": "", "libraries": json.dumps(library_versions()),
         "primary": entry.family.primary, "pid": str(os.getpid()),

@@ -129,6 +129,7 @@ def search_of(project: Project, tracker: Tracker, entry: ModelEntry, version: Da
         model=entry.name, family=block.family, size=block.size, seed=block.seed, config=entry.config.model_dump(), evaluation=evaluation_of(project, entry),
         dataset=block.dataset, batches=entry.batches, data_version=version.version, data_sha256=version.sha256, identity="", project=project.root,
         run_dir=project.state / "tuning", tracking_uri=tracker.uri, experiment=experiment_of(entry), mlflow_run_id="", start=start_of(project, tracker, entry),
+        augment=entry.augment,
     )  # fmt: skip
     return Search(spec=spec, space=entry.space, steps=steps or entry.config.max_steps, validation=version.validation)
 

@@ -84,6 +84,10 @@ class DatasetConfig:
     def source_module(self) -> Source:
         return find_source(self.source.kind)
 
+    def load_time(self) -> dict[str, Any]:
+        """What a training does to its rows as it draws them, as plain JSON values; empty where it takes them as they are."""
+        return _plain(self.augment) if self.augment.when == "load" else {}
+
     def stage_params(self, stage: str) -> dict[str, Any]:
         """The resolved params on which ``stage`` depends, as plain JSON values."""
         params: dict[str, dict[str, Any]] = {

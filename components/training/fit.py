@@ -81,11 +81,13 @@ def fit(
     lora = spec.start.lora if spec.start else None
     if lora is not None:
         add_adapters(model, lora)
-    with contextlib.closing(datamodules.prepare(dataset, config, data_spec, spec.seed)) as batches:
+    with contextlib.closing(datamodules.prepare(dataset, config, data_spec, spec.seed, spec.augment)) as batches:
         folder = checkpoint_folder(spec.run_dir)
         last, start = last_checkpoint(folder)
         ema, guard, flops, metrics = Ema(config.ema_decay), NanGuard(config.gradient_clip), FlopCount(), MetricBuffer(config.max_steps)
         sampler = Sampler(spec.run_dir / "samples", every=config.sample_every, max_steps=config.max_steps, data_spec=data_spec, ema=ema)
+        if spec.augment and not start and not spec.trial:
+            sampler.keep(0, "augmentation", datamodules.before_after(dataset, spec.augment))
         watch = [] if spec.trial else _watch(model, dataset, data_spec, config, cache, ema, metrics)
         checkpoints = Checkpoints(
             folder, every=config.checkpoint_every, validate_every=config.validate_every, max_steps=config.max_steps,

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from components.code import code_digest
@@ -37,6 +38,7 @@ def run_identity(
     data_sha256: str,
     precision: str = "auto",
     start: Start | None = None,
+    augment: Mapping[str, Any] | None = None,
 ) -> str:
     """sha256 over the resolved config, the data version and the code; a finished run of the same identity need not run again."""
     return _digest(
@@ -44,16 +46,18 @@ def run_identity(
             "family": family,
             "size": size,
             "precision": precision,
-            "params": params_sha256(config, seed, evaluation, start),
+            "params": params_sha256(config, seed, evaluation, start, augment),
             "data": data_sha256,
             "code": code_of(family, batches),
         }
     )
 
 
-def params_sha256(config: TrainingConfig, seed: int, evaluation: EvaluationConfig, start: Start | None = None) -> str:
+def params_sha256(config: TrainingConfig, seed: int, evaluation: EvaluationConfig, start: Start | None = None, augment: Mapping[str, Any] | None = None) -> str:
+    """``augment`` is what is done to rows when they are drawn, which is no part of the data version."""
     begun = {"start": start.identity()} if start else {}
-    return _digest({"config": config.model_dump(mode="json"), "seed": seed, "evaluation": evaluation.identity(), **begun})
+    altered = {"augment": dict(augment)} if augment else {}
+    return _digest({"config": config.model_dump(mode="json"), "seed": seed, "evaluation": evaluation.identity(), **begun, **altered})
 
 
 def code_of(family: str, batches: str) -> str:

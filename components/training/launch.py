@@ -88,7 +88,7 @@ def _event(line: str) -> Event:
 def _process(module: str, request: Path, errors: Any, code: Path, threads: int | None) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", module, str(request), UNTIL_STDIN_CLOSES]
     paths = [str(code), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**FAST, **os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false"}
+    environment = {**FAST, **os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
     process = subprocess.Popen(

@@ -37,13 +37,15 @@ class Sampler(pl.Callback):
         with self.ema.averaged(pl_module):
             evidence = draw_samples(pl_module, self.data_spec, seed=SEED, num=NUM_SAMPLES)
         pl_module.train()
-        self.folder.mkdir(parents=True, exist_ok=True)
         for name, png in evidence.pictures.items():
-            self._keep(step, name, ".png", png)
+            self.keep(step, name, png)
         for name, text in evidence.texts.items():
-            self._keep(step, name, ".txt", text.encode())
+            self.keep(step, name, text)
 
-    def _keep(self, step: int, name: str, suffix: str, content: bytes) -> None:
+    def keep(self, step: int, name: str, shown: bytes | str) -> None:
+        """A PNG or a text to be shown with the samples."""
+        suffix, content = (".png", shown) if isinstance(shown, bytes) else (".txt", shown.encode())
+        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{name}-{step:07d}{suffix}"
         path.write_bytes(content)
         self._held_back.append(Sample(step, name, str(path)))

@@ -43,6 +43,8 @@ class RunSpec(Strict):
     """The resolved family config."""
     start: Start | None = None
     """Weights to begin with; None draws fresh ones from the seed."""
+    augment: dict[str, Any] = {}
+    """How training rows are altered when they are drawn, resolved, see `Additions`; empty takes them as they are."""
     evaluation: EvaluationConfig = EvaluationConfig()
     dataset: str
     batches: str

@@ -43,7 +43,13 @@ class Search(Strict):
             "space": _digest({name: part.model_dump(mode="json") for name, part in self.space.items()}),
             "code": code_of(spec.family, spec.batches),
             "params": _digest(
-                {"config": spec.config, "seed": spec.seed, "evaluation": spec.evaluation.identity(), "start": spec.start and spec.start.identity()}
+                {
+                    "config": spec.config,
+                    "seed": spec.seed,
+                    "evaluation": spec.evaluation.identity(),
+                    "start": spec.start and spec.start.identity(),
+                    "augment": spec.augment,
+                }
             ),
             "steps": str(self.steps),
             "format": str(FORMAT),

@@ -10,8 +10,9 @@ from components.project import Project
 from components.registry.package import Package
 from components.registry.trainings import REPLICATE_TAG, record_trainings
 from components.tracking import Tracker
+from components.training.identity import code_of, params_sha256
 from pipelines.catalog import ModelEntry, load_catalog
-from pipelines.plan import ModelPlan, check_starts, identity_of, plan_model, start_of
+from pipelines.plan import ModelPlan, check_starts, evaluation_of, identity_of, plan_model, start_of
 from tests.stores import register
 
 PARAMS = """\
@@ -120,3 +121,20 @@ def test_a_training_that_only_served_another_is_no_finished_model_and_not_what_a
     assert latest.run_id == run_id
     alone = plan_model(Project(tmp_path), tracker, other, VERSION)
     assert (alone.action, alone.why) == ("resume", "its run was finished")
+
+
+def test_rows_that_are_altered_otherwise_when_they_are_drawn_make_another_run_of_the_same_data(tmp_path: Path, tracker: Tracker) -> None:
+    project = Project(tmp_path)
+    plain = PARAMS.replace("    init_from: BEGINNING\n", "")
+    flipped = plain.replace("{kind: digits}\n", "{kind: digits}\n    augment: {when: load, flip: true}\n")
+    why = {}
+    for name, text in (("plain", plain), ("flipped", flipped), ("shifted", flipped.replace("flip: true", "shift: 1"))):
+        project.params.write_text(text)
+        entry = load_catalog(project).model("first")
+        why[name] = plan_model(project, tracker, entry, VERSION).why
+        params = params_sha256(entry.config, 0, evaluation_of(project, entry), None, entry.augment)
+        finished(tracker, entry, registered="1", params_sha256=params, code_sha256=code_of("gan", "image"), data_sha256=VERSION.sha256)
+        assert plan_model(project, tracker, entry, VERSION).is_done
+    assert why == {"plain": "never trained", "flipped": "params changed", "shifted": "params changed"}
+    project.params.write_text(plain)
+    assert plan_model(project, tracker, load_catalog(project).model("first"), VERSION).is_done

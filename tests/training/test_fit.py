@@ -112,6 +112,29 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make_spec: MakeSp
     assert second_training.flops == training.flops > 0
 
 
+@pytest.mark.parametrize(
+    ("family", "augment", "suffix"),
+    [("streamed-vae", {"when": "load", "shift": 1, "noise": 0.1}, ".png"), ("gpt", {"when": "load", "chunk_chars": 100, "mask": 0.2}, ".txt")],
+)
+def test_a_resumed_run_of_altered_rows_equals_an_uninterrupted_one_and_shows_some(
+    make_spec: MakeSpec, tmp_path: Path, family: str, augment: dict[str, Any], suffix: str
+) -> None:
+    spec = make_spec(family, checkpoint_every=2).model_copy(update={"augment": augment})
+    plain, _, _ = train(spec.model_copy(update={"augment": {}, "run_dir": tmp_path / "plain"}))
+    expected, _, whole = train(spec)
+    resumed = spec.model_copy(update={"run_dir": tmp_path / "resumed"})
+    stop = StopRequest()
+    first = Record(stop, stop_at=1)
+    dataset, config, data_spec = opened(resumed)
+    with pytest.raises(Interrupted):
+        fit(build_model(resumed, find_family(spec.family), data_spec), resumed, dataset, data_spec, config, cache=tmp_path, stop=stop, log=first)
+    model, _, _ = train(resumed)
+    assert equal(dict(model.state_dict()), dict(expected.state_dict()))
+    assert not equal(dict(model.state_dict()), dict(plain.state_dict()))
+    for record in (whole, first):
+        assert [(sample.step, Path(sample.path).name) for sample in record.samples if sample.name == "augmentation"] == [(0, f"augmentation-0000000{suffix}")]
+
+
 @pytest.mark.slow
 def test_variety_is_watched_where_the_config_asks_for_it_and_a_collapse_is_told(make_spec: MakeSpec, capsys: pytest.CaptureFixture[str]) -> None:
     _, training, record = train(make_spec("gan", watch_every=2, least_coverage=1.0))

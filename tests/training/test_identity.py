@@ -31,6 +31,7 @@ def test_is_the_same_for_the_same_run() -> None:
         {"family": "vae", "batches": "image"},
         {"start": START},
         {"start": START.model_copy(update={"lora": Lora()})},
+        {"augment": {"when": "load", "flip": True}},
     ],
 )
 def test_changes_with_each_thing_that_counts(change: dict[str, object]) -> None:
@@ -40,6 +41,12 @@ def test_changes_with_each_thing_that_counts(change: dict[str, object]) -> None:
 def test_where_the_weights_that_it_begins_with_lie_does_not_count() -> None:
     first, moved, other = START, START.model_copy(update={"folder": Path("there"), "ref": "gpt-pydocs/4"}), START.model_copy(update={"lora": Lora()})
     assert run_identity(**{**SAME, "start": first}) == run_identity(**{**SAME, "start": moved}) != run_identity(**{**SAME, "start": other})  # type: ignore[arg-type]
+
+
+def test_how_rows_are_altered_when_they_are_drawn_counts_and_none_is_as_before() -> None:
+    first, second = ({"when": "load", "flip": True, "seed": seed} for seed in (0, 1))
+    assert len({run_identity(**{**SAME, "augment": augment}) for augment in (None, first, second)}) == 3  # type: ignore[arg-type]
+    assert run_identity(**{**SAME, "augment": {}}) == run_identity(**SAME)  # type: ignore[arg-type]
 
 
 def test_code_and_params_have_digests_of_their_own() -> None:

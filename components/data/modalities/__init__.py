@@ -9,9 +9,9 @@ import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.data.near import Likeness
 from components.errors import UserError, nearest
@@ -32,11 +32,38 @@ class Limits(Strict):
 
 
 class Additions(Strict):
-    """Base of every modality's ``AugmentConfig``."""
+    """Base of every modality's ``AugmentConfig``: its other fields say what is altered, each off by default unless it says otherwise."""
 
-    copies: int = 0
-    """Added rows per original of the training split; 0 turns augmentation off."""
+    when: Literal["stage", "load"] = "stage"
+    """`stage` writes altered copies beside the rows of the training split, which are part of the data version; `load` alters its rows themselves, anew each
+    time that a training draws one, and belongs to the run. Validation and test rows are never altered."""
+    copies: int = Field(0, ge=0)
+    """Added rows per original of the training split, where the stage makes them; 0 adds none."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _is_sensible(self) -> Self:
+        if self.when == "load" and self.copies:
+            raise ValueError("a training alters the rows themselves and makes no copies of them: leave copies out, or set when to stage")
+        if self.is_on and not self.alters:
+            raise ValueError("nothing is set that would alter a row: say what, or leave augment out")
+        if not self.is_on and self.settings:
+            raise ValueError(f"{self.settings[0]} alters nothing while copies is 0: set copies, or set when to load")
+        return self
+
+    @property
+    def is_on(self) -> bool:
+        return self.when == "load" or self.copies > 0
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """What is said of how rows are altered, where that is not the default."""
+        fields = type(self).model_fields
+        return tuple(name for name in fields if name not in Additions.model_fields and getattr(self, name) != fields[name].default)
+
+    @property
+    def alters(self) -> bool:
+        return bool(self.settings)
 
 
 FAULTS = ("corrupt", "incomplete", "out-of-range", "bridges-splits")
@@ -127,8 +154,16 @@ class Modality(Protocol):
         """A raw row cut into contiguous blocks with ids of their own, or the row where it cannot be read; called only where ``CAN_CUT``."""
         ...
 
-    def augment(self, rows: Sequence[Mapping[str, Any]], config: Any) -> Iterator[dict[str, Any]]:
+    def unfit_setting(self, row: Mapping[str, Any], config: Any, class_names: Sequence[str]) -> tuple[str, str] | None:
+        """The setting of ``config`` that makes no sense for clean rows like ``row``, with the rest of the sentence: why, and what to do."""
+        ...
+
+    def augment(self, rows: Sequence[Mapping[str, Any]], config: Any, class_names: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Added rows for the clean rows of a training shard: id, parent_id and the modality's columns."""
+        ...
+
+    def before_after(self, table: "pa.Table", config: Any, class_names: Sequence[str]) -> bytes | str | None:
+        """A PNG or a text that shows some training rows and what augmentation makes of them; None where it makes nothing."""
         ...
 
     def metadata(self, table: "pa.Table", class_names: Sequence[str]) -> "pd.DataFrame":

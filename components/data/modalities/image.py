@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from components.data.modalities import Additions, Examined, Limits, Rejection, rng_seed, spread
+from components.data.augmenting.pictures import COLOURS, PictureChanges, altered
+from components.data.modalities import Examined, Limits, Rejection, rng_seed, spread
 from components.data.near import Likeness
 from components.data.near.hamming import ImageLikeness
 from components.data.pixels import contact_sheet, encode_image, open_image, perceptual_hash, thumbnail
 from components.params import Block, Strict
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     import pyarrow as pa
     from PIL.Image import Image as PILImage
@@ -59,15 +59,7 @@ class CleanConfig(Limits):
     image: ImageForm = ImageForm()
 
 
-class AugmentConfig(Additions):
-    shift: int = Field(0, ge=0)
-    """Pixels, up to this many in each direction."""
-    rotate: float = Field(0.0, ge=0, le=180)
-    """Degrees, up to this many either way."""
-    noise: float = Field(0.0, ge=0, le=1)
-    """Standard deviation of the Gaussian noise, where 1 is the whole range of a pixel."""
-    flip: bool = False
-    """Mirror half of the copies left to right."""
+AugmentConfig = PictureChanges
 
 
 def raw_fields() -> "Sequence[pa.Field]":
@@ -224,14 +216,40 @@ def blocks(row: Mapping[str, Any], size: int) -> Iterator[Mapping[str, Any]]:
     raise AssertionError("CAN_CUT is False")
 
 
-def augment(rows: Sequence[Mapping[str, Any]], config: AugmentConfig) -> Iterator[dict[str, Any]]:
+def unfit_setting(row: Mapping[str, Any], config: PictureChanges, class_names: Sequence[str]) -> tuple[str, str] | None:
+    colours = [name for name in COLOURS if getattr(config, name)]
+    return (colours[0], "changes nothing in grey images: leave it out") if colours and row["mode"] == _GREY else None
+
+
+def augment(rows: Sequence[Mapping[str, Any]], config: PictureChanges, class_names: Sequence[str]) -> Iterator[dict[str, Any]]:
     for row in rows:
-        image = _decode(row["image"]["bytes"], row["width"] * row["height"])
-        assert not isinstance(image, Rejection), row["id"]
+        image = _stored(row)
         for copy in range(1, config.copies + 1):
             name = f"{row['id']}~{copy}"
-            content = encode_image(_altered(image, config, rng_seed(config.seed, row["id"], copy)))
+            content = encode_image(_altered(image, config, row, copy))
             yield {**row, "id": name, "parent_id": row["id"], "image": {"bytes": content, "path": f"{name}.png"}}
+
+
+def before_after(table: "pa.Table", config: PictureChanges, class_names: Sequence[str], num: int = 12, cell: int = 64) -> bytes | None:
+    """Each of ``num`` images with three of what it may become to its right."""
+    if not config.is_on:
+        return None
+    rows = spread(table.select(["id", "image", "width", "height"]), num).to_pylist()
+    shown = [[row["image"]["bytes"], *(encode_image(_altered(_stored(row), config, row, copy)) for copy in (1, 2, 3))] for row in rows]
+    return contact_sheet([content for contents in shown for content in contents], 12, cell)
+
+
+def _stored(row: Mapping[str, Any]) -> "PILImage":
+    image = _decode(row["image"]["bytes"], row["width"] * row["height"])
+    assert not isinstance(image, Rejection), row["id"]
+    return image
+
+
+def _altered(image: "PILImage", config: PictureChanges, row: Mapping[str, Any], copy: int) -> "PILImage":
+    import numpy as np
+    from PIL import Image
+
+    return Image.fromarray(altered(np.asarray(image), config, rng_seed(config.seed, row["id"], copy)))
 
 
 def metadata_columns() -> list[str]:
@@ -315,32 +333,3 @@ def _fitted(image: "PILImage", width: int, height: int, fit: str) -> "PILImage":
     if fit == "pad":
         return ImageOps.pad(image, (width, height), Image.Resampling.LANCZOS)
     return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-
-
-def _altered(image: "PILImage", config: AugmentConfig, seed: int) -> "PILImage":
-    """A shifted, turned and noisy copy; what comes in from outside repeats the border."""
-    import numpy as np
-    from PIL import Image
-
-    rng = np.random.default_rng(seed)
-    angle = rng.uniform(-config.rotate, config.rotate)
-    across, down = (int(value) for value in rng.integers(-config.shift, config.shift + 1, size=2))
-    margin = max(image.size) // 2 + config.shift
-    pixels = np.asarray(image)
-    padded = Image.fromarray(np.pad(pixels, [(margin, margin), (margin, margin), (0, 0)][: pixels.ndim], mode="edge"))
-    if angle:
-        padded = padded.rotate(angle, Image.Resampling.BICUBIC)
-    left, top = margin - across, margin - down
-    result = np.asarray(padded.crop((left, top, left + image.width, top + image.height)))
-    if config.flip and rng.random() < 0.5:
-        result = result[:, ::-1]
-    return Image.fromarray(_noisy(result, config.noise, rng))
-
-
-def _noisy(pixels: "np.ndarray[Any, Any]", noise: float, rng: "np.random.Generator") -> "np.ndarray[Any, Any]":
-    import numpy as np
-
-    if not noise:
-        return np.ascontiguousarray(pixels)
-    noisy = pixels + rng.normal(0, noise * 255, size=pixels.shape)
-    return np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)

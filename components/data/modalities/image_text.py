@@ -5,14 +5,15 @@ A picture stands once, with the first of its captions, unless ``several_captions
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from components.data.augmenting.wording import CaptionedChanges, filled, needs_labels
 from components.data.boilerplate import says_nothing
-from components.data.modalities import Examined, Rejection, image, spread
+from components.data.modalities import Examined, Rejection, image, rng_seed, spread
 from components.data.pixels import captioned_sheet
 from components.data.text_rules import Wording, WordingRules, suggested_wording, worded
 from components.data.texts import decode_text, digest, length_problem, plain_excerpt
@@ -23,13 +24,12 @@ if TYPE_CHECKING:
 
 PARTS = ("image", "text")
 CAN_CUT = image.CAN_CUT
-AugmentConfig = image.AugmentConfig
+AugmentConfig = CaptionedChanges
 clean_fields = image.clean_fields
 schema_metadata = image.schema_metadata
 likeness = image.likeness
 common_form = image.common_form
 blocks = image.blocks
-augment = image.augment
 metadata_columns = image.metadata_columns
 
 
@@ -99,6 +99,35 @@ def _caption(row: Mapping[str, Any], config: CleanConfig) -> Wording | Rejection
     if config.boilerplate and says_nothing(caption):
         return Rejection("boilerplate", f"the caption {caption[:60]!r} says nothing of the picture")
     return length_problem(caption, config.min_caption_chars, config.max_caption_chars, "caption") or Wording(caption, wording.changes)
+
+
+def unfit_setting(row: Mapping[str, Any], config: CaptionedChanges, class_names: Sequence[str]) -> tuple[str, str] | None:
+    if needs_labels(config) and not class_names:
+        return "templates", "has {label}, and the pictures have no labels: write {caption} there"
+    return image.unfit_setting(row, config, class_names)
+
+
+def augment(rows: Sequence[Mapping[str, Any]], config: CaptionedChanges, class_names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for row in image.augment(rows, config, class_names):
+        yield {**row, "caption": _reworded(row, config, class_names)}
+
+
+def before_after(table: "pa.Table", config: CaptionedChanges, class_names: Sequence[str], num: int = 12, cell: int = 64) -> bytes | None:
+    """Each of ``num`` images with what it may become to its right, both with their captions."""
+    if not config.is_on:
+        return None
+    rows = spread(table.select(["id", "image", "caption", "label", "width", "height"]), num).to_pylist()
+    added = augment(rows, config.model_copy(update={"copies": 1}), class_names)
+    shown = [one for pair in zip(rows, added, strict=True) for one in pair]
+    return captioned_sheet([row["image"]["bytes"] for row in shown], [row["caption"] for row in shown], 2, cell)
+
+
+def _reworded(row: Mapping[str, Any], config: CaptionedChanges, class_names: Sequence[str]) -> str:
+    """The caption of an added row, which still has its parent's."""
+    if not config.templates:
+        return str(row["caption"])
+    template = config.templates[rng_seed(config.seed, row["id"], "template") % len(config.templates)]
+    return filled(template, row["caption"], row["label"], class_names)
 
 
 def metadata(table: "pa.Table", class_names: Sequence[str]) -> "pd.DataFrame":

@@ -1,13 +1,13 @@
 """Documents of plain text, each with a title and a label where the source gives them: a topic, a genre, an author."""
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from components.data.modalities import Additions, Examined, Rejection, rng_seed, spread
+from components.data.augmenting.passages import BLANK_LINES, PassageChanges, masked, passages
+from components.data.modalities import Examined, Rejection, rng_seed, spread
 from components.data.near import Likeness
 from components.data.text_quality import symbols
 from components.data.text_rules import TextRules, Wording, suggested_rules, suggested_wording, unwanted, worded
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-_BLANK_LINES = re.compile(r"(\n(?:[ \t]*\n)+)")
 PARTS = ("text",)
 CAN_CUT = True
 _CODE_SYMBOLS = 0.1
@@ -34,9 +33,7 @@ class CleanConfig(TextRules):
     """Paragraphs of fewer characters may repeat: in code the short ones are idioms, whose removal would leave holes in what holds them."""
 
 
-class AugmentConfig(Additions):
-    chunk_chars: int = Field(2000, ge=1)
-    """A copied document is cut at line ends into passages of at most this many characters; the passages of all documents get a new order."""
+AugmentConfig = PassageChanges
 
 
 def raw_fields() -> "Sequence[pa.Field]":
@@ -138,14 +135,34 @@ def _cut_before(text: str, start: int, end: int) -> int:
     return end
 
 
-def augment(rows: Sequence[Mapping[str, Any]], config: AugmentConfig) -> Iterator[dict[str, Any]]:
+def unfit_setting(row: Mapping[str, Any], config: PassageChanges, class_names: Sequence[str]) -> tuple[str, str] | None:
+    return None
+
+
+def augment(rows: Sequence[Mapping[str, Any]], config: PassageChanges, class_names: Sequence[str]) -> Iterator[dict[str, Any]]:
     for copy in range(1, config.copies + 1):
-        passages = [
-            {**row, "id": f"{row['id']}~{copy}.{index}", "parent_id": row["id"], "text": passage, "num_chars": len(passage)}
-            for row in rows
-            for index, passage in enumerate(_passages(row["text"], config.chunk_chars))
-        ]
-        yield from sorted(passages, key=lambda passage: rng_seed(config.seed, passage["id"]))
+        added = [passage for row in rows for passage in _passages(row, config, copy)]
+        yield from sorted(added, key=lambda passage: rng_seed(config.seed, passage["id"])) if config.shuffle else added
+
+
+def _passages(row: Mapping[str, Any], config: PassageChanges, copy: int) -> Iterator[dict[str, Any]]:
+    for index, passage in enumerate(passages(row["text"], config.chunk_chars)):
+        name = f"{row['id']}~{copy}.{index}"
+        text = masked(passage, config, name)
+        yield {**row, "id": name, "parent_id": row["id"], "text": text, "num_chars": len(text)}
+
+
+def before_after(table: "pa.Table", config: PassageChanges, class_names: Sequence[str], num: int = 3, chars: int = 400) -> str | None:
+    """The beginnings of ``num`` documents, and of what stands in their place in an altered copy of them."""
+    if not config.is_on:
+        return None
+    rows = spread(table, num).to_pylist()
+    added = list(augment(rows, config.model_copy(update={"copies": 1}), class_names))[:num]
+    return "\n\n".join(f"{title}\n{_beginnings(some, chars)}" for title, some in (("Before", rows), ("After", added)))
+
+
+def _beginnings(rows: Sequence[Mapping[str, Any]], chars: int) -> str:
+    return "\n\n".join(f"[{row['title'] or row['id']}]\n{row['text'][:chars].rstrip()}{' …' if len(row['text']) > chars else ''}" for row in rows)
 
 
 def metadata_columns() -> list[str]:
@@ -170,32 +187,17 @@ def suite(config: CleanConfig, class_names: Sequence[str]) -> list[dict[str, Any
 
 def preview(table: "pa.Table", num: int = 3, chars: int = 600) -> str:
     """The beginnings of ``num`` documents spread evenly over ``table``."""
-    rows = spread(table, num).to_pylist()
-    return "\n\n".join(f"[{row['title'] or row['id']}]\n{row['text'][:chars].rstrip()}{' …' if len(row['text']) > chars else ''}" for row in rows)
+    return _beginnings(spread(table, num).to_pylist(), chars)
 
 
 def _parts(text: str, config: CleanConfig) -> Iterator[tuple[str, int]]:
     """Digest and length of each paragraph; one that may repeat has none."""
-    for paragraph in _BLANK_LINES.split(text)[0::2]:
+    for paragraph in BLANK_LINES.split(text)[0::2]:
         yield digest(" ".join(paragraph.split())) if len(paragraph) >= config.unique_chars else "", len(paragraph)
 
 
 def _without(text: str, drop: set[int]) -> str:
     """``text`` without the paragraphs ``drop`` and the blank lines after them."""
-    pieces = _BLANK_LINES.split(text)
+    pieces = BLANK_LINES.split(text)
     kept = [index for index in range(0, len(pieces), 2) if index // 2 not in drop]
     return "".join(pieces[index] + (pieces[index + 1] if index + 1 < len(pieces) else "") for index in kept).strip("\n")
-
-
-def _passages(text: str, limit: int) -> Iterator[str]:
-    """As many whole lines as fit into ``limit`` characters; a longer line is cut anywhere."""
-    passage = ""
-    for piece in (part for paragraph in _BLANK_LINES.split(text) for part in paragraph.splitlines(keepends=True)):
-        if passage.strip() and len(passage) + len(piece) > limit:
-            yield passage.strip("\n")
-            passage = ""
-        whole = len(piece) // limit * limit if len(piece) > limit else 0
-        yield from (piece[start : start + limit] for start in range(0, whole, limit))
-        passage += piece[whole:]
-    if passage.strip():
-        yield passage.strip("\n")

@@ -61,12 +61,12 @@ class CleanConfig(Limits):
 class AugmentConfig(Additions):
     """Nothing: an altered photo would no longer be what its camera saw."""
 
-    @field_validator("copies")
+    @field_validator("copies", "when")
     @classmethod
-    def _none(cls, copies: int) -> int:
-        if copies:
-            raise ValueError("posed photos are not augmented, an altered one is not what its camera saw: leave it at 0")
-        return copies
+    def _none(cls, value: int | str) -> int | str:
+        if value not in (0, "stage"):
+            raise ValueError(f"posed photos are not augmented, an altered one is not what its camera saw: leave it {'out' if value == 'load' else 'at 0'}")
+        return value
 
 
 def raw_fields() -> "Sequence[pa.Field]":
@@ -213,9 +213,17 @@ def blocks(row: Mapping[str, Any], size: int) -> Iterator[Mapping[str, Any]]:
     raise AssertionError("CAN_CUT is False")
 
 
-def augment(rows: Sequence[Mapping[str, Any]], config: AugmentConfig) -> Iterator[dict[str, Any]]:
+def unfit_setting(row: Mapping[str, Any], config: AugmentConfig, class_names: Sequence[str]) -> tuple[str, str] | None:
+    return None
+
+
+def augment(rows: Sequence[Mapping[str, Any]], config: AugmentConfig, class_names: Sequence[str]) -> Iterator[dict[str, Any]]:
     assert not config.copies, "the config allows none"
     return iter(())
+
+
+def before_after(table: "pa.Table", config: AugmentConfig, class_names: Sequence[str]) -> None:
+    return None
 
 
 def metadata_columns() -> list[str]:

@@ -1,13 +1,14 @@
 """Batches for training, by kind: `image-text` is the module `image_text.py` beside this file, and what a dataset of that modality gives.
 
 A family may train on another kind (`Family.batches`): one that needs no captions takes `image` from a dataset of images and captions.
-A module of a kind has ``describe(dataset, config, cache) -> DataSpec`` and ``prepare(dataset, config, data_spec, seed) -> Batches``. None of them holds
+A module of a kind has ``describe(dataset, config, cache) -> DataSpec`` and ``prepare(dataset, config, data_spec, seed, changes) -> Batches``, where
+``changes`` is the modality's ``AugmentConfig`` if training rows are altered when they are drawn, else None. None of them holds
 a split that is large: rows are read in windows (`rows.py`), text lies in a file of tokens (`token_files.py`), and what is described of a split is
 taken from a stream of its shards.
 """
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from components.data.dataset import Dataset
+from components.data.modalities import find_modality
 from components.errors import UserError
 from components.models.capabilities import DataSpec
 from components.models.family import TrainingConfig
@@ -109,10 +111,22 @@ def describe(dataset: Dataset, config: TrainingConfig, cache: Path, *, kind: str
     return spec
 
 
-def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> Batches:
-    """The batches of ``dataset`` that ``data_spec`` was made for; what they hold in memory has a bound, whatever the dataset's size."""
-    batches: Batches = _module(data_spec.modality).prepare(dataset, config, data_spec, seed)
+def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int, augment: Mapping[str, Any] | None = None) -> Batches:
+    """The batches of ``dataset`` that ``data_spec`` was made for; what they hold in memory has a bound, whatever the dataset's size.
+
+    ``augment`` is how training rows are altered when they are drawn, see `RunSpec`.
+    """
+    changes = find_modality(dataset.modality).AugmentConfig.model_validate(augment) if augment else None
+    batches: Batches = _module(data_spec.modality).prepare(dataset, config, data_spec, seed, changes)
     return batches
+
+
+def before_after(dataset: Dataset, augment: Mapping[str, Any]) -> bytes | str:
+    """A PNG or a text of some training rows and of what ``augment`` makes of them when they are drawn."""
+    modality, shard = find_modality(dataset.modality), dataset.shards("train", augmented=False)[0]
+    shown = modality.before_after(dataset.read(shard, list(dataset.manifest.columns)), modality.AugmentConfig.model_validate(augment), dataset.class_names)
+    assert shown is not None, "it alters rows"
+    return shown
 
 
 def _module(kind: str) -> Any:

@@ -1,11 +1,13 @@
 """Batches of images: `image` float32 [B, C, H, W] in [0, 1], and `label` int64 [B] where the dataset has labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from components.data.augmenting.pictures import PictureChanges, altered
 from components.data.dataset import Dataset
 from components.data.pixels import decode_images, labels_of
 from components.errors import UserError
@@ -33,9 +35,12 @@ def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
     return DataSpec(modality="image", channels=channels, image_size=side, class_names=dataset.class_names)
 
 
-def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> RowBatches:
+def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int, changes: PictureChanges | None = None) -> RowBatches:
     require_a_batch(dataset, config.batch_size, "images")
-    return RowBatches(dataset, ImageReader.of(data_spec), batch_size=config.batch_size, seed=seed, buffer_mib=config.buffer_mib)
+    return RowBatches(
+        dataset, ImageReader.of(data_spec), batch_size=config.batch_size, seed=seed, buffer_mib=config.buffer_mib,
+        alteration=PictureAlteration(changes) if changes else None,
+    )  # fmt: skip
 
 
 def _size(config: TrainingConfig) -> int | None:
@@ -66,3 +71,21 @@ class ImageReader:
     def finish(self, batch: Batch) -> Batch:
         """The batch with its images in [0, 1]."""
         return {**batch, "image": batch["image"].float() / 255}
+
+
+@dataclass(frozen=True)
+class PictureAlteration:
+    """Images altered after they were brought to the model's size."""
+
+    changes: PictureChanges
+
+    @property
+    def seed(self) -> int:
+        return self.changes.seed
+
+    def altered(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        images = torch.empty_like(batch["image"])
+        for image, old, seed in zip(images, batch["image"].numpy(), seeds, strict=True):
+            pixels = altered(old[0] if len(old) == 1 else old.transpose(1, 2, 0), self.changes, seed)
+            image.copy_(torch.from_numpy(pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)))
+        return {**batch, "image": images}

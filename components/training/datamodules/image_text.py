@@ -4,7 +4,7 @@ Where the family asks questions: `answers` int64 [B, Q], the place of each quest
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice, repeat
@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 
+from components.data.augmenting.wording import CaptionedChanges, filled
 from components.data.dataset import Dataset, Split
+from components.data.modalities import rng_seed
 from components.errors import UserError
 from components.models.capabilities import DataSpec, Question
 from components.models.family import ImageTextTrainingConfig, TrainingConfig
@@ -22,7 +25,7 @@ from components.models.questions import ANSWERING, answer_places, answers_in
 from components.models.token_rows import ROW, mask_of, plain_reader, token_rows
 from components.training.datamodules import Batch, image, require_a_batch
 from components.training.datamodules.encoding import encoded
-from components.training.datamodules.image import ImageReader
+from components.training.datamodules.image import ImageReader, PictureAlteration
 from components.training.datamodules.reading import Columns
 from components.training.datamodules.rows import RowBatches
 from components.training.datamodules.text import Recipe, kept_tokenizer, rows_recipe, train_tokenizer
@@ -64,11 +67,13 @@ def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
     )  # fmt: skip
 
 
-def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> RowBatches:
+def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int, changes: CaptionedChanges | None = None) -> RowBatches:
     assert isinstance(config, ImageTextTrainingConfig)
     require_a_batch(dataset, config.batch_size, "images")
-    reader = CaptionedReader(ImageReader.of(data_spec), data_spec, config.caption_length)
-    return RowBatches(dataset, reader, batch_size=config.batch_size, seed=seed, buffer_mib=config.buffer_mib)
+    reader = CaptionedReader(ImageReader.of(data_spec), data_spec, config.caption_length, changes.templates if changes else ())
+    return RowBatches(
+        dataset, reader, batch_size=config.batch_size, seed=seed, buffer_mib=config.buffer_mib, alteration=CaptionedAlteration(changes) if changes else None
+    )
 
 
 def _characters(texts: Iterable[str]) -> set[str]:
@@ -151,10 +156,12 @@ class CaptionedReader:
     images: ImageReader
     data_spec: DataSpec
     length: int
+    templates: tuple[str, ...] = ()
+    """What captions may be reworded to: then `reworded` has the tokens of each rewording, int32 [N, templates, T]."""
 
     @property
     def columns(self) -> list[str]:
-        return list(dict.fromkeys((*self.images.columns, "caption", *(ANSWERING if self.data_spec.questions else ()))))
+        return list(dict.fromkeys((*self.images.columns, "caption", *(ANSWERING if self.data_spec.questions or self.templates else ()))))
 
     def read(self, table: "pa.Table") -> Columns:
         tokens, told = encoded(self.data_spec, table["caption"].to_pylist(), self.length, "captions", "caption_length")
@@ -163,8 +170,41 @@ class CaptionedReader:
             names = self.data_spec.class_names
             found = [answer_places(question, answers_in(table, names, question.source)) for question in self.data_spec.questions]
             tensors["answers"] = torch.stack(found, dim=1)
+        if self.templates:
+            tensors["reworded"], told_of_rewordings = self._reworded(table)
+            told = {**told, **told_of_rewordings}
         return Columns(tensors, told)
+
+    def _reworded(self, table: "pa.Table") -> tuple[Tensor, Mapping[str, int]]:
+        rows, names = table.select(list(ANSWERING)).to_pylist(), self.data_spec.class_names
+        tokens: list[Tensor] = []
+        told: dict[str, int] = {}
+        for template in self.templates:
+            texts = [filled(template, row["caption"], row["label"], names) for row in rows]
+            found, cut = encoded(self.data_spec, texts, self.length, f"captions as {template!r}", "caption_length")
+            tokens.append(found)
+            told.update(cut)
+        return torch.stack(tokens, dim=1), told
 
     def finish(self, batch: Batch) -> Batch:
         tokens = batch["tokens"].long()
-        return {**self.images.finish(batch), "tokens": tokens, "mask": mask_of(tokens)}
+        shown = {name: column for name, column in self.images.finish(batch).items() if name != "reworded"}
+        return {**shown, "tokens": tokens, "mask": mask_of(tokens)}
+
+
+@dataclass(frozen=True)
+class CaptionedAlteration:
+    """Altered images, each with one of the rewordings of its caption."""
+
+    changes: CaptionedChanges
+
+    @property
+    def seed(self) -> int:
+        return self.changes.seed
+
+    def altered(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        altered = PictureAlteration(self.changes).altered(batch, seeds)
+        if not self.changes.templates:
+            return altered
+        chosen = torch.tensor([rng_seed(seed, "template") % len(self.changes.templates) for seed in seeds])
+        return {**altered, "tokens": batch["reworded"][torch.arange(len(seeds)), chosen]}

@@ -99,6 +99,13 @@ class Order:
         """What the window holds, in the order of its rows."""
         return self._plan(epoch).windows[window]
 
+    def numbers(self, run: Run) -> list[int]:
+        """The number of each row of ``run`` within the split."""
+        pieces = self.window(run.epoch, run.window)
+        ends = list(accumulate(piece.rows for piece in pieces))
+        found = ((row, bisect_right(ends, row)) for row in run.rows.tolist())
+        return [pieces[piece].first + row - (ends[piece] - pieces[piece].rows) for row, piece in found]
+
     def next(self, epoch: int, window: int) -> tuple[int, int]:
         """(epoch, window) behind this one."""
         return (epoch, window + 1) if window + 1 < len(self._plan(epoch).windows) else (epoch + 1, 0)

@@ -12,6 +12,7 @@ import torch
 from tokenizers import Tokenizer
 
 from components.data.dataset import Dataset
+from components.data.modalities import Additions
 from components.errors import UserError
 from components.models.capabilities import DataSpec
 from components.models.family import TrainingConfig
@@ -52,11 +53,12 @@ def describe(dataset: Dataset, config: TrainingConfig, cache: Path) -> DataSpec:
     return DataSpec(modality=RESPONSES, vocab_size=tokenizer.get_vocab_size(), tokenizer=tokenizer.to_str())
 
 
-def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> RowBatches:
+def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int, changes: Additions | None = None) -> RowBatches:
     """
     Raises:
         UserError: there is no room for a prompt, or too few pairs.
     """
+    assert changes is None, "pairs of texts are never altered"
     wanted = cast(ResponsesConfig, config)
     if wanted.prompt_length < 1:
         raise UserError(

@@ -4,14 +4,15 @@ What a run is given does not depend on how fast anything is read: where the rows
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
 
 from components.data.dataset import Dataset, Split
+from components.data.modalities import rng_seed
 from components.training.datamodules import Batch
-from components.training.datamodules.order import Order, Piece, pieces_of
+from components.training.datamodules.order import Order, Piece, Run, pieces_of
 from components.training.datamodules.reading import PieceReader, RowReader, Window
 from components.training.progress import say
 
@@ -28,8 +29,9 @@ class RowBatches:
     half of it is drawn from while the next one is read, and rows that are wanted in order are read anew for each pass.
     """
 
-    def __init__(self, dataset: Dataset, reader: RowReader, *, batch_size: int, seed: int, buffer_mib: float) -> None:
-        self.batch_size, self._reader, self._pieces = batch_size, reader, PieceReader(dataset, reader)
+    def __init__(self, dataset: Dataset, reader: RowReader, *, batch_size: int, seed: int, buffer_mib: float, alteration: "Alteration | None" = None) -> None:
+        self.batch_size, self._seed, self._alteration = batch_size, seed, alteration
+        self._reader, self._pieces = reader, PieceReader(dataset, reader)
         form, buffer_bytes = self._pieces.first(), int(buffer_mib * 2**20)
         row_bytes = sum(column.nbytes for column in form.values())
         fits = row_bytes * (dataset.manifest.rows("train") + dataset.manifest.rows("validation")) <= buffer_bytes
@@ -48,9 +50,15 @@ class RowBatches:
         parts = []
         for run in self._order.runs(step, self.batch_size):
             window = self._rows.window(run.epoch, run.window)
-            parts.append({name: column[run.rows] for name, column in window.items()})
+            drawn = {name: column[run.rows] for name, column in window.items()}
             del window  # the next one may need its memory
+            parts.append(self._altered(drawn, run) if self._alteration else drawn)
         return self._reader.finish({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+    def _altered(self, drawn: Batch, run: Run) -> Batch:
+        """A row is altered by its number and the epoch, wherever it was read."""
+        assert self._alteration is not None
+        return self._alteration.altered(drawn, [rng_seed(self._seed, self._alteration.seed, run.epoch, number) for number in self._order.numbers(run)])
 
     def validation(self) -> Iterator[Batch]:
         return map(self._reader.finish, _in_batches(self._rows.in_order("validation"), self.batch_size))
@@ -60,6 +68,17 @@ class RowBatches:
 
     def close(self) -> None:
         self._pieces.close()
+
+
+class Alteration(Protocol):
+    """What is done to training rows when they are drawn."""
+
+    @property
+    def seed(self) -> int: ...
+
+    def altered(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        """Rows in their compact form, each altered as its seed draws it; what was given stays as it is."""
+        ...
 
 
 class _Rows(Protocol):

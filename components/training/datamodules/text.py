@@ -9,6 +9,7 @@ from typing import Protocol, cast, runtime_checkable
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from components.data.augmenting.passages import PassageChanges
 from components.data.dataset import Dataset
 from components.errors import UserError, nearest
 from components.models.capabilities import DataSpec
@@ -96,7 +97,7 @@ def spread_examples(texts: Iterable[str], most_chars: int) -> tuple[str, ...]:
     return tuple(distinct[:: max(1, math.ceil(len(distinct) / EXAMPLES))])
 
 
-def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> TextBatches:
+def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int, changes: PassageChanges | None = None) -> TextBatches:
     wanted, controlled = cast(TextConfig, config), config if isinstance(config, ControlConfig) and data_spec.class_names else None
     telling = None
     if controlled:
@@ -104,7 +105,7 @@ def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed:
         telling = Telling(controlled.control, tokens, WITHHELD)
     return TextBatches(
         dataset, Tokenizer.from_str(data_spec.tokenizer), batch_size=wanted.batch_size, length=wanted.context_length, seed=seed,
-        telling=telling, withheld=controlled.control_dropout if controlled else 0.0,
+        telling=telling, withheld=controlled.control_dropout if controlled else 0.0, changes=changes,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from components.data.dataset import Dataset
+from components.data.modalities import Additions
 from components.models.capabilities import DataSpec
 from components.models.family import TrainingConfig
 from components.models.token_rows import mask_of
@@ -50,7 +51,8 @@ def _examples(dataset: Dataset) -> tuple[str, ...]:
     return spread_examples([source for source in sources if len(source) <= EXAMPLE_CHARS] or sources, EXAMPLE_CHARS)
 
 
-def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> RowBatches:
+def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int, changes: Additions | None = None) -> RowBatches:
+    assert changes is None, "pairs of texts are never altered"
     require_a_batch(dataset, config.batch_size, "pairs")
     reader = PairsReader(data_spec, cast(PairsConfig, config))
     return RowBatches(dataset, reader, batch_size=config.batch_size, seed=seed, buffer_mib=config.buffer_mib)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from components.cameras import Camera, Orbit, directions, focus
 from components.data.dataset import Dataset, Split
+from components.data.modalities import Additions
 from components.data.photos import has_alpha, read_photos
 from components.errors import UserError
 from components.models.capabilities import DataSpec, SceneSpec
@@ -68,7 +69,8 @@ def _orbit(cameras: tuple[Camera, ...], centre: tuple[float, float, float], dist
     return Orbit(centre, distance, math.degrees(float(np.arcsin(rise).mean())), (float(up[0]), float(up[1]), float(up[2])))
 
 
-def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int) -> "RayBatches":
+def prepare(dataset: Dataset, config: TrainingConfig, data_spec: DataSpec, seed: int, changes: Additions | None = None) -> "RayBatches":
+    assert changes is None, "posed photos are never altered"
     assert data_spec.scene is not None
     return RayBatches(dataset, config.batch_size, data_spec.scene.background, seed)
 
