@@ -94,7 +94,12 @@ class DatasetConfig:
             "collect": {"source": _plain(self.source)},
             "clean": {"split": _plain(self.split), "clean": _plain(self.clean)},
             "augment": {"augment": _plain(self.augment)},
-            "validate": {"clean": _plain(self.clean), "split": _plain(self.split), "expect": [rule.to_params() for rule in self.expect]},
+            "validate": {
+                "clean": _plain(self.clean),
+                "split": _plain(self.split),
+                "augment": _plain(self.augment),
+                "expect": [rule.to_params() for rule in self.expect],
+            },
         }
         return {"name": self.name, "modality": self.modality, **params[stage]}
 

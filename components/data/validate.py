@@ -45,6 +45,7 @@ def validate(project: Project, stamp: Stamp) -> ValidationResult:
     if manifest is None:
         raise UserError(f"Dataset {name!r} was not augmented yet: run `genmill run --dataset {name}`.")
     limits, split = modality.CleanConfig.model_validate(stamp.params["clean"]), SplitConfig.model_validate(stamp.params["split"])
+    additions = modality.AugmentConfig.model_validate(stamp.params["augment"])
     built_in = [Rule.from_params(dict(rule)) for rule in (*_ALWAYS, *modality.suite(limits, manifest.class_names))]
     user = [Rule.from_params(rule) for rule in stamp.params["expect"]]
     files = metadata_files(project, manifest)
@@ -59,7 +60,7 @@ def validate(project: Project, stamp: Stamp) -> ValidationResult:
     )  # fmt: skip
     output = OutputFolder(project.root, result_folder(project, name))
     output.write_bytes(RESULT, (result.model_dump_json(indent=1) + "\n").encode())
-    output.write_bytes(REPORT, render_page(project, manifest, result, modality).encode())
+    output.write_bytes(REPORT, render_page(project, manifest, result, modality, additions).encode())
     output.prune()
     if result.outcome == "failed":
         raise _failure(result, project)

@@ -1,12 +1,13 @@
 """The gate's result as one self-contained HTML page."""
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.data.cleaning.examples import EXAMPLES
-from components.data.dataset import Manifest, stage_folder
-from components.data.modalities import Modality, spread
+from components.data.dataset import Manifest, ShardInfo, is_added, stage_folder
+from components.data.modalities import Additions, Modality, spread
 from components.data.result import ValidationResult
 from components.project import Project
 
@@ -18,26 +19,36 @@ _SHOWN_SHARDS, _SHOWN_ROWS = 8, 48
 _TEMPLATE = Path(__file__).parent.parent / "templates" / "validation.html"
 
 
-def render_page(project: Project, manifest: Manifest, result: ValidationResult, modality: Modality) -> str:
+def render_page(project: Project, manifest: Manifest, result: ValidationResult, modality: Modality, additions: Additions) -> str:
     """The same result is always the same page, byte for byte."""
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    preview = modality.preview(_sample(project, manifest))
-    picture = _data_address(preview) if isinstance(preview, bytes) else ""
-    examples = _examples(project, manifest.name)
     rules = sorted(result.rules, key=lambda rule: (rule.success, rule.severity != "critical"))
+    originals = _sample(project, [shard for shard in manifest.shards if not is_added(shard)])
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
-        result=result, manifest=manifest, rules=rules, picture=picture, text="" if isinstance(preview, bytes) else preview, examples=examples
+        result=result,
+        manifest=manifest,
+        rules=rules,
+        sample=_shown(modality.preview(_sample(project, manifest.shards))),
+        altered=_shown(modality.before_after(originals, additions, manifest.class_names)),
+        examples=_examples(project, manifest.name),
     )
 
 
-def _sample(project: Project, manifest: Manifest) -> "pa.Table":
+def _shown(content: bytes | str | None) -> dict[str, str] | None:
+    """A picture as a data address, or a text."""
+    if content is None:
+        return None
+    return {"picture": _data_address(content)} if isinstance(content, bytes) else {"text": content}
+
+
+def _sample(project: Project, all_shards: Sequence[ShardInfo]) -> "pa.Table":
     """Training rows spread over the split, of which some shards are read, one at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    shards = [shard for shard in manifest.shards if shard.split == "train"]
+    shards = [shard for shard in all_shards if shard.split == "train"]
     chosen = shards[:: max(1, -(-len(shards) // _SHOWN_SHARDS))]
     return pa.concat_tables([spread(pq.read_table(project.root / shard.path), _SHOWN_ROWS) for shard in chosen])
 
