@@ -6,7 +6,8 @@ What does not fit into the limit goes to a folder of the project's state, which 
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.project import Project
@@ -37,3 +38,9 @@ def connect(project: Project, memory_mib: int = MEMORY_MIB) -> "Iterator[duckdb.
             yield connection
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def parquet_view(connection: "duckdb.DuckDBPyConnection", name: str, files: Sequence[Path]) -> None:
+    """Make the view ``name`` of the rows of ``files``, which may differ in columns that are all null."""
+    listed = ", ".join("'{}'".format(str(path).replace("'", "''")) for path in files)
+    connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{listed}], union_by_name = true)")

@@ -9,11 +9,11 @@ from typing import Any
 
 from components.data.config import Rule, SplitConfig, dataset_block
 from components.data.dataset import SPLITS, read_manifest, stage_folder
-from components.data.duck import connect
+from components.data.duck import connect, parquet_view
 from components.data.failure import ValidationFailed
 from components.data.gate.dataset_rules import dataset_rules
 from components.data.gate.expectations import judge
-from components.data.gate.metadata import load_metadata, metadata_files
+from components.data.gate.metadata import metadata_files
 from components.data.gate.page import render_page
 from components.data.gate.previous import profile_before
 from components.data.modalities import find_modality
@@ -50,7 +50,7 @@ def validate(project: Project, stamp: Stamp) -> ValidationResult:
     user = [Rule.from_params(rule) for rule in stamp.params["expect"]]
     files = metadata_files(project, manifest)
     with connect(project) as connection:
-        load_metadata(connection, files)
+        parquet_view(connection, "metadata", files)
         profile = profile_of(connection)
         rules = dataset_rules(manifest, connection, split, limits, profile, profile_before(project, manifest))
         rules += judge(connection, files, built_in, user, dataset_block(load(project.params), name))

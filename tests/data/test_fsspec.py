@@ -1,7 +1,5 @@
 """Buckets: a real S3 server on loopback gives what a folder gives, and what is wrong with it is one sentence without a secret in it."""
 
-import logging
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,40 +11,18 @@ from components.errors import UserError
 from components.project import Project
 from tests.data.archives import write_archive
 from tests.data.workbench import one_dataset, png, rows, run, set_params
-
-KEY, SECRET = "AKIAFORTHESETESTS", "a-secret-that-opens-nothing"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    found = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    found.start()
-    host, port = found.get_host_and_port()
-    yield f"http://{host}:{port}"
-    found.stop()
+from tests.s3 import ACCESS_KEY, SECRET_KEY, Bucket
 
 
 @pytest.fixture
-def bucket(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
-    """boto3's client, and an empty bucket `pets`."""
-    import boto3
-
-    for name, value in (
-        ("AWS_ACCESS_KEY_ID", KEY),
-        ("AWS_SECRET_ACCESS_KEY", SECRET),
-        ("AWS_DEFAULT_REGION", "us-east-1"),
-        ("AWS_EC2_METADATA_DISABLED", "true"),
-    ):
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3", endpoint_url=server)
-    client.create_bucket(Bucket="pets")
-    yield client
-    for item in client.list_objects_v2(Bucket="pets").get("Contents", []):
-        client.delete_object(Bucket="pets", Key=item["Key"])
-    client.delete_bucket(Bucket="pets")
+def pets(bucket: Bucket) -> Iterator[Bucket]:
+    """An empty bucket of that name."""
+    found = Bucket(bucket.endpoint, "pets")
+    found.client().create_bucket(Bucket=found.name)
+    yield found
+    for name in found.names():
+        found.delete(name)
+    found.client().delete_bucket(Bucket=found.name)
 
 
 def remote(tmp_path: Path, url: str, server: str, modality: str = "image", **block: Any) -> Project:
@@ -54,49 +30,49 @@ def remote(tmp_path: Path, url: str, server: str, modality: str = "image", **blo
     return one_dataset(tmp_path, {"modality": modality, "source": source, **block})
 
 
-def put(bucket: Any, files: dict[str, bytes]) -> None:
+def put(bucket: Bucket, files: dict[str, bytes]) -> None:
     for name, content in files.items():
-        bucket.put_object(Bucket="pets", Key=name, Body=content)
+        bucket.write(name, content)
 
 
 IMAGES = {f"all/{'cat' if index % 2 else 'dog'}/{index:03d}.png": png(index) for index in range(12)}
 
 
-def test_a_folder_of_a_bucket_gives_what_a_folder_gives_and_a_second_collect_what_is_new(tmp_path: Path, bucket: Any, server: str) -> None:
-    put(bucket, IMAGES)
-    project = remote(tmp_path, "s3://pets/all", server)
+def test_a_folder_of_a_bucket_gives_what_a_folder_gives_and_a_second_collect_what_is_new(tmp_path: Path, pets: Bucket) -> None:
+    put(pets, IMAGES)
+    project = remote(tmp_path, "s3://pets/all", pets.endpoint)
     first = run(project, stages=["collect"])
     found = {f"all/{row['id']}": row["image"]["bytes"] for row in rows(project, stage="collect")}
     assert found == IMAGES
     assert first.class_names == ("cat", "dog")
     assert not probe(project, "mine")
-    put(bucket, {"all/dog/new.png": png(99), "all/dog/000.png": png(100)})
+    put(pets, {"all/dog/new.png": png(99), "all/dog/000.png": png(100)})
     assert probe(project, "mine")
     second = run(project, stages=["collect"])
     assert [shard.rows for shard in second.shards] == [11, 2]
 
 
-def test_many_objects_come_in_their_order_though_several_are_fetched_at_a_time(tmp_path: Path, bucket: Any, server: str) -> None:
+def test_many_objects_come_in_their_order_though_several_are_fetched_at_a_time(tmp_path: Path, pets: Bucket) -> None:
     contents = {f"{index:03d}.txt": f"text number {index}".encode() for index in range(60)}
-    put(bucket, {f"texts/{name}": content for name, content in contents.items()})
-    project = remote(tmp_path, "s3://pets/texts", server, "text")
+    put(pets, {f"texts/{name}": content for name, content in contents.items()})
+    project = remote(tmp_path, "s3://pets/texts", pets.endpoint, "text")
     run(project, stages=["collect"])
     assert [(row["id"], row["text"]) for row in rows(project, stage="collect")] == list(contents.items())
-    put(bucket, {f"texts/{name}": b"other " + contents[name] for name in ("007.txt", "030.txt", "031.txt")})
+    put(pets, {f"texts/{name}": b"other " + contents[name] for name in ("007.txt", "030.txt", "031.txt")})
     run(project, stages=["collect"])
     assert {row["id"]: row["text"] for row in rows(project, stage="collect")}["030.txt"] == b"other text number 30"
 
 
-def test_an_archive_captions_and_rows_are_read_from_a_bucket(tmp_path: Path, bucket: Any, server: str) -> None:
-    put(bucket, {"a.tar.gz": write_archive(tmp_path / "a.tar.gz", IMAGES).read_bytes(), "b.zip": write_archive(tmp_path / "b.zip", IMAGES).read_bytes()})
+def test_an_archive_captions_and_rows_are_read_from_a_bucket(tmp_path: Path, pets: Bucket) -> None:
+    put(pets, {"a.tar.gz": write_archive(tmp_path / "a.tar.gz", IMAGES).read_bytes(), "b.zip": write_archive(tmp_path / "b.zip", IMAGES).read_bytes()})
     for name in ("a.tar.gz", "b.zip"):
-        project = remote(tmp_path / name[0], f"s3://pets/{name}", server)
+        project = remote(tmp_path / name[0], f"s3://pets/{name}", pets.endpoint)
         assert run(project, stages=["collect"]).rows() == 12
         assert not probe(project, "mine")
-    put(bucket, {"texts/rows.jsonl": b'{"text": "a row"}\n', "texts/note.md": b"# A note", "cap/1.png": png(1), "cap/1.txt": b"a pet"})
-    assert run(remote(tmp_path / "t", "s3://pets/texts", server, "text"), stages=["collect"]).rows() == 2
-    assert run(remote(tmp_path / "one", "s3://pets/texts/rows.jsonl", server, "text"), stages=["collect"]).rows() == 1
-    project = remote(tmp_path / "c", "s3://pets/cap", server, "image-text")
+    put(pets, {"texts/rows.jsonl": b'{"text": "a row"}\n', "texts/note.md": b"# A note", "cap/1.png": png(1), "cap/1.txt": b"a pet"})
+    assert run(remote(tmp_path / "t", "s3://pets/texts", pets.endpoint, "text"), stages=["collect"]).rows() == 2
+    assert run(remote(tmp_path / "one", "s3://pets/texts/rows.jsonl", pets.endpoint, "text"), stages=["collect"]).rows() == 1
+    project = remote(tmp_path / "c", "s3://pets/cap", pets.endpoint, "image-text")
     run(project, stages=["collect"])
     assert [row["caption"] for row in rows(project, stage="collect")] == [b"a pet"]
 
@@ -124,8 +100,8 @@ def test_another_file_system_is_read_too(tmp_path: Path) -> None:
         ("pets/all", r"is no address of a file system: write it like s3://bucket/folder"),
     ],
 )
-def test_an_address_that_leads_nowhere_or_elsewhere_is_one_sentence(tmp_path: Path, bucket: Any, server: str, url: str, said: str) -> None:
-    project = remote(tmp_path, url, server)
+def test_an_address_that_leads_nowhere_or_elsewhere_is_one_sentence(tmp_path: Path, pets: Bucket, url: str, said: str) -> None:
+    project = remote(tmp_path, url, pets.endpoint)
     if not url.startswith("s3://"):
         set_params(project, source={"kind": "fsspec", "url": url})
     with pytest.raises(UserError, match=said) as error:
@@ -133,42 +109,36 @@ def test_an_address_that_leads_nowhere_or_elsewhere_is_one_sentence(tmp_path: Pa
     assert "word@" not in str(error.value)
 
 
-def test_a_server_that_is_not_there_is_one_sentence(tmp_path: Path, bucket: Any) -> None:
+def test_a_server_that_is_not_there_is_one_sentence(tmp_path: Path, pets: Bucket) -> None:
     with pytest.raises(UserError, match=r"s3://pets/all cannot be reached \(.*\): check the address and the network, then run again"):
         run(remote(tmp_path, "s3://pets/all", "http://127.0.0.1:1"))
 
 
-def test_wrong_credentials_are_asked_for_by_name(tmp_path: Path, bucket: Any, server: str) -> None:
-    put(bucket, IMAGES)
-    project = remote(tmp_path, "s3://pets/all", server)
-    ask_for_credentials(server, True)  # it knows no user, so every one is refused
+def test_wrong_credentials_are_asked_for_by_name(tmp_path: Path, pets: Bucket) -> None:
+    put(pets, IMAGES)
+    project = remote(tmp_path, "s3://pets/all", pets.endpoint)
+    pets.ask_for_credentials(True)  # it knows no user, so every one is refused
     try:
         with pytest.raises(UserError, match=r"s3://pets/all may not be read \(.*\): set the .*credentials in the environment, for S3") as error:
             run(project)
     finally:
-        ask_for_credentials(server, False)
-    assert SECRET not in str(error.value)
-
-
-def ask_for_credentials(server: str, wanted: bool) -> None:
-    count = b"0" if wanted else b"inf"
-    request = urllib.request.Request(f"{server}/moto-api/reset-auth", count, {"Content-Type": "text/plain"}, method="POST")
-    urllib.request.urlopen(request).close()
+        pets.ask_for_credentials(False)
+    assert SECRET_KEY not in str(error.value)
 
 
 @pytest.mark.parametrize("options", [{"key": "x"}, {"secret": "x"}, {"client_kwargs": {"aws_secret_access_key": "word"}}, {"token": "x"}])
-def test_secrets_are_refused_in_the_options(tmp_path: Path, bucket: Any, server: str, options: dict[str, Any]) -> None:
-    project = remote(tmp_path, "s3://pets/all", server)
+def test_secrets_are_refused_in_the_options(tmp_path: Path, pets: Bucket, options: dict[str, Any]) -> None:
+    project = remote(tmp_path, "s3://pets/all", pets.endpoint)
     set_params(project, source={"options": options})
     with pytest.raises(UserError, match=r"source\.options holds .*, which git and the manifest would record: take it out") as error:
         run(project)
     assert "word" not in str(error.value)
 
 
-def test_no_record_holds_the_credentials(tmp_path: Path, bucket: Any, server: str) -> None:
-    put(bucket, IMAGES)
-    project = remote(tmp_path, "s3://pets/all", server)
+def test_no_record_holds_the_credentials(tmp_path: Path, pets: Bucket) -> None:
+    put(pets, IMAGES)
+    project = remote(tmp_path, "s3://pets/all", pets.endpoint)
     run(project, stages=["collect"])
     told = b"".join(path.read_bytes() for path in project.root.rglob("*") if path.is_file())
-    assert KEY.encode() not in told
-    assert SECRET.encode() not in told
+    assert ACCESS_KEY.encode() not in told
+    assert SECRET_KEY.encode() not in told

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.data.cleaning.splits import Dealer, Dealt, Refused, Row
 from components.data.config import SplitConfig
+from components.data.duck import parquet_view
 from components.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ _AT_ONCE = 10_000
 
 def load_rows(connection: "duckdb.DuckDBPyConnection", files: Sequence[Path]) -> None:
     """Make the view `rows` of the examined shards, and the empty table `near` of pairs."""
-    listed = ", ".join(f"'{str(path).replace(chr(39), chr(39) * 2)}'" for path in files)
-    connection.execute(f"CREATE VIEW rows AS SELECT * FROM read_parquet([{listed}], union_by_name = true)")
+    parquet_view(connection, "rows", files)
     connection.execute("CREATE TABLE near (later BIGINT, earlier BIGINT, similarity DOUBLE)")
 
 

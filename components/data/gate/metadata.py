@@ -1,19 +1,14 @@
 """The table that the gate looks at, one line per row and no pixels or texts: a file per shard, known by content."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from components.data.dataset import Manifest, checked_shard
 from components.data.executor import executor_for
 from components.data.modalities import find_modality, modality_module
 from components.data.progress import Progress
 from components.project import Project
-
-if TYPE_CHECKING:
-    import duckdb
 
 CONTENT = "content_sha256"
 """Of the pixels or the text: for rules on repetition, and not for the user's."""
@@ -57,9 +52,3 @@ def write_metadata(task: MetadataTask) -> Path:
     pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), part, compression="zstd")
     part.replace(task.output)
     return task.output
-
-
-def load_metadata(connection: "duckdb.DuckDBPyConnection", files: Sequence[Path]) -> None:
-    """Make the view `metadata` of all rows, in their order."""
-    listed = ", ".join("'{}'".format(str(path).replace("'", "''")) for path in files)
-    connection.execute(f"CREATE VIEW metadata AS SELECT * FROM read_parquet([{listed}], union_by_name = true)")
