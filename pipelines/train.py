@@ -53,6 +53,7 @@ def open_run(project: str, entry: ModelEntry, version: DataVersion, plan: ModelP
         run_id = plan.run.run_id
     else:
         params = {"family": entry.block.family, "size": entry.block.size, "seed": entry.block.seed, **entry.config.model_dump()}
+        params |= {"augment": json.dumps(entry.augment)} if entry.augment else {}
         run_id = tracker.start_run(experiment_of(entry), run_name(entry.name, seed=entry.block.seed, identity=plan.identity), tags, params)
         tracker.log_dataset(run_id, name=version.dataset, digest=version.version, source=version.tag, context="training", profile=version.rows)
     lay_out_experiment_of(where, tracker, version.dataset)
