@@ -4,6 +4,7 @@ What does not fit into the limit goes to a folder of the project's state, which 
 """
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from components.project import Project
 if TYPE_CHECKING:
     import duckdb
 
+_PREFIX = "duckdb-"
 MEMORY_MIB = 256
 """Of one connection; several stand beside each other where shards are worked on in parallel."""
 
@@ -28,7 +30,8 @@ def connect(project: Project, memory_mib: int = MEMORY_MIB) -> "Iterator[duckdb.
     import duckdb
 
     project.state.mkdir(parents=True, exist_ok=True)
-    folder = tempfile.mkdtemp(prefix="duckdb-", dir=project.state)
+    _remove_of_killed(project)
+    folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=project.state)
     try:
         with duckdb.connect(f"{folder}/rows.duckdb") as connection:
             connection.execute("SET memory_limit = ?", [f"{memory_mib}MiB"])
@@ -38,6 +41,16 @@ def connect(project: Project, memory_mib: int = MEMORY_MIB) -> "Iterator[duckdb.
             yield connection
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_of_killed(project: Project) -> None:
+    """The folders of processes that were killed: nobody else would ever remove them."""
+    import psutil
+
+    for folder in project.state.glob(f"{_PREFIX}*"):
+        owner = folder.name.removeprefix(_PREFIX).split("-")[0]
+        if not (owner.isdigit() and psutil.pid_exists(int(owner))):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def parquet_view(connection: "duckdb.DuckDBPyConnection", name: str, files: Sequence[Path]) -> None:
