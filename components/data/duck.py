@@ -4,6 +4,7 @@ What does not fit into the limit goes to a folder of the project's state, which 
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _PREFIX = "duckdb-"
+_FULL = ("No space left on device", "max_temp_directory_size")
 MEMORY_MIB = 256
 """Of one connection; several stand beside each other where shards are worked on in parallel."""
 
@@ -26,6 +28,9 @@ def connect(project: Project, memory_mib: int = MEMORY_MIB) -> "Iterator[duckdb.
     """An empty database of its own, of which at most ``memory_mib`` MiB are in memory; it ends with the block.
 
     Nothing is fetched: DuckDB's habit of downloading extensions is off.
+
+    Raises:
+        OSError: the disk is full.
     """
     import duckdb
 
@@ -39,6 +44,10 @@ def connect(project: Project, memory_mib: int = MEMORY_MIB) -> "Iterator[duckdb.
             for setting in ("autoinstall_known_extensions", "autoload_known_extensions", "enable_progress_bar"):
                 connection.execute(f"SET {setting} = false")
             yield connection
+    except duckdb.Error as error:
+        if any(sign in str(error) for sign in _FULL):
+            raise OSError(errno.ENOSPC, str(error)) from error  # as everything else here says it
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,8 +1,10 @@
 """DuckDB as the stages use it: bounded, offline, and gone when it is done."""
 
+import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,22 @@ def test_nothing_is_ever_downloaded(tmp_path: Path) -> None:
     with connect(Project(tmp_path)) as connection:
         for setting in ("autoinstall_known_extensions", "autoload_known_extensions"):
             assert connection.execute("SELECT current_setting(?)", [setting]).fetchall() == [(False,)]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 12 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", folder], capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a file system")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_the_error_that_every_stage_explains(small_disk: Path) -> None:
+    project = Project(small_disk)
+    with pytest.raises(OSError, match="No space left") as caught, connect(project, memory_mib=64) as connection:
+        connection.execute("CREATE TABLE digests AS SELECT sha256(range::VARCHAR) AS digest FROM range(1000000)")
+    assert caught.value.errno == errno.ENOSPC
+    assert folders(project) == []
