@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.data.dataset import Manifest, ShardInfo, read_manifest, shard_problem, stage_folder
+from components.data.dataset import Manifest, ShardInfo, read_manifest, shard_number, shard_problem, stage_folder
 from components.data.digests import short_digest
 from components.data.known_rows import KnownRows, row_digest
 from components.data.modalities import Modality, find_modality
@@ -83,7 +83,7 @@ def _bring_up(
         read, done = PartRows(), ()
     known = KnownRows(project, [*old, *done])
     log = Log(cache, key)
-    new = _NewShards(output, modality, 1 + max((_number(shard) for shard in (*old, *done)), default=-1), list(done), log)
+    new = _NewShards(output, modality, 1 + max((shard_number(shard) for shard in (*old, *done)), default=-1), list(done), log)
     try:
         _read(parts, [read, memory], known, new, log, modality)
         fresh = new.close()
@@ -227,10 +227,6 @@ def _memory_of(manifest: Manifest, stamp: Stamp) -> str:
 
 def _file_name(shard: ShardInfo) -> str:
     return shard.path.rsplit("/", 1)[-1]
-
-
-def _number(shard: ShardInfo) -> int:
-    return int(shard.path.rsplit("-", 1)[-1].removesuffix(".parquet"))
 
 
 def _size(row: _Row) -> int:
