@@ -114,13 +114,23 @@ def test_no_window_has_more_rows_than_it_may_and_together_they_have_all(many: Da
     pieces = pieces_of([shard.model_copy(update={"rows": rows}) for rows in sizes], max(1, most // 8))
     order = Order(pieces, 0, most)
     for epoch in (0, 1):
-        windows, key = [], (epoch, 0)
-        while key[0] == epoch:
+        windows, key = [order.window(epoch, 0)], order.next(epoch, 0)
+        while key not in ((epoch, 0), (epoch + 1, 0)):
             windows.append(order.window(*key))
             key = order.next(*key)
         assert all(0 < sum(piece.rows for piece in window) <= most for window in windows)
         found = sorted(place for window in windows for piece in window for place in range(piece.first, piece.first + piece.rows))
         assert found == list(range(sum(sizes)))
+
+
+def test_a_training_split_that_fits_a_window_is_read_once(tmp_path: Path) -> None:
+    dataset = images(tmp_path, {"train": 20, "validation": 100}, shard_rows=7)
+    with closing(prepared(dataset, TINY)) as batches:
+        first = batches.train(0)
+        for shard in dataset.shards("train"):
+            (tmp_path / shard.path).unlink()
+        assert equal(batches.train(0), first)
+        assert {name for step in range(5) for name in names(batches.train(step)["image"])} >= set(names(first["image"]))
 
 
 def test_a_damaged_shard_ends_the_training_that_reads_it_with_a_sentence(tmp_path: Path) -> None:

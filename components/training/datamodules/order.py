@@ -107,7 +107,9 @@ class Order:
         return [pieces[piece].first + row - (ends[piece] - pieces[piece].rows) for row, piece in found]
 
     def next(self, epoch: int, window: int) -> tuple[int, int]:
-        """(epoch, window) behind this one."""
+        """(epoch, window) behind this one; the only window is behind itself."""
+        if self.num_windows == 1:
+            return epoch, window
         return (epoch, window + 1) if window + 1 < len(self._plan(epoch).windows) else (epoch + 1, 0)
 
     def _place(self, place: int) -> tuple[int, int, int]:

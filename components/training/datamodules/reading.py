@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+MOST_THREADS = 8
+"""What is being decoded comes on top of the buffer: as many pieces, for each its bytes and twice its pixels."""
+
+
 @dataclass(frozen=True)
 class Columns:
     """Rows in a compact form: tensors [N, …] by name, in which every row is of one form."""
@@ -74,7 +78,7 @@ class PieceReader:
 
     def __init__(self, dataset: Dataset, reader: RowReader) -> None:
         self._dataset, self._reader = dataset, reader
-        self._num_threads = os.cpu_count() or 1
+        self._num_threads = min(os.cpu_count() or 1, MOST_THREADS)
         self._pool = ThreadPoolExecutor(self._num_threads, thread_name_prefix="rows")
 
     def first(self) -> Batch:

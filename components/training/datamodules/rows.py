@@ -122,7 +122,8 @@ class _Streamed:
         self._has_told: set[Split] = set()
 
     def window(self, epoch: int, number: int) -> Batch:
-        now, then = (epoch, number), self._order.next(epoch, number)
+        now = (epoch, number) if self._order.num_windows > 1 else (0, 0)
+        then = self._order.next(*now)
         for key in [key for key in self._windows if key not in (now, then)]:
             self._windows.pop(key).drop()
         self._begin(now)
