@@ -120,7 +120,9 @@ def _check_cleaning(store: Store, version: DataVersion, manifest: Manifest, pinn
 
     path = f"data/{STAGE_FOLDERS['clean']}/{version.dataset}/{QUARANTINE}"
     try:
-        reasons = pq.read_table(io.BytesIO(store.read(pinned[path])), columns=["reason"])["reason"].to_pylist()
+        # Without threads: one that lets go of what Python holds while Python ends brings the process down.
+        file = pq.ParquetFile(io.BytesIO(store.read(pinned[path])), pre_buffer=False)
+        reasons = file.read(columns=["reason"], use_threads=False)["reason"].to_pylist()
     except (KeyError, FileNotFoundError, pa.ArrowException):
         return (f"{path} of {version.tag} cannot be read in {store.where}, so that what cleaning dropped cannot be counted",)
     counted = dict(sorted(Counter(reasons).items()))
