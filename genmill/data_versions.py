@@ -41,7 +41,7 @@ def log(name: NameArgument, project: ProjectOption = None, as_json: JsonOption =
         print_json([{**version.model_dump(mode="json", exclude={"new", "note"}), "freed": freed.get(version.version)} for version in found])
         return
     rows = [_log_row(version, freed.get(version.version)) for version in found]
-    print_table(f"Versions of {name}", ("version", "when", "who", "rows", "changed", "size", "validation", "tag", "sha256"), rows)
+    print_table(f"Versions of {name}", ("version", "when (UTC)", "who", "rows", "changed", "size", "validation", "tag", "sha256"), rows)
     for version in found:
         if version.version in freed:
             out.print(f"{freed[version.version].sentence(name)}.", soft_wrap=True)
@@ -54,9 +54,14 @@ def _log_row(version: "DataVersion", freed: "Freed | None") -> tuple[Any, ...]:
     changes = version.changes
     changed = "unknown" if changes is None else "first version" if not changes.against else f"{changes}\nagainst {changes.against}"
     return (
-        version.version, version.created, who, ", ".join(f"{rows:,} {split}" for split, rows in version.rows.items()), changed,
+        version.version, _minute(version), who, ", ".join(f"{rows:,} {split}" for split, rows in version.rows.items()), changed,
         "freed" if freed else human_bytes(version.bytes), version.validation, version.tag, version.sha256[:12],
     )  # fmt: skip
+
+
+def _minute(version: "DataVersion") -> str:
+    """When it was published, UTC."""
+    return version.created[:16].replace("T", " ")
 
 
 def diff(
