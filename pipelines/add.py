@@ -16,7 +16,7 @@ from components.models.family import ImageTrainingConfig, family_names, find_fam
 from components.params import Block
 from components.params_text import with_block
 from components.project import Project
-from pipelines.catalog import load_catalog
+from pipelines.catalog import Catalog, load_catalog
 
 _TINY_SIDE = 32
 """Pixels of a side that size `tiny` trains on in minutes; larger images are brought to it for training, and stay as they are in the dataset."""
@@ -71,6 +71,7 @@ def add_dataset(
         UserError: nothing fits, the name is taken, or params.yaml has a mistake already.
     """
     before = load_catalog(project)
+    _refuse_unknown_and_taken(before, name, families)
     source = source_block(where, project.root, here)
     if allow_private:
         if source["kind"] != "http":
@@ -81,13 +82,9 @@ def add_dataset(
     block = dataset_block(found, source, licence)
     if known is not None and not _is_same(before.source, name, source):
         raise UserError(f"there is a dataset {name!r} in {project.params.name} already, from another source: choose another name, or change its block there.")
-    wanted = list(families) or _starters(found.modality)
-    models = {}
-    for family in wanted:
-        model = f"{family}-{name}"
-        if model in before.models:
-            raise UserError(f"there is a model {model!r} in {project.params.name} already: `genmill run {model}` trains it.")
-        models[model] = _model_block(family, name, found, block.get("clean", {}), size)
+    starters = [] if families else _starters(found.modality)
+    _refuse_unknown_and_taken(before, name, starters)
+    models = {f"{family}-{name}": _model_block(family, name, found, block.get("clean", {}), size) for family in families or starters}
     text = project.params.read_text(encoding="utf-8")
     if known is None:
         text = with_block(text, "datasets", name, block)
@@ -101,6 +98,16 @@ def write_addition(project: Project, addition: Addition) -> None:
     with writing(project.params), project.params.open("w", encoding="utf-8", newline="") as file:
         file.write(addition.text)
     load_catalog(project)
+
+
+def _refuse_unknown_and_taken(before: Catalog, name: str, families: Sequence[str]) -> None:
+    """Before anything is fetched or read, where the families are named."""
+    for family in families:
+        if family not in family_names():
+            raise UserError(f"there is no family {family!r}; {nearest(family, family_names())}")
+        model = f"{family}-{name}"
+        if model in before.models:
+            raise UserError(f"there is a model {model!r} in {before.project.params.name} already: `genmill run {model}` trains it.")
 
 
 def _is_same(source: Block, name: str, block: dict[str, Any]) -> bool:
@@ -117,8 +124,6 @@ def _starters(modality: str) -> list[str]:
 
 
 def _model_block(name: str, dataset: str, found: Look, clean: Mapping[str, Any], size: str) -> dict[str, Any]:
-    if name not in family_names():
-        raise UserError(f"there is no family {name!r}; {nearest(name, family_names())}")
     family = find_family(name)
     if found.modality not in family.modality:
         raise UserError(f"family {name} trains on {' or '.join(family.modality)}, and this is {found.modality}: choose another --family or --modality.")

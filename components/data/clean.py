@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.data.cleaning.convert import Converted, ConvertTask, clean_schema, convert_key, convert_shard
+from components.data.cleaning.convert import ConvertTask, clean_schema, convert_key, convert_shard
 from components.data.cleaning.deal import deal_rows, load_rows
 from components.data.cleaning.examine import ROW_BITS, ExamineTask, ShardTask, examine_shard
 from components.data.cleaning.examples import EXAMPLES, PER_REASON, examples_table
@@ -62,7 +62,8 @@ def clean(project: Project, stamp: Stamp) -> Manifest:
         _refuse_if_empty(name, forms, connection, output, likeness)
         form = modality.common_form(forms, config, dataset_block(load(project.params), name))
         output.write_table(EXAMPLES, examples_table(first_rejected(connection, likeness, PER_REASON), shards, modality))
-        converted = _convert(executor, _convert_tasks(connection, shards, raw, stamp, form, output, known))
+        conversions = _convert_tasks(connection, shards, raw, stamp, form, output, known)
+        converted = list(Progress("writing", len(shards)).over(executor.map(convert_shard, conversions)))
         notes = _notes(sum(result.dropped_parts for result in converted), connection)
     made = [shard for result in converted for shard in result.shards]
     for shard in made:
@@ -108,10 +109,6 @@ def _convert_tasks(
         dealt = {row: (split, tuple(drop)) for row, split, drop in connection.cursor().execute(query, [mask, first, first | mask]).fetchall()}
         key = convert_key(info.sha256, depends, sorted(dealt.items()))
         yield ConvertTask(shard, form, dealt, output.root, output.folder, key, known / f"converted-{shard.number:05d}.json")
-
-
-def _convert(executor: Executor, tasks: Iterator[ConvertTask]) -> list[Converted]:
-    return list(executor.map(convert_shard, tasks))
 
 
 def _write_quarantine(connection: "duckdb.DuckDBPyConnection", output: OutputFolder, likeness: Likeness | None) -> dict[str, int]:

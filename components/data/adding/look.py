@@ -1,9 +1,9 @@
 """Opens a source as each modality that it may be, reads some of it, and tells what it is."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def _look_as(source: Source, block: Mapping[str, Any], modality: str, root: Path
             if index % step == 0 and len(rows) < SAMPLED:
                 rows.extend(islice(part.rows(), per_part))
         several = len(rows) > len(range(0, num_parts, step))
-        num = sum(1 for _ in islice(_all_rows(found.parts()), _MOST_COUNTED)) if several else num_parts
+        num = sum(1 for _ in islice(chain.from_iterable(part.rows() for part in found.parts()), _MOST_COUNTED)) if several else num_parts
         class_names = found.class_names
     whole = find_modality(modality)
     examined = [whole.examine(raw_fields(row, modality), whole.CleanConfig(), bool(class_names)) for row in rows]
@@ -112,11 +112,6 @@ def _look_as(source: Source, block: Mapping[str, Any], modality: str, root: Path
         rows=tuple(rows),
         good=tuple(one for one in examined if isinstance(one, Examined)),
     )
-
-
-def _all_rows(parts: Iterator[Any]) -> Iterator[RawRow]:
-    for part in parts:
-        yield from part.rows()
 
 
 def raw_fields(row: RawRow, modality: str) -> dict[str, Any]:
