@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components import params
 from components.data.adding.guess import source_block
 from components.data.adding.look import Look, look
 from components.data.adding.suggest import dataset_block
-from components.data.config import find_dataset
 from components.errors import UserError, nearest, writing
 from components.models.family import ImageTrainingConfig, family_names, find_family
 from components.params import Block
@@ -85,19 +83,19 @@ def add_dataset(
     starters = [] if families else _starters(found.modality)
     _refuse_unknown_and_taken(before, name, starters)
     models = {f"{family}-{name}": _model_block(family, name, found, block.get("clean", {}), size) for family in families or starters}
-    text = project.params.read_text(encoding="utf-8")
+    with project.params.open(encoding="utf-8", newline="") as file:  # the ends of its lines stay as they are
+        text = file.read()
     if known is None:
         text = with_block(text, "datasets", name, block)
     for model, entry in models.items():
         text = with_block(text, "models", model, entry)
-    _check(text, name, project)
+    _check(text)
     return Addition(name, found, block, models, known is None, text)
 
 
 def write_addition(project: Project, addition: Addition) -> None:
     with writing(project.params), project.params.open("w", encoding="utf-8", newline="") as file:
         file.write(addition.text)
-    load_catalog(project)
 
 
 def _refuse_unknown_and_taken(before: Catalog, name: str, families: Sequence[str]) -> None:
@@ -146,9 +144,9 @@ def _side(found: Look, clean: Mapping[str, Any]) -> int:
     return int(size or min((min(one.form[1:3]) for one in found.good if len(one.form) == 3), default=0))
 
 
-def _check(text: str, name: str, project: Project) -> None:
+def _check(text: str) -> None:
     """The new file is read as any other before the old one goes."""
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / project.params.name
-        copy.write_text(text, encoding="utf-8")
-        find_dataset(params.load(copy), name)
+        copy = Project(Path(folder))
+        copy.params.write_text(text, encoding="utf-8")
+        load_catalog(copy)

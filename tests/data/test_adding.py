@@ -220,3 +220,13 @@ def test_an_address_of_ones_own_network_is_added_where_that_is_allowed(project: 
     assert (found.look.modality, found.look.num, found.look.class_names) == ("image", 60, ("cat", "dog"))
     with pytest.raises(UserError, match="leave out --allow-private"):
         added(project, there, allow_private=True)
+
+
+def test_a_file_with_the_line_ends_of_windows_keeps_them(project: Project, there: Path) -> None:
+    write_classes(there)
+    before = project.params.read_bytes().replace(b"\n", b"\r\n")
+    project.params.write_bytes(before)
+    write_addition(project, added(project, there))
+    after = project.params.read_bytes()
+    assert all(line in after.split(b"\n") for line in before.split(b"\n") if line.strip() and not line.startswith(b"models"))
+    assert "diffusion-mine" in load_catalog(project).models
