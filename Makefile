@@ -6,6 +6,9 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # A file of tests stays with one worker, for its fixtures; in the order of the tree, as the slowest files hold the fewest tests.
 PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
+# Hundreds of processes are started here: each would compile the package anew where an environment forbids to keep what is compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run run-all test test-fast lint format install dev lock up down clean
 .DEFAULT_GOAL := help
 

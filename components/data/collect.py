@@ -14,7 +14,7 @@ from components.data.known_rows import KnownRows, row_digest
 from components.data.modalities import Modality, find_modality
 from components.data.remembered import Log, PartRows, about_to_be_rewritten, interrupted, memory_key, remember
 from components.data.shards import SHARD_BYTES, SHARD_ROWS, OutputFolder, columns_of
-from components.data.sources import Part, RawRow, find_source, is_parted, reading
+from components.data.sources import PROBLEM, Part, RawRow, find_source, is_parted, reading
 from components.data.stamp import Stamp
 from components.errors import UserError
 from components.project import Project
@@ -67,8 +67,8 @@ def collect(project: Project, stamp: Stamp) -> Manifest:
 def raw_schema(modality: Modality) -> "pa.Schema":
     import pyarrow as pa
 
-    common = [pa.field("id", pa.string()), pa.field("split", pa.string()), pa.field("source", pa.string()), pa.field("content", pa.string())]
-    return pa.schema([*common, *modality.raw_fields()])
+    common = ("id", "split", "source", "content", PROBLEM)
+    return pa.schema([*(pa.field(name, pa.string()) for name in common), *modality.raw_fields()])
 
 
 def _bring_up(
@@ -185,8 +185,10 @@ class _NewShards:
 
 
 def _raw_row(raw: RawRow, columns: list[str], modality: Modality) -> _Row:
-    fields = {column: raw.fields.get(column) for column in columns}
-    return {"id": raw.id, "split": raw.split, "source": raw.source, "content": modality.content_key({**fields, "split": raw.split}), **fields}
+    fields, problem = {column: raw.fields.get(column) for column in columns}, raw.fields.get(PROBLEM)
+    content = modality.content_key({**fields, "split": raw.split})
+    content = short_digest(content, problem).hex() if problem else content
+    return {"id": raw.id, "split": raw.split, "source": raw.source, "content": content, PROBLEM: problem, **fields}
 
 
 def _keep(project: Project, output: OutputFolder, old: Sequence[ShardInfo], known: KnownRows, announce: Callable[[list[ShardInfo]], None]) -> list[ShardInfo]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from components.data.records import Record, check_names, shown, to_bytes
+from components.data.sources import PROBLEM
 from components.data.trees import Entry, Tree
 
 TEXT, TITLE = "text", "title"
@@ -20,10 +21,10 @@ def check_documents(tree: Tree, entry: Entry) -> None:
 def document_fields(record: Record, label_column: str) -> dict[str, Any]:
     """The raw columns of the modality `text`."""
     if record.problem:
-        return {"problem": record.problem}
+        return {PROBLEM: record.problem}
     text, title, label = (record.fields.get(column) for column in (TEXT, TITLE, label_column))
     if not isinstance(text, str | None):
-        return {"problem": f"{TEXT} is no text"}
+        return {PROBLEM: f"{TEXT} is no text"}
     return {"text": None if text is None else to_bytes(text), "title": _word(title), "label": _word(label)}
 
 

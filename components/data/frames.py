@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from components.data.readers import content_of, whose
-from components.data.sources import Part, RawRow
+from components.data.readers import content_of
+from components.data.sources import PROBLEM, Part, RawRow
 from components.data.trees import Entry, Tree, Unreadable, read_entry
 from components.errors import UserError
 
@@ -121,8 +121,8 @@ def frame_parts(tree: Tree, frames: Sequence[Frame]) -> Iterator[Part]:
 
 def _row(tree: Tree, frame: Frame) -> Iterator[RawRow]:
     content, problem = content_of(tree, frame.photo)
-    fields = {"image": {"bytes": content, "path": posixpath.basename(frame.name)}, **frame_fields(frame)}
-    yield RawRow(id=frame.id, source=whose(frame.id, problem), fields=fields, split=frame.split)
+    fields = {"image": {"bytes": content, "path": posixpath.basename(frame.name)}, **frame_fields(frame), PROBLEM: problem or None}
+    yield RawRow(id=frame.id, source=frame.id, fields=fields, split=frame.split)
 
 
 def _object(tree: Tree, file: Entry) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def generated_schema(modality: str) -> "pa.Schema":
     import pyarrow as pa
 
     module = find_modality(modality)
-    fields = [pa.field("index", pa.int64()), *(_as_text(field) for field in module.raw_fields() if field.name not in ("problem", "messages"))]
+    fields = [pa.field("index", pa.int64()), *(_as_text(field) for field in module.raw_fields() if field.name != "messages")]
     fields += [pa.field("prompt", pa.string())] if modality == "text" else []
     return pa.schema(fields, metadata=module.schema_metadata(fields) or None)
 

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from components.data.records import Record, check_names, named, to_bytes
+from components.data.sources import PROBLEM
 from components.data.trees import Entry, Tree
 
 SIDES = (("source", "target"), ("prompt", "response"))
@@ -24,17 +25,17 @@ def check_pairs(tree: Tree, entry: Entry) -> None:
 def pair_fields(record: Record) -> dict[str, Any]:
     """The raw columns of the modality `text-pairs`; in CSV and TSV messages are JSON."""
     if record.problem:
-        return {"problem": record.problem}
+        return {PROBLEM: record.problem}
     if MESSAGES in record.fields:
         messages = record.fields[MESSAGES]
         return {"messages": to_bytes(messages if isinstance(messages, str) else json.dumps(messages, ensure_ascii=False))}
     sides = _sides(record)
     if sides is None:
-        return {"problem": f"{named(record)} where {_WANTED} is needed"}
+        return {PROBLEM: f"{named(record)} where {_WANTED} is needed"}
     values = [record.fields.get(side) for side in sides]
     wrong = [f"{side} is no text" for side, value in zip(sides, values, strict=True) if not isinstance(value, str | None)]
     if wrong:
-        return {"problem": wrong[0]}
+        return {PROBLEM: wrong[0]}
     return {column: None if value is None else to_bytes(value) for column, value in zip(("source_text", "target_text"), values, strict=True)}
 
 

@@ -190,6 +190,7 @@ def test_a_damaged_memory_is_not_believed(tmp_path: Path) -> None:
     assert run(project, stages=["collect"]).sha256 == good.sha256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one_file", [True, False])
 def test_a_collect_that_was_killed_goes_on_behind_its_last_shard_and_gives_the_same_bytes(
     tmp_path: Path, one_file: bool, monkeypatch: pytest.MonkeyPatch
@@ -218,6 +219,7 @@ def test_a_collect_that_was_killed_goes_on_behind_its_last_shard_and_gives_the_s
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
 
+@pytest.mark.slow
 def test_a_source_that_changed_after_a_kill_is_read_as_it_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("components.data.collect.SHARD_ROWS", 7)
     project = folder_project(tmp_path, "text")
@@ -233,6 +235,7 @@ def test_a_source_that_changed_after_a_kill_is_read_as_it_is_now(tmp_path: Path,
     assert shard_bytes(stage_folder(project, "mine", "collect")) == found
 
 
+@pytest.mark.slow
 def test_a_collect_that_was_killed_while_it_replaced_old_shards_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("components.data.collect.SHARD_ROWS", 7)
     found = {}

@@ -24,6 +24,8 @@ from tests.genmill.test_cli import genmill
 from tests.report.test_run import parse
 from tests.versions import prepare_here, publish_here
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def shown(versions_project: Project) -> DatasetDiff:

@@ -80,6 +80,7 @@ def test_the_standard_library_gives_thousands_of_pairs_without_its_tests() -> No
     assert not any('"""' in function.code.split("\n", 1)[0] for function in found)
 
 
+@pytest.mark.slow
 def test_more_rows_begin_with_the_same_ones() -> None:
     few, more = (list(docstrings.read(Config(kind="docstrings", rows=num), "text-pairs", Path())) for num in (40, 60))
     assert more[:40] == few

@@ -109,6 +109,7 @@ def test_an_address_that_leads_nowhere_or_elsewhere_is_one_sentence(tmp_path: Pa
     assert "word@" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_one_sentence(tmp_path: Path, pets: Bucket) -> None:
     with pytest.raises(UserError, match=r"s3://pets/all cannot be reached \(.*\): check the address and the network, then run again"):
         run(remote(tmp_path, "s3://pets/all", "http://127.0.0.1:1"))

@@ -31,6 +31,8 @@ from tests.stores import published_as, tracker_in, write_digits_package
 from tests.stores import register as register_model
 from tests.versions import prepare_here, publish_here
 
+pytestmark = pytest.mark.slow
+
 REMOTE, CACHE = ".dvc-remote", ".dvc/cache"
 
 

@@ -87,6 +87,7 @@ def test_ids_are_unique_and_rows_repeat_byte_for_byte() -> None:
     assert read(60) == read(60)
 
 
+@pytest.mark.slow
 def test_more_rows_begin_with_the_same_ones() -> None:
     assert read(90)[:60] == read(60)
 

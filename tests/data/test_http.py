@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -35,7 +36,9 @@ def web(tmp_path: Path, site: Site, *paths: str, modality: str = "image", **bloc
     source: dict[str, Any] = {"kind": "http", **QUICK, **block.pop("source", {})}
     if paths:
         source["urls"] = [f"{site.url}{path}" for path in paths]
-    return one_dataset(tmp_path, {"modality": modality, "source": source, **block})
+    # Ids hold the server's port, which differs from run to run: shares of a tenth of sixty rows would now and then be empty.
+    split = {"train": 0.6, "validation": 0.2, "test": 0.2}
+    return one_dataset(tmp_path, {"modality": modality, "source": source, "split": split, **block})
 
 
 def images(site: Site, num: int = 60, start: int = 0) -> list[str]:
@@ -57,7 +60,7 @@ def problem(project: Project, name: str) -> str:
     """Why the file ``name`` came without its bytes."""
     row = raw(project)[name]
     assert row["image"]["bytes"] is None
-    return str(row["source"].split("(", 1)[1].removesuffix(")"))
+    return str(row["problem"])
 
 
 # -- what is fetched --------------------------------------------------------------------------------------------------
@@ -79,8 +82,9 @@ def test_an_index_of_lines_with_checksums_is_followed_and_a_wrong_one_is_quarant
     project = web(tmp_path, site, source={"index": f"{site.url}/index.txt"})
     run(project)
     assert len(rows(project)) == 59
-    assert quarantine(project) == {f"{host(site)}{paths[-1]}": ("incomplete", "no image bytes")}
-    assert "its sha256 is" in problem(project, paths[-1][1:])
+    ((name, (reason, why)),) = quarantine(project).items()
+    assert (name, reason) == (f"{host(site)}{paths[-1]}", "unreadable")
+    assert re.fullmatch(r"its sha256 is [0-9a-f]{12}…, and [0-9a-f]{12}… was wanted", why)
     assert not list((project.cache / "downloads").glob("*.part"))
 
 
@@ -181,6 +185,7 @@ def test_a_killed_download_is_gone_on_with_by_the_next_run(tmp_path: Path, site:
     assert [headers["Range"] for command, path, headers in site.asked if path == "/a.png" and command == "GET"] == ["bytes=50000-"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("how", ["seconds", "date"])
 def test_a_server_that_asks_to_wait_is_waited_for(tmp_path: Path, site: Site, status: int, how: str) -> None:
@@ -200,6 +205,7 @@ def test_a_server_that_asks_to_wait_is_waited_for(tmp_path: Path, site: Site, st
     client.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -227,7 +233,7 @@ def test_a_file_that_cannot_be_had_is_a_row_that_says_why_and_the_others_are_the
     assert time.monotonic() - started < 8
     assert found["good.png"]["image"]["bytes"] == png(1)
     assert found["bad.png"]["image"]["bytes"] is None
-    assert said in found["bad.png"]["source"]
+    assert said in found["bad.png"]["problem"]
 
 
 def test_headers_that_drip_come_to_an_end_too(tmp_path: Path, site: Site) -> None:
@@ -260,7 +266,7 @@ def test_all_files_together_have_a_cap(tmp_path: Path, site: Site) -> None:
     paths = images(site, 4)
     total = sum(len(site.files[path]) for path in paths)
     project = web(tmp_path, site, *paths, source={"max_total_bytes": total - 1, "connections": 1})
-    found = [row["source"] for row in raw(project).values() if row["image"]["bytes"] is None]
+    found = [row["problem"] for row in raw(project).values() if row["image"]["bytes"] is None]
     assert len(found) == 1
     assert "all files together have more bytes than source.max_total_bytes allows" in found[0]
 

@@ -90,6 +90,7 @@ def test_a_saved_dataset_that_is_damaged_is_named(tmp_path: Path) -> None:
         run(project)
 
 
+@pytest.mark.slow
 def test_the_hub_is_asked_for_files_at_one_commit_and_none_of_its_code_runs(tmp_path: Path) -> None:
     sha = "0123456789abcdef0123456789abcdef01234567"
     project = hub(tmp_path, path="someone/pets")

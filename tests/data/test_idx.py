@@ -79,6 +79,7 @@ def test_a_file_that_is_not_what_its_header_says_is_refused_before_it_is_read(tm
         run(project)
 
 
+@pytest.mark.slow
 def test_a_packed_bomb_is_refused_at_once(tmp_path: Path) -> None:
     content = struct.pack(">LLLL", 0x803, 600 * 1024, 32, 32) + bytes(600 * 2**20)
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(content, 9))

@@ -123,6 +123,7 @@ print(found.reason, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 """
 
 
+@pytest.mark.slow
 def test_a_real_image_of_30000_by_30000_pixels_is_refused_without_its_memory() -> None:
     bomb = encoded(Image.new("1", (30_000, 30_000)), "PNG")
     done = subprocess.run([sys.executable, "-c", _BOMB], input=bomb, capture_output=True, check=True)

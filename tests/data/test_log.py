@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from components import git as plumbing
 from components.data.changes import Changes
 from components.data.dataset import stage_folder
@@ -11,6 +13,8 @@ from tests.conftest import git
 from tests.data.workbench import set_params, write_images
 from tests.genmill.test_cli import genmill
 from tests.versions import prepare_here, publish_here
+
+pytestmark = pytest.mark.slow
 
 
 def changes(project: Project) -> dict[str, Changes | None]:

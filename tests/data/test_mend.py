@@ -20,6 +20,8 @@ from tests.genmill.test_cli import genmill
 from tests.s3 import Bucket
 from tests.versions import prepare_here
 
+pytestmark = pytest.mark.slow
+
 REMOTE, CACHE = ".dvc-remote", ".dvc/cache"
 
 

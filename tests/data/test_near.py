@@ -172,6 +172,7 @@ def test_near_duplicate_pictures_go_to_quarantine_and_existing_ones_win(tmp_path
     assert "of 64 bits of their perceptual hashes differ" in found["00-small.jpg"][1]
 
 
+@pytest.mark.slow
 def test_the_kept_rows_do_not_depend_on_the_number_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = []
     for name, least_bytes in (("here", 2**40), ("pool", 0)):

@@ -99,4 +99,4 @@ def test_a_folder_of_pages_books_and_code_is_texts_and_what_cannot_be_made_out_i
     run(project)
     titles = {row["id"]: row["title"] for row in rows(project)}
     assert (titles["0.py"], titles["rose.html"], titles["a.epub"]) == ("0.py", "On roses", "A book")
-    assert {name: reason for name, (reason, _) in quarantine(project).items()} == {"bad.epub": "corrupt", "bad.htm": "corrupt"}
+    assert {name: reason for name, (reason, _) in quarantine(project).items()} == {"bad.epub": "unreadable", "bad.htm": "unreadable"}

@@ -20,6 +20,8 @@ from tests.data.test_stages import by_hand
 from tests.s3 import SECRET_KEY, Bucket
 from tests.versions import change_files, publish_here
 
+pytestmark = pytest.mark.slow
+
 
 def use(project: Project, bucket: Bucket, *, url: str = "", endpoint: str = "") -> None:
     """Name the bucket the project's remote, as a user does it by hand."""
@@ -75,7 +77,7 @@ def test_what_is_damaged_or_lost_on_s3_is_named(unpublished: Project, bucket: Bu
     assert any(sentence.startswith("data/clean/mine/train-00000.parquet is missing in the remote s3://") for sentence in broken)
 
 
-@pytest.mark.parametrize("wrong", ["bucket", pytest.param("endpoint", marks=pytest.mark.slow), "credentials", "no credentials"])
+@pytest.mark.parametrize("wrong", ["bucket", "endpoint", "credentials", "no credentials"])
 def test_a_remote_that_cannot_be_used_is_one_sentence_and_nothing_is_published(
     unpublished: Project, bucket: Bucket, wrong: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -24,6 +24,8 @@ from tests.data.test_stages import REPOSITORY
 from tests.genmill.test_cli import genmill
 from tests.versions import copied, prepare_here
 
+pytestmark = pytest.mark.slow
+
 
 def share_by(project: Project, bare: Path, store: Path) -> Project:
     """Let ``project`` push to ``bare``, and keep the bytes in a store that all clones use."""

@@ -138,7 +138,7 @@ def test_a_row_that_cannot_be_read_is_quarantined_with_file_and_line(tmp_path: P
     manifest = run(project)
     found = {int(name.rpartition(":")[2]) - MANY: rejection for name, rejection in quarantine(project).items()}
     assert {line: reason for line, (reason, _) in found.items()} == {
-        1: "corrupt", 2: "corrupt", 3: "corrupt", 4: "corrupt", 5: "incomplete", 6: "corrupt", 8: "corrupt",
+        1: "unreadable", 2: "unreadable", 3: "unreadable", 4: "unreadable", 5: "incomplete", 6: "corrupt", 8: "corrupt",
     }  # fmt: skip
     assert found[1][1].startswith("no JSON (")
     assert found[3][1].startswith("question, \\xff where source and target or prompt and response, or messages")
@@ -152,7 +152,7 @@ def test_a_csv_row_of_the_wrong_width_is_quarantined(tmp_path: Path) -> None:
     text = "source,target\n" + "".join(f"question {index},answer {index}\n" for index in range(MANY)) + "one,two,three\n"
     project = project_of(tmp_path, text, "pairs.csv")
     run(project)
-    assert quarantine(project) == {f"pairs.csv:{MANY + 2}": ("corrupt", "3 fields where the header has 2")}
+    assert quarantine(project) == {f"pairs.csv:{MANY + 2}": ("unreadable", "3 fields where the header has 2")}
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,8 @@ def test_a_row_that_cannot_be_read_goes_to_quarantine_with_its_line(tmp_path: Pa
     run(project)
     assert quarantine(project) == {
         "texts.jsonl:41": ("corrupt", "the text is not UTF-8 at byte 1"),
-        "texts.jsonl:42": ("corrupt", "text is no text"),
-        "texts.jsonl:43": ("corrupt", "no JSON (Expecting value: line 1 column 1 (char 0))"),
+        "texts.jsonl:42": ("unreadable", "text is no text"),
+        "texts.jsonl:43": ("unreadable", "no JSON (Expecting value: line 1 column 1 (char 0))"),
         "texts.jsonl:44": ("incomplete", "no text"),
         "texts.jsonl:45": ("incomplete", "the text is blank"),
     }

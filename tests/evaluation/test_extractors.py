@@ -144,6 +144,7 @@ def test_what_fails_in_the_middle_is_told_and_not_taken_for_a_file_without_class
     assert look_at(alone, images, "images").logits is None
 
 
+@pytest.mark.slow
 def test_dinov2_gives_its_class_token_and_no_classes(digits: Dataset, cache: Path, tmp_path: Path) -> None:
     evidence = score(digits, cache, dinov2_folder(tmp_path / "dino"))
     names = {figure.name for figure in evidence.figures}

@@ -216,6 +216,7 @@ def test_scoring_twice_gives_the_same_figures(digits: Dataset, cache: Path) -> N
     assert score(model, digits, cache, num_samples=100).figures == score(model, digits, cache, num_samples=100).figures
 
 
+@pytest.mark.slow
 def test_another_number_of_samples_or_of_levels_does_not_compare(digits: Dataset, cache: Path) -> None:
     few, many = (score(Redraws(digits), digits, cache, num_samples=num).figures[0] for num in (100, 200))
     assert mismatch(few, many) == "num_samples"

@@ -120,6 +120,7 @@ def test_a_full_disk_is_one_sentence() -> None:
     assert "disk is full" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "place"),
     [

@@ -109,6 +109,7 @@ def test_promoting_the_champion_again_changes_nothing(project: Project, three: T
     assert len(ledger.read(project)) == 2
 
 
+@pytest.mark.slow
 def test_force_needs_a_reason_and_the_record_keeps_what_failed(project: Project, three: Tracker) -> None:
     with pytest.raises(UserError, match="say why with --reason"):
         promote(project, three, 3, force=True, reason=" ")
@@ -188,6 +189,7 @@ def test_a_retry_of_what_was_done_already_says_that_it_is_done(project: Project,
     assert states(project) == ["intent", "done"]
 
 
+@pytest.mark.slow
 def test_rollback_goes_back_step_by_step_and_is_recorded(project: Project, three: Tracker) -> None:
     for version in (1, 2, 3):
         promote(project, three, version, rules=FIGURES_ALONE)

@@ -112,6 +112,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make_spec: MakeSp
     assert second_training.flops == training.flops > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "augment", "suffix"),
     [("streamed-vae", {"when": "load", "shift": 1, "noise": 0.1}, ".png"), ("gpt", {"when": "load", "chunk_chars": 100, "mask": 0.2}, ".txt")],
@@ -145,6 +146,7 @@ def test_variety_is_watched_where_the_config_asks_for_it_and_a_collapse_is_told(
     assert "ALARM: mode collapse at step 2" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_no_alarm_is_raised_while_the_coverage_is_enough(make_spec: MakeSpec) -> None:
     _, training, record = train(make_spec("gan", watch_every=3, least_coverage=0.0))
     assert training.alarms == ()

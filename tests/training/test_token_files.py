@@ -117,6 +117,7 @@ token_file(dataset, "train", tokenizer, augmented=True)
 """
 
 
+@pytest.mark.slow
 def test_what_was_killed_halfway_is_redone(dataset: Dataset) -> None:
     killed = subprocess.run([sys.executable, "-c", KILLED, str(dataset.project.root)], capture_output=True, timeout=60, check=False)
     assert killed.returncode == -signal.SIGKILL

@@ -7,8 +7,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from components.data.modalities import Examined, Modality, Rejection, find_modality
-from components.data.sources import RawRow, Source, find_source, reading
+from components.data.modalities import Examined, Modality, Rejection, examined, find_modality
+from components.data.sources import PROBLEM, RawRow, Source, find_source, reading
 from components.errors import UserError
 
 SAMPLED = 300
@@ -38,7 +38,7 @@ class Look:
 
     def describe(self, row: RawRow) -> str:
         """A row in a line, for people: where it is from, and what it is."""
-        found = self.whole.examine(raw_fields(row, self.modality), self.whole.CleanConfig(), bool(self.class_names))
+        found = examined(self.whole, raw_fields(row, self.modality), self.whole.CleanConfig(), bool(self.class_names))
         shown = self.whole.excerpt(raw_fields(row, self.modality), self.whole.CleanConfig())
         said = [f"{row.source}:"]
         if isinstance(found, Rejection):
@@ -99,7 +99,7 @@ def _look_as(source: Source, block: Mapping[str, Any], modality: str, root: Path
         num = sum(1 for _ in islice(chain.from_iterable(part.rows() for part in found.parts()), _MOST_COUNTED)) if several else num_parts
         class_names = found.class_names
     whole = find_modality(modality)
-    examined = [whole.examine(raw_fields(row, modality), whole.CleanConfig(), bool(class_names)) for row in rows]
+    found_rows = [examined(whole, raw_fields(row, modality), whole.CleanConfig(), bool(class_names)) for row in rows]
     splits = Counter(row.split for row in rows)
     num_bytes = source.fingerprint(config, modality, root).get("bytes")
     return Look(
@@ -110,11 +110,11 @@ def _look_as(source: Source, block: Mapping[str, Any], modality: str, root: Path
         class_names=class_names,
         splits={} if None in splits else {str(split): count for split, count in splits.items()},
         rows=tuple(rows),
-        good=tuple(one for one in examined if isinstance(one, Examined)),
+        good=tuple(one for one in found_rows if isinstance(one, Examined)),
     )
 
 
 def raw_fields(row: RawRow, modality: str) -> dict[str, Any]:
     """The row as cleaning reads it, with every column of the modality."""
-    columns = [field.name for field in find_modality(modality).raw_fields()]
+    columns = [PROBLEM, *(field.name for field in find_modality(modality).raw_fields())]
     return {"id": row.id, "split": row.split, "source": row.source, **{column: row.fields.get(column) for column in columns}}

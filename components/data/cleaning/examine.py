@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.data.config import SplitConfig
-from components.data.modalities import Examined, Limits, Modality, Rejection, find_modality
+from components.data.modalities import Examined, Limits, Modality, Rejection, examined, find_modality
 from components.data.near import Likeness
 from components.data.near.pairs import FEATURE, POSITION, band_column
 
@@ -48,7 +48,7 @@ def examine_shard(task: ExamineTask) -> Path:
     labelled = bool(shard.class_names)
     rows, compared = [], []
     for row_number, raw in enumerate(read_rows(shard, modality)):
-        found = modality.examine(raw, shard.config, labelled)
+        found = examined(modality, raw, shard.config, labelled)
         rows.append({"position": shard.number << ROW_BITS | row_number, "id": raw["id"], "source": raw["source"], "given": raw["split"], **_columns(found)})
         compared.append(found.compared if isinstance(found, Examined) else None)
     likeness = modality.likeness(shard.config)

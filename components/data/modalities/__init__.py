@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, cast
 from pydantic import Field, model_validator
 
 from components.data.near import Likeness
+from components.data.sources import PROBLEM
 from components.errors import UserError, nearest
 from components.params import Block, Strict
 
@@ -66,7 +67,9 @@ class Additions(Strict):
         return bool(self.settings)
 
 
-FAULTS = ("corrupt", "incomplete", "out-of-range", "bridges-splits")
+UNREADABLE = "unreadable"
+"""Reason of a row that the source could not give."""
+FAULTS = (UNREADABLE, "corrupt", "incomplete", "out-of-range", "bridges-splits")
 """Reasons that speak against the source; repetitions, and what the user's own rules leave out, do not."""
 
 
@@ -113,7 +116,7 @@ class Modality(Protocol):
     AugmentConfig: type[Additions]
 
     def raw_fields(self) -> "Sequence[pa.Field]":
-        """The modality's own raw columns (id, split and source come before them)."""
+        """The modality's own raw columns (those of every raw row come before them)."""
         ...
 
     def clean_fields(self) -> "Sequence[pa.Field]":
@@ -197,6 +200,11 @@ def find_modality(name: str) -> Modality:
     if name not in modality_names():
         raise UserError(f"there is no modality {name!r}; {nearest(name, modality_names())}")
     return cast(Modality, importlib.import_module(modality_module(name)))
+
+
+def examined(modality: Modality, row: Mapping[str, Any], config: Limits, labelled: bool) -> Examined | Rejection:
+    """What cleaning makes of a raw row, also of one that the source could not give."""
+    return Rejection(UNREADABLE, row[PROBLEM]) if row[PROBLEM] else modality.examine(row, config, labelled)
 
 
 def rng_seed(seed: int, *parts: object) -> int:

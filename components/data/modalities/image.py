@@ -1,20 +1,20 @@
 """Images, with an optional label and caption; stored as `{bytes, path}` structs, as Hugging Face datasets reads them."""
 
 import hashlib
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from components.data.augmenting.pictures import COLOURS, PictureChanges, altered
+from components.data.image_form import COLOUR, GREY, ImageForm, conforms, eight_bits, image_field, mode_words, suggested_form
 from components.data.modalities import Examined, Limits, Rejection, rng_seed, spread
 from components.data.near import Likeness
 from components.data.near.hamming import ImageLikeness
 from components.data.pixels import contact_sheet, encode_image, open_image, perceptual_hash, thumbnail
-from components.params import Block, Strict
+from components.params import Block
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,24 +23,8 @@ if TYPE_CHECKING:
 
 PARTS = ("image",)
 CAN_CUT = False
-_GREY, _COLOUR = "L", "RGB"
-_MODES = {"grey": _GREY, "rgb": _COLOUR}
-_WORDS = {mode: word for word, mode in _MODES.items()}
 _LEAST_COMPARED = 24
 """Pixels of a side below which different pictures have the same perceptual hash too often."""
-_LARGEST_SUGGESTED = 256
-_KEPT_FORMATS = ("PNG", "JPEG", "WEBP")
-"""Formats whose bytes are kept as they are where nothing has to change; the others are stored as PNG."""
-
-
-class ImageForm(Strict):
-    """The one form that all images of the dataset get; null keeps theirs where all are alike."""
-
-    size: int | None = Field(None, ge=1)
-    """Height and width in pixels."""
-    mode: Literal["grey", "rgb"] | None = None
-    fit: Literal["crop", "pad", "stretch"] = "crop"
-    """How an image that is not square becomes so: cut the middle, add black borders, or distort."""
 
 
 class CleanConfig(Limits):
@@ -65,26 +49,20 @@ AugmentConfig = PictureChanges
 def raw_fields() -> "Sequence[pa.Field]":
     import pyarrow as pa
 
-    return [_image_field(), pa.field("label", pa.string()), pa.field("caption", pa.string())]
+    return [image_field(), pa.field("label", pa.string()), pa.field("caption", pa.string())]
 
 
 def clean_fields() -> "Sequence[pa.Field]":
     import pyarrow as pa
 
     return [
-        _image_field(),
+        image_field(),
         pa.field("label", pa.int64()),
         pa.field("caption", pa.string()),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("mode", pa.string()),
     ]
-
-
-def _image_field() -> "pa.Field":
-    import pyarrow as pa
-
-    return pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]))
 
 
 def schema_metadata(fields: "Sequence[pa.Field]") -> dict[str, str]:
@@ -112,7 +90,7 @@ def examine(row: Mapping[str, Any], config: CleanConfig, labelled: bool) -> Exam
     image = _decode(content, config.max_pixels)
     if isinstance(image, Rejection):
         return image
-    grey = image if image.mode == _GREY else image.convert(_GREY)
+    grey = image if image.mode == GREY else image.convert(GREY)
     problem = _problem(image, grey, config)
     if problem:
         return problem
@@ -161,52 +139,22 @@ def suggested(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if sides and min(sides) >= _LEAST_COMPARED and len(good) - len(looks) <= few:
         block["near_duplicates"] = {"distance": ImageLikeness().distance}
     forms = Counter(one.form for one in good)
-    modes = _counted(forms, lambda form: _WORDS[form[0]])
-    image: dict[str, Any] = {"mode": max(modes, key=modes.__getitem__)} if len(modes) > 1 else {}
-    if len({form[1:] for form in forms}) > 1:
-        image["size"] = min(_usual_size(forms), _LARGEST_SUGGESTED)
+    image = suggested_form(forms)
     return {**block, **({"image": image} if image else {})}
 
 
 def common_form(forms: Mapping[tuple[Any, ...], int], config: CleanConfig, block: Block) -> tuple[Any, ...]:
     """(mode, width, height) of every image after cleaning."""
-    want = config.image
-    modes = _counted(forms, lambda form: _WORDS[form[0]])
-    sizes = _counted(forms, lambda form: f"{form[1]}x{form[2]}")
-    if want.mode is None and len(modes) > 1:
-        also = f", and {len(sizes)} different sizes: set clean.image.size too, e.g. {_usual_size(forms)}" if want.size is None and len(sizes) > 1 else ""
-        raise block.error(f"the images have different modes ({_most(modes)}): set clean.image.mode to grey or rgb{also}.", "clean")
-    if want.size is None and len(sizes) > 1:
-        raise block.error(f"the images have {len(sizes)} different sizes ({_most(sizes)}): set clean.image.size, e.g. {_usual_size(forms)}.", "clean")
-    mode, width, height = next(iter(forms))
-    return (_MODES[want.mode] if want.mode else mode, want.size or width, want.size or height)
-
-
-def _counted(forms: Mapping[tuple[Any, ...], int], name: Any) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for form, number in forms.items():
-        counts[name(form)] = counts.get(name(form), 0) + number
-    return counts
-
-
-def _most(counts: Mapping[str, int]) -> str:
-    top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:3]
-    return ", ".join(f"{name}: {number:,}" for name, number in top) + (", …" if len(counts) > 3 else "")
-
-
-def _usual_size(forms: Mapping[tuple[Any, ...], int]) -> int:
-    """The power of two at or below the median shorter side."""
-    sides = sorted(min(form[1], form[2]) for form, number in forms.items() for _ in range(min(number, 1000)))
-    return int(1 << max(sides[len(sides) // 2].bit_length() - 1, 3))
+    return config.image.common(forms, block)
 
 
 def convert(row: Mapping[str, Any], form: tuple[Any, ...], drop: Sequence[int], config: CleanConfig, class_names: Sequence[str]) -> dict[str, Any]:
     mode, width, height = form
     content: bytes = row["image"]["bytes"]
-    if not _conforms(content, mode, width, height):
+    if not conforms(content, form):
         image = _decode(content, config.max_pixels)
         assert not isinstance(image, Rejection)
-        content = encode_image(_fitted(image.convert(mode), width, height, config.image.fit))
+        content = encode_image(config.image.fitted(image.convert(mode), width, height))
     label = class_names.index(row["label"]) if class_names else None
     path = row["image"]["path"] or row["id"]
     return {"image": {"bytes": content, "path": path}, "label": label, "caption": row["caption"], "width": width, "height": height, "mode": mode}
@@ -218,7 +166,7 @@ def blocks(row: Mapping[str, Any], size: int) -> Iterator[Mapping[str, Any]]:
 
 def unfit_setting(row: Mapping[str, Any], config: PictureChanges, class_names: Sequence[str]) -> tuple[str, str] | None:
     colours = [name for name in COLOURS if getattr(config, name)]
-    return (colours[0], "changes nothing in grey images: leave it out") if colours and row["mode"] == _GREY else None
+    return (colours[0], "changes nothing in grey images: leave it out") if colours and row["mode"] == GREY else None
 
 
 def augment(rows: Sequence[Mapping[str, Any]], config: PictureChanges, class_names: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -272,7 +220,7 @@ def suite(config: CleanConfig, class_names: Sequence[str]) -> list[dict[str, Any
         {"rule": "expect_column_values_to_be_between", "column": side, "min_value": 1, "max_value": config.max_size} for side in ("width", "height")
     ]
     rules += [
-        {"rule": "expect_column_values_to_be_in_set", "column": "mode", "value_set": sorted(_WORDS)},
+        {"rule": "expect_column_values_to_be_in_set", "column": "mode", "value_set": mode_words()},
         {"rule": "expect_column_unique_value_count_to_be_between", "column": "mode", "min_value": 1, "max_value": 1},
         {"rule": "expect_column_values_to_be_between", "column": "num_bytes", "min_value": 1},
     ]
@@ -294,42 +242,16 @@ def _decode(content: bytes, max_pixels: int) -> "PILImage | Rejection":
     return open_image(content, max_pixels, lambda image: _plain(ImageOps.exif_transpose(image)))
 
 
-def _plain(image: "PILImage") -> "PILImage | Rejection":
+def _plain(source: "PILImage") -> "PILImage | Rejection":
     from PIL import Image
 
-    if image.mode in (_GREY, _COLOUR):
+    image = eight_bits(source)
+    if isinstance(image, Rejection) or image.mode in (GREY, COLOUR):
         return image
-    if image.mode.startswith("I;16"):
-        import numpy as np
-
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        return Rejection("out-of-range", f"mode {image.mode}: only images of 8 or 16 bits are read")
     if image.mode == "1":
-        return image.convert(_GREY)
+        return image.convert(GREY)
     if image.has_transparency_data:
         whole = image.convert("RGBA")
         over = Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole)
-        return over.convert(_GREY if image.mode in ("LA", "La") else _COLOUR)
-    return image.convert(_COLOUR)
-
-
-def _conforms(content: bytes, mode: str, width: int, height: int) -> bool:
-    """Whether the bytes can be kept: right mode and size, upright, one frame, a usual format."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content)) as image:
-        upright = image.getexif().get(0x0112, 1) == 1
-        return image.format in _KEPT_FORMATS and image.mode == mode and image.size == (width, height) and upright and getattr(image, "n_frames", 1) == 1
-
-
-def _fitted(image: "PILImage", width: int, height: int, fit: str) -> "PILImage":
-    from PIL import Image, ImageOps
-
-    if image.size == (width, height):
-        return image
-    if fit == "stretch":
-        return image.resize((width, height), Image.Resampling.LANCZOS)
-    if fit == "pad":
-        return ImageOps.pad(image, (width, height), Image.Resampling.LANCZOS)
-    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+        return over.convert(GREY if image.mode in ("LA", "La") else COLOUR)
+    return image.convert(COLOUR)

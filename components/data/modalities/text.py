@@ -39,8 +39,8 @@ AugmentConfig = PassageChanges
 def raw_fields() -> "Sequence[pa.Field]":
     import pyarrow as pa
 
-    # Bytes, because text that is not UTF-8 must reach cleaning to be reported there; so must rows that the source could not make out (`problem`).
-    return [pa.field("text", pa.binary()), *(pa.field(name, pa.string()) for name in ("title", "label", "problem"))]
+    # Bytes, because text that is not UTF-8 must reach cleaning to be reported there.
+    return [pa.field("text", pa.binary()), *(pa.field(name, pa.string()) for name in ("title", "label"))]
 
 
 def clean_fields() -> "Sequence[pa.Field]":
@@ -55,13 +55,11 @@ def schema_metadata(fields: "Sequence[pa.Field]") -> dict[str, str]:
 
 def content_key(row: Mapping[str, Any]) -> str:
     content = row.get("text")
-    said = "\0".join(str(row.get(name)) for name in ("title", "label", "problem"))
+    said = "\0".join(str(row.get(name)) for name in ("title", "label"))
     return hashlib.sha256(f"{said}\0{content is None}\0".encode() + (content or b"")).hexdigest()
 
 
 def examine(row: Mapping[str, Any], config: CleanConfig, labelled: bool) -> Examined | Rejection:
-    if row["problem"]:
-        return Rejection("corrupt", row["problem"])
     wording = worded(row["text"], config)
     if isinstance(wording, Rejection):
         return wording
@@ -85,7 +83,7 @@ def likeness(config: CleanConfig) -> Likeness | None:
 
 
 def excerpt(row: Mapping[str, Any], config: CleanConfig) -> bytes | str | None:
-    return plain_excerpt(row["text"]) or row["problem"]
+    return plain_excerpt(row["text"])
 
 
 def suggested(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

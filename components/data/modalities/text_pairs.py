@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PARTS = ("text", "text")
 CAN_CUT = False
 ASSISTANT = "assistant"
-_COLUMNS = ("source_text", "target_text", "messages", "problem")
+_COLUMNS = ("source_text", "target_text", "messages")
 
 
 class CleanConfig(TextRules):
@@ -50,8 +50,8 @@ class AugmentConfig(Additions):
 def raw_fields() -> "Sequence[pa.Field]":
     import pyarrow as pa
 
-    # Bytes, because text that is not UTF-8 must reach cleaning to be reported there; so must rows that the source could not make out (`problem`).
-    return [pa.field(name, pa.string() if name == "problem" else pa.binary()) for name in _COLUMNS]
+    # Bytes, because text that is not UTF-8 must reach cleaning to be reported there.
+    return [pa.field(name, pa.binary()) for name in _COLUMNS]
 
 
 def clean_fields() -> "Sequence[pa.Field]":
@@ -101,7 +101,7 @@ def excerpt(row: Mapping[str, Any], config: CleanConfig) -> bytes | str | None:
     pair = _pair(row, config)
     sides = [row["source_text"], row["target_text"]] if isinstance(pair, Rejection) else [side.text.encode() for side in pair]
     shown = [said for side in sides if (said := plain_excerpt(side, 200))]
-    return "\n→ ".join(shown) or plain_excerpt(row["messages"]) or row["problem"]
+    return "\n→ ".join(shown) or plain_excerpt(row["messages"])
 
 
 def suggested(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -123,8 +123,6 @@ def convert(row: Mapping[str, Any], form: tuple[Any, ...], drop: Sequence[int], 
 
 def _pair(row: Mapping[str, Any], config: CleanConfig) -> tuple[Wording, Wording] | Rejection:
     """Source and target, or why they cannot be had."""
-    if row["problem"]:
-        return Rejection("corrupt", row["problem"])
     sides: tuple[bytes | None, bytes | None] = row["source_text"], row["target_text"]
     if row["messages"] is not None:
         said = _conversation(row["messages"])

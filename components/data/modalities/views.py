@@ -4,7 +4,6 @@ The pose is camera-to-world, 4x4, in the OpenGL convention of Blender and NeRF; 
 """
 
 import hashlib
-import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator, model_validator
 
 from components.cameras import RIGID_TOLERANCE, Lens, pose_problem
+from components.data.image_form import conforms, eight_bits, image_field
 from components.data.modalities import Additions, Examined, Limits, Rejection, spread
 from components.data.near import Likeness
 from components.data.pixels import contact_sheet, encode_image, open_image, thumbnail
@@ -29,7 +29,6 @@ FOCAL = ("fl_x", "fl_y", "cx", "cy")
 DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 _ANGLES = ("camera_angle_x", "camera_angle_y")
 _OPAQUE, _CUT_OUT = "RGB", "RGBA"
-_KEPT_FORMATS = ("PNG", "JPEG", "WEBP")
 _LARGEST_SUGGESTED = 400
 _ASPECT_TOLERANCE = 0.01
 
@@ -73,7 +72,7 @@ def raw_fields() -> "Sequence[pa.Field]":
     import pyarrow as pa
 
     numbers = [pa.field(name, pa.float64()) for name in (*FOCAL, *DISTORTION, *_ANGLES)]
-    return [_image_field(), pa.field("pose", pa.list_(pa.float64())), *numbers, pa.field("width", pa.int64()), pa.field("height", pa.int64())]
+    return [image_field(), pa.field("pose", pa.list_(pa.float64())), *numbers, pa.field("width", pa.int64()), pa.field("height", pa.int64())]
 
 
 def clean_fields() -> "Sequence[pa.Field]":
@@ -81,13 +80,7 @@ def clean_fields() -> "Sequence[pa.Field]":
 
     numbers = [pa.field(name, pa.float64()) for name in (*FOCAL, *DISTORTION)]
     size = [pa.field("width", pa.int32()), pa.field("height", pa.int32()), pa.field("mode", pa.string())]
-    return [_image_field(), pa.field("pose", pa.list_(pa.float64())), *numbers, *size]
-
-
-def _image_field() -> "pa.Field":
-    import pyarrow as pa
-
-    return pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]))
+    return [image_field(), pa.field("pose", pa.list_(pa.float64())), *numbers, *size]
 
 
 def schema_metadata(fields: "Sequence[pa.Field]") -> dict[str, str]:
@@ -201,7 +194,7 @@ def convert(row: Mapping[str, Any], form: tuple[Any, ...], drop: Sequence[int], 
     assert not isinstance(image, Rejection)
     lens = lens_of(row, *image.size)
     assert not isinstance(lens, Rejection)
-    if (image.mode, *image.size) != form or not _conforms(content, form):
+    if (image.mode, *image.size) != form or not conforms(content, form):
         content = encode_image(_scaled(image.convert(mode), width, height, config.downscale))
     lens = lens.resized(width, height)
     intrinsics = {name: getattr(lens, name) for name in (*FOCAL, *DISTORTION)}
@@ -280,24 +273,9 @@ def _turned(image: "PILImage", width: int | None, height: int | None) -> "PILIma
     return image if image.size == (width, height) != upright.size else upright
 
 
-def _plain(image: "PILImage") -> "PILImage | Rejection":
-    import numpy as np
-    from PIL import Image
-
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        return Rejection("out-of-range", f"mode {image.mode}: only images of 8 or 16 bits are read")
-    return image.convert(_CUT_OUT if image.has_transparency_data else _OPAQUE)
-
-
-def _conforms(content: bytes, form: tuple[Any, ...]) -> bool:
-    """Whether the bytes can be kept: of the form, not to be turned, one frame, a usual format."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content)) as image:
-        plain = image.getexif().get(0x0112, 1) == 1 and getattr(image, "n_frames", 1) == 1
-        return plain and image.format in _KEPT_FORMATS and (image.mode, *image.size) == form
+def _plain(source: "PILImage") -> "PILImage | Rejection":
+    image = eight_bits(source)
+    return image if isinstance(image, Rejection) else image.convert(_CUT_OUT if image.has_transparency_data else _OPAQUE)
 
 
 def _scaled(image: "PILImage", width: int, height: int, factor: int) -> "PILImage":

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
-from components.data.sources import Part, RawRow, SourceConfig
+from components.data.sources import PROBLEM, Part, RawRow, SourceConfig
 from components.data.trees import Entry, Tree, Unreadable, read_entry
 
 
@@ -114,7 +114,7 @@ def unlabelled(entries: Iterator[Entry]) -> tuple[int, tuple[str, ...]]:
 
 
 def content_of(tree: Tree, entry: Entry | None) -> tuple[bytes | None, str]:
-    """The whole file, or None and why it cannot be had, which cleaning reports as incomplete."""
+    """The whole file, or None and why it cannot be had; the reason is empty where there is none."""
     if entry is None:
         return None, ""
     try:
@@ -123,11 +123,6 @@ def content_of(tree: Tree, entry: Entry | None) -> tuple[bytes | None, str]:
         return None, str(error)
 
 
-def whose(name: str, problem: str) -> str:
-    """Where a row came from, for people, with why it came without its content."""
-    return f"{name} ({problem})" if problem else name
-
-
 def bad_row(name: str, problem: str, split: str | None = None) -> RawRow:
     """The one row of a file that should hold several and cannot be read."""
-    return RawRow(id=name, source=whose(name, problem), fields={"problem": problem}, split=split)
+    return RawRow(id=name, source=name, fields={PROBLEM: problem}, split=split)

@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any
 
 from components.data.layout import Layout
-from components.data.readers import Columns, FilesConfig, content_of, unlabelled, whose, with_endings
-from components.data.sources import Part, RawRow
+from components.data.readers import Columns, FilesConfig, content_of, unlabelled, with_endings
+from components.data.sources import PROBLEM, Part, RawRow
 from components.data.trees import Entry, Tree
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
@@ -40,8 +40,8 @@ def parts(tree: Tree, config: FilesConfig) -> Iterator[Part]:
 def _row(tree: Tree, entry: Entry, split: str | None, label: str | None) -> Iterator[RawRow]:
     content, problem = content_of(tree, entry)
     caption = (entry.said or {}).get("caption")
-    fields = {"image": {"bytes": content, "path": entry.name}, "label": label, "caption": caption}
-    yield RawRow(id=entry.name, source=whose(entry.name, problem), fields=fields, split=split)
+    fields = {"image": {"bytes": content, "path": entry.name}, "label": label, "caption": caption, PROBLEM: problem or None}
+    yield RawRow(id=entry.name, source=entry.name, fields=fields, split=split)
 
 
 def fields_of(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from components.data.captions import METADATA_NAMES, Caption, captions_in
 from components.data.layout import Layout
-from components.data.readers import Columns, FilesConfig, content_of, image, whose, with_endings
-from components.data.sources import Part, RawRow
+from components.data.readers import Columns, FilesConfig, content_of, image, with_endings
+from components.data.sources import PROBLEM, Part, RawRow
 from components.data.trees import Entry, Tree
 from components.errors import UserError
 
@@ -74,8 +74,8 @@ def _rows(tree: Tree | None, entry: Entry, split: str | None, label: str | None,
     for number, caption in enumerate(captions, 1):
         yield RawRow(
             id=entry.name if number == 1 else f"{entry.name}#{number}",
-            source=whose(caption.source, problem),
-            fields={"image": {"bytes": content, "path": entry.name}, "label": label, "caption": caption.content},
+            source=caption.source,
+            fields={"image": {"bytes": content, "path": entry.name}, "label": label, "caption": caption.content, PROBLEM: problem or None},
             split=split,
         )
 

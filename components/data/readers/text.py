@@ -8,10 +8,10 @@ from typing import Any
 from components.data.documents import check_documents, document_fields
 from components.data.layout import Layout
 from components.data.prose import BOOK_ENDINGS, PAGE_ENDINGS, NoProse, book_text, page_text
-from components.data.readers import Columns, FilesConfig, content_of, unlabelled, whose, with_endings
+from components.data.readers import Columns, FilesConfig, content_of, unlabelled, with_endings
 from components.data.records import RECORD_ENDINGS, Record, is_records
 from components.data.rows import record_parts
-from components.data.sources import Part, RawRow
+from components.data.sources import PROBLEM, Part, RawRow
 from components.data.trees import Entry, Tree
 
 _PLAIN = (".txt", ".md", ".markdown", ".rst")
@@ -63,8 +63,8 @@ def _document(tree: Tree, entry: Entry, split: str | None, label: str | None) ->
             title, text = book_text(content, title)
     except NoProse as error:
         text, problem = None, str(error)
-    fields = {"text": text, "title": title, "label": label, "problem": problem or None}
-    yield RawRow(id=entry.name, source=whose(entry.name, problem), fields=fields, split=split)
+    fields = {"text": text, "title": title, "label": label, PROBLEM: problem or None}
+    yield RawRow(id=entry.name, source=entry.name, fields=fields, split=split)
 
 
 def _title(name: str) -> str:

@@ -34,6 +34,10 @@ class SourceConfig(Strict):
         return ()
 
 
+PROBLEM = "problem"
+"""Column of every raw row: in words, why the source could not give it; null where it could."""
+
+
 @dataclass(frozen=True)
 class RawRow:
     """One sample as the source gives it; nothing in it is checked yet."""
@@ -43,7 +47,7 @@ class RawRow:
     source: str
     """Where it came from, for people: a file's path, a position in an archive."""
     fields: Mapping[str, Any]
-    """Values by the names of the modality's raw columns; what is absent is null."""
+    """Values by the names of the modality's raw columns, and under `PROBLEM` why the sample could not be read; what is absent is null."""
     split: str | None = None
     """The source's own split, for `split: {method: given}`."""
 
