@@ -146,7 +146,7 @@ def restore(
 
     name, version = split_ref(where, ref)
     found = find_version(where, name, version or "")
-    folder = restore_version(where, name, found.version, to)
+    folder = restore_version(where, found, to)
     if as_json:
         print_json({"version": f"{name}@{found.version}", "sha256": found.sha256, "folder": str(folder)})
         return

@@ -109,15 +109,14 @@ def find_version(project: Project, name: str, ref: str) -> DataVersion:
 
 
 def find_trained_on(project: Project, name: str, ref: str, sha256: str) -> DataVersion:
-    """The version that a run or a model names; where others had taken its number meanwhile, the one that has the content ``sha256`` now.
+    """The version that a run or a model names, with the content ``sha256`` that it recorded, whatever its number is now: others may have taken it.
+
+    Where nothing has that content it is the version of that name.
 
     Raises:
         UserError: there is neither.
     """
-    renumbered = version_of_content(project, name, sha256) if sha256 else None
-    if renumbered is not None and renumbered.formerly == ref.removeprefix(f"{name}@"):
-        return renumbered
-    return find_version(project, name, ref)
+    return (version_of_content(project, name, sha256) if sha256 else None) or find_version(project, name, ref)
 
 
 def read_published(project: Project, version: DataVersion) -> Manifest:

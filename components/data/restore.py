@@ -11,7 +11,7 @@ from components.data.dataset import Dataset, Manifest, shard_problem
 from components.data.faults import read_list
 from components.data.freed import refuse_freed
 from components.data.lockfile import locked_outputs
-from components.data.published import DataVersion, find_version, read_published
+from components.data.published import DataVersion, read_published
 from components.data.store import Store, StoredFile, digests, files_of
 from components.errors import UserError
 from components.project import Project
@@ -20,24 +20,23 @@ _RESTORED = ("clean", "augmented", "validation")
 _BLOCK = 2**20
 
 
-def restore(project: Project, name: str, version: str, to: Path, *, from_remote: bool = False) -> Path:
+def restore(project: Project, version: DataVersion, to: Path, *, from_remote: bool = False) -> Path:
     """Put the published ``version`` into the folder ``to``, laid out as in a project (data/clean/NAME, data/augmented/NAME, …).
 
     Nothing else is touched. Each file is read from the local cache where that has it whole, else from the remote (with ``from_remote`` from there
     alone). Every one is hashed on the way; the folder appears only when it is whole.
 
     Raises:
-        UserError: no such version, it was freed, ``to`` is not empty, or a file cannot be had undamaged from the remote or the cache.
+        UserError: it was freed, ``to`` is not empty, or a file cannot be had undamaged from the remote or the cache.
     """
-    found = find_version(project, name, version)
-    refuse_freed(project, found)
+    refuse_freed(project, version)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"{to} is not empty: give a folder that does not exist yet.")
-    manifest = read_published(project, found)
-    lock = git.read_blob(project.root, found.commit, "dvc.lock")
+    manifest = read_published(project, version)
+    lock = git.read_blob(project.root, version.commit, "dvc.lock")
     with dvc_repo.stores(project) as (remote, cache):
         stores = [remote] if from_remote else [cache, remote]
-        files = _files(stores, lock, found)
+        files = _files(stores, lock, version)
         to.parent.mkdir(parents=True, exist_ok=True)
         # Of its own: what an earlier restore left of another version must not get into this one.
         part = Path(tempfile.mkdtemp(prefix=f"{to.name}.", suffix=".part", dir=to.parent))
@@ -46,7 +45,7 @@ def restore(project: Project, name: str, version: str, to: Path, *, from_remote:
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
-    _check_restored(part, manifest, found, damaged)
+    _check_restored(part, manifest, version, damaged)
     part.chmod(0o755)  # a scratch folder is its owner's alone
     if to.is_dir():
         to.rmdir()
@@ -54,16 +53,15 @@ def restore(project: Project, name: str, version: str, to: Path, *, from_remote:
     return to
 
 
-def dataset_at(project: Project, name: str, version: str) -> Dataset:
+def dataset_at(project: Project, version: DataVersion) -> Dataset:
     """The published ``version`` of a dataset: the prepared one where that is it, else restored into the cache."""
-    found = find_version(project, name, version)
-    prepared = Dataset.open(project, name)
-    if prepared.manifest.sha256 == found.sha256:
+    prepared = Dataset.open(project, version.dataset)
+    if prepared.manifest.sha256 == version.sha256:
         return prepared
-    folder = project.cache / "versions" / found.sha256[:16]
+    folder = project.cache / "versions" / version.sha256[:16]
     if not folder.is_dir():
-        restore(project, name, found.version, folder)
-    return Dataset.open(Project(folder), name)
+        restore(project, version, folder)
+    return Dataset.open(Project(folder), version.dataset)
 
 
 def _files(stores: Sequence[Store], lock: bytes, version: DataVersion) -> list[StoredFile]:

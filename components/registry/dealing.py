@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from components.data.dataset import Dataset
+from components.data.published import find_trained_on
 from components.data.restore import dataset_at
 from components.errors import UserError
 from components.models.capabilities import HeedsControl, HeedsLabels
@@ -86,7 +87,8 @@ def deal(project: Project, model: LoadedModel, version: ModelVersion, given: dic
         told = " and ".join(f"{name} {value!r}" for name, value in sorted(given.items()))
         return Deal((Asked(**given),), f"all rows with {told}", class_names=classes if LABEL in given else ())
     if modality in ("image-text", "text-pairs"):
-        return _prompts(dataset_at(project, version.tag("dataset"), version.tag("data_version")), modality)
+        data = find_trained_on(project, version.tag("dataset"), version.tag("data_version"), version.tag("data_sha256"))
+        return _prompts(dataset_at(project, data), modality)
     if classes:
         return Deal([Asked(label) for label in classes], f"equal numbers of each of {len(classes)} classes", class_names=classes)
     return Deal((Asked(),), "no labels and no prompts")

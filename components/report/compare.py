@@ -125,7 +125,9 @@ def compare(project: Project, tracker: Tracker, refs: Sequence[str], *, server: 
         params=params,
         same_params=len({name for side in sides for name in side.params}) - len(params),
         lineage=differences([_lineage(side) for side in sides]),
-        data=data_diff(project, [(side.tags["dataset"], side.tags["data_version"]) for side in sides if side.tags.get("data_version")]),
+        data=data_diff(
+            project, [(tags["dataset"], tags["data_version"], tags["data_sha256"]) for tags in (side.tags for side in sides) if tags.get("data_version")]
+        ),
         code=_code_diffs(tracker, sides, [version for version, _ in found]),
     )
     html = page_of(comparison)

@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from components import git
 from components.data.profile import Lengths, Profile, bin_start
-from components.data.publish import DataVersion, find_version, read_published, read_published_validation
+from components.data.published import DataVersion, find_trained_on, read_published, read_published_validation
 from components.errors import UserError
 from components.params import Strict
 from components.project import Project
@@ -52,12 +52,12 @@ class DataDiff(Strict):
     notes: tuple[str, ...]
 
 
-def data_diff(project: Project, names: Sequence[tuple[str, str]]) -> DataDiff:
-    """The difference of the published versions ``names`` (dataset and version), from their manifests and the gate's results."""
+def data_diff(project: Project, names: Sequence[tuple[str, str, str]]) -> DataDiff:
+    """The difference of the published versions ``names`` (dataset, version and sha256 of its content), from their manifests and the gate's results."""
     found, notes = list[VersionFacts](), list[str]()
-    for dataset, version in dict.fromkeys(names):
+    for dataset, version, sha256 in dict.fromkeys(names):
         try:
-            found.append(_facts(project, find_version(project, dataset, version)))
+            found.append(_facts(project, find_trained_on(project, dataset, version, sha256)))
         except (UserError, FileNotFoundError, git.GitError):
             notes.append(f"{dataset}@{version} is not in this project's git, so its rows are not compared.")
     facts = dict.fromkeys(name for version in found for name in version.facts)

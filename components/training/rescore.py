@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from components.data.published import find_trained_on
 from components.data.restore import dataset_at
 from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
@@ -99,7 +100,7 @@ def score(request: Request) -> None:
     from components.training.progress import Telling
 
     project = Project(request.project)
-    dataset = dataset_at(project, request.dataset, request.data_version)
+    dataset = dataset_at(project, find_trained_on(project, request.dataset, request.data_version, request.data_sha256))
     assert dataset.manifest.sha256 == request.data_sha256, "a version's digest never changes"
     model, data_spec = reopen(request.package)
     if data_spec.class_names != dataset.class_names:

@@ -100,7 +100,7 @@ def test_what_was_freed_is_said_to_be_freed_and_not_damaged(versioned: Project, 
     assert (found.ok, found.broken) == (True, ())
     assert found.freed[0].startswith("mine@v1 was freed on 20")
     assert "by gus" in found.freed[0]
-    for action in (lambda: restore(versioned, "mine", "v1", tmp_path / "old"), lambda: diff(versioned, "mine", "v1", "v2")):
+    for action in (lambda: restore(versioned, find_version(versioned, "mine", "v1"), tmp_path / "old"), lambda: diff(versioned, "mine", "v1", "v2")):
         with pytest.raises(UserError, match=r"mine@v1 was freed on .* its bytes are gone; take one that is kept, see `genmill data log mine`"):
             action()
     done = genmill("data", "log", "mine", cwd=versioned.root)

@@ -10,7 +10,7 @@ import pytest
 
 from components.data.credentials import hide
 from components.data.dataset import Dataset
-from components.data.publish import publish, versions
+from components.data.publish import find_version, publish, versions
 from components.data.restore import restore
 from components.data.verify import verify
 from components.errors import UserError
@@ -47,7 +47,7 @@ def test_versions_on_s3_are_published_verified_and_restored_without_the_cache(un
     assert len(bucket.names("versions/files/md5/")) > 10
     shutil.rmtree(unpublished.root / ".dvc/cache")
     assert verify(unpublished, "mine", "v1").ok
-    restored = restore(unpublished, "mine", "v1", tmp_path / "old")
+    restored = restore(unpublished, find_version(unpublished, "mine", "v1"), tmp_path / "old")
     assert Dataset.open(Project(restored), "mine").manifest.sha256 == first.sha256
 
 

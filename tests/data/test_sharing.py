@@ -13,6 +13,8 @@ from components import git as plumbing
 from components.data.freed import freed_versions
 from components.data.gc import collect_garbage
 from components.data.publish import DataVersion, current_version, publish, versions
+from components.data.published import find_trained_on
+from components.data.restore import dataset_at
 from components.data.sharing import push_all
 from components.data.verify import verify
 from components.errors import UserError
@@ -176,6 +178,8 @@ def test_what_was_published_out_of_reach_is_put_behind_what_others_published_mea
     assert git(ben.root, "fsck", "--strict", "--no-dangling") == ""
     for version in found:
         assert verify(ben, "mine", version).ok
+    for said, was in (("v2", out_of_reach[0]), ("v3", out_of_reach[1])):  # what a run that was trained meanwhile names
+        assert dataset_at(ben, find_trained_on(ben, "mine", said, was.sha256)).manifest.sha256 == was.sha256
     newest = publish_seed(ann, 9, "ann")
     assert (newest.version, newest.new) == ("v4", False)
 

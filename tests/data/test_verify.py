@@ -78,7 +78,7 @@ def test_an_old_version_is_restored_beside_the_current_one(published: Project, t
     prepare(published, "digits")
     publish(published, "digits", actor="tester")
     current = {path: path.read_bytes() for path in published.data.rglob("*") if path.is_file()}
-    restored = restore(published, "digits", "v1", tmp_path / "old")
+    restored = restore(published, find_version(published, "digits", "v1"), tmp_path / "old")
     data = Dataset.open(Project(restored), "digits")
     assert data.manifest.sha256 == old.sha256
     assert data.table("train").num_rows == old.rows("train")
@@ -88,16 +88,16 @@ def test_an_old_version_is_restored_beside_the_current_one(published: Project, t
 
 def test_a_version_is_restored_from_the_remote_when_the_cache_is_gone(published: Project, tmp_path: Path) -> None:
     shutil.rmtree(published.root / ".dvc" / "cache")
-    assert Dataset.open(Project(restore(published, "digits", "v1", tmp_path / "old")), "digits").table("test").num_rows > 0
+    assert Dataset.open(Project(restore(published, find_version(published, "digits", "v1"), tmp_path / "old")), "digits").table("test").num_rows > 0
 
 
 def test_a_folder_that_is_not_empty_is_refused_and_an_empty_one_taken(published: Project, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(UserError, match="is not empty: give a folder that does not exist yet"):
-        restore(published, "digits", "v1", tmp_path / "full")
+        restore(published, find_version(published, "digits", "v1"), tmp_path / "full")
     (tmp_path / "empty").mkdir()
-    assert restore(published, "digits", "v1", tmp_path / "empty").is_dir()
+    assert restore(published, find_version(published, "digits", "v1"), tmp_path / "empty").is_dir()
 
 
 def test_damaged_bytes_are_not_restored_as_if_they_were_whole(published: Project, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_damaged_bytes_are_not_restored_as_if_they_were_whole(published: Project
     for where in (".dvc-remote", ".dvc/cache"):
         damage(stored(published.root / where, shard.read_bytes()))
     with pytest.raises(UserError, match=r"test-00000.parquet is damaged .* data/digits/v1 cannot be restored whole"):
-        restore(published, "digits", "v1", tmp_path / "old")
+        restore(published, find_version(published, "digits", "v1"), tmp_path / "old")
     assert not (tmp_path / "old").exists()
 
 
@@ -130,9 +130,9 @@ def test_a_restore_that_breaks_off_leaves_nothing_behind_for_the_next_one(versio
     with monkeypatch.context() as patched:
         patched.setattr("components.data.restore._copy", broken)
         with pytest.raises(KeyboardInterrupt):
-            restore(versioned, "mine", "v1", tmp_path / "out" / "old")
+            restore(versioned, find_version(versioned, "mine", "v1"), tmp_path / "out" / "old")
     assert list((tmp_path / "out").iterdir()) == []
-    restored = restore(versioned, "mine", "v1", tmp_path / "out" / "old")
+    restored = restore(versioned, find_version(versioned, "mine", "v1"), tmp_path / "out" / "old")
     assert [path.name for path in restored.parent.iterdir()] == ["old"]
     assert Dataset.open(Project(restored), "mine").table("train").num_rows == 12
 
@@ -140,4 +140,4 @@ def test_a_restore_that_breaks_off_leaves_nothing_behind_for_the_next_one(versio
 def test_a_file_that_the_cache_has_damaged_is_restored_from_the_remote(versioned: Project, tmp_path: Path) -> None:
     shard = stage_folder(versioned, "mine", "clean") / "test-00000.parquet"
     damage(stored(versioned.root / ".dvc/cache", shard.read_bytes()))
-    assert Dataset.open(Project(restore(versioned, "mine", "v3", tmp_path / "old")), "mine").table("test").num_rows > 0
+    assert Dataset.open(Project(restore(versioned, find_version(versioned, "mine", "v3"), tmp_path / "old")), "mine").table("test").num_rows > 0

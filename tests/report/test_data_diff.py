@@ -37,7 +37,7 @@ def publish(project: Project, manifest: Manifest, profile: Profile, version: str
 
 
 def test_rows_and_dropped_rows_that_differ_are_listed_by_version(versions: Project) -> None:
-    rows = dict(data_diff(versions, [("digits", "v1"), ("digits", "v2"), ("digits", "v1")]).rows)
+    rows = dict(data_diff(versions, [("digits", "v1", ""), ("digits", "v2", ""), ("digits", "v1", "")]).rows)
     assert rows["dropped, duplicate"] == ("", "7")
     assert rows["rows, train"][0] != rows["rows, train"][1]
     assert "rows, test" not in rows
@@ -45,7 +45,7 @@ def test_rows_and_dropped_rows_that_differ_are_listed_by_version(versions: Proje
 
 
 def test_classes_and_lengths_are_counted_from_the_rows_themselves(versions: Project) -> None:
-    diff = data_diff(versions, [("digits", "v1"), ("digits", "v2")])
+    diff = data_diff(versions, [("digits", "v1", ""), ("digits", "v2", "")])
     classes, lengths = diff.distributions
     assert classes.bins == tuple("0123456789")
     assert all(count > 100 for count in classes.counts[0])
@@ -57,11 +57,11 @@ def test_classes_and_lengths_are_counted_from_the_rows_themselves(versions: Proj
 
 
 def test_a_version_from_before_there_were_profiles_says_so(versions: Project) -> None:
-    diff = data_diff(versions, [("digits", "v1"), ("digits", "v3")])
+    diff = data_diff(versions, [("digits", "v1", ""), ("digits", "v3", "")])
     assert diff.distributions == ()
     assert diff.notes == ("digits@v3 was validated before distributions were kept: a version published from now on has them.",)
 
 
 def test_a_version_that_is_not_here_is_named(versions: Project) -> None:
-    (note,) = data_diff(versions, [("digits", "v1"), ("digits", "v9")]).notes
+    (note,) = data_diff(versions, [("digits", "v1", ""), ("digits", "v9", "")]).notes
     assert note == "digits@v9 is not in this project's git, so its rows are not compared."

@@ -97,8 +97,9 @@ def test_what_cannot_be_compared_is_named(grown: Project, tracker: Tracker, tmp_
 
 def test_an_older_version_of_the_data_is_restored_beside_the_prepared_one(grown: Project) -> None:
     for number in (1, 2):
-        dataset = dataset_at(grown, "digits", f"v{number}")
-        assert dataset.manifest.sha256 == find_version(grown, "digits", f"v{number}").sha256
+        version = find_version(grown, "digits", f"v{number}")
+        dataset = dataset_at(grown, version)
+        assert dataset.manifest.sha256 == version.sha256
         assert dataset.table("test").num_rows > 0
 
 

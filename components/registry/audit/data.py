@@ -26,7 +26,7 @@ def data_rows(project: Project, version: ModelVersion, run: RunRecord, *, rehash
     except (UserError, git.GitError) as error:
         yield AuditRow(link="data version", expected=f"{name}@{wanted}", found=str(error), ok=False)
         return
-    renumbered = data.formerly == wanted
+    renumbered = data.version != wanted
     note = f"it is {name}@{data.version} now, for others had published another {wanted} meanwhile" if renumbered else ""
     yield same(f"data version {name}@{wanted}", version.tag("data_sha256"), data.sha256, note)
     if not renumbered:  # else it was written anew, behind the commits of others

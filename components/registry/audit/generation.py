@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pydantic import ConfigDict, ValidationError
 
 from components import git
-from components.data.published import find_trained_on, find_version, read_published, versions
+from components.data.published import find_trained_on, read_published, versions
 from components.errors import UserError
 from components.params import Strict
 from components.project import Project
@@ -35,7 +35,7 @@ def generation_rows(project: Project, tracker: Tracker, version: ModelVersion) -
     if source is None:
         return
     yield same(f"drawn by {source.model}, package", source.package_sha256, _package(tracker, source), note=f"`genmill audit {source.model}` goes on from there")
-    yield same(f"data of {source.model}: {source.trained_on}", source.data_sha256, _digest(project, source.trained_on))
+    yield same(f"data of {source.model}: {source.trained_on}", source.data_sha256, _digest(project, source))
     if source.real:
         found = next((one for one in versions(project, source.real) if one.sha256 == source.real_sha256), None)
         link = f"real rows: {source.real}@{found.version if found else '?'}"
@@ -57,9 +57,9 @@ def _package(tracker: Tracker, source: DrawnSource) -> str:
     return found.tag("package_sha256") if found else ""
 
 
-def _digest(project: Project, ref: str) -> str:
-    name, _, version = ref.partition("@")
+def _digest(project: Project, source: DrawnSource) -> str:
+    name, _, version = source.trained_on.partition("@")
     try:
-        return find_version(project, name, version).sha256
+        return find_trained_on(project, name, version, source.data_sha256).sha256
     except (UserError, git.GitError):
         return ""

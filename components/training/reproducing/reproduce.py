@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ConfigDict, ValidationError, computed_field
 
+from components.data.published import find_trained_on
 from components.data.restore import restore
 from components.errors import UserError, writing
 from components.evaluation.protocol import Figure
@@ -143,7 +144,8 @@ def _restored(project: Project, tracker: Tracker, version: ModelVersion, run: Ru
     assert state.code is not None
     say(_of_code(state.code))
     if not (folder / "project").is_dir():
-        restore(project, spec.dataset, spec.data_version, folder / "project", from_remote=True)
+        data = find_trained_on(project, spec.dataset, spec.data_version, spec.data_sha256)
+        restore(project, data, folder / "project", from_remote=True)
     say(f"Data: {spec.dataset}@{spec.data_version}, restored from the remote, every file as its manifest says.")
     home = Project(folder / "project")
     if not state.own_run_id:
