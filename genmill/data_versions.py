@@ -9,6 +9,7 @@ from components.errors import UserError, writing
 from genmill.options import JsonOption, ProjectOption, complete_dataset, open_project
 
 if TYPE_CHECKING:
+    from components.cache import Unused
     from components.data.diff import DatasetDiff
     from components.data.freed import Freed
     from components.data.gc import Collection
@@ -199,6 +200,7 @@ def gc(
     name: Annotated[str | None, typer.Argument(help="A dataset (default: all, and what belongs to no version).", autocompletion=complete_dataset)] = None,
     keep: Annotated[int, typer.Option("--keep", help="How many of the newest versions of each stay.", min=1)] = 1,
     remote: Annotated[bool, typer.Option("--remote", help="Free them in the remote too: their record stays, their bytes are gone for good.")] = False,
+    unused: Annotated[float, typer.Option("--unused", help="Without NAME: days after which what is in .genmill/cache and was not used goes.", min=0)] = 30,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be freed.")] = False,
     no_registry: Annotated[bool, typer.Option("--no-registry", help="There is no registry: nothing was ever trained on these versions.")] = False,
     project: ProjectOption = None,
@@ -209,6 +211,8 @@ def gc(
     Example: [bold]genmill data gc digits --keep 3 --dry-run[/]
     """
     where = open_project(project)
+    from components.cache import drop
+    from components.cache import unused as find_unused
     from components.data.gc import collect_garbage
     from components.data.published import published_datasets
     from components.git import default_actor
@@ -223,10 +227,16 @@ def gc(
         raise UserError("--no-registry says that nothing was trained, but the ledger has promotions: set MLFLOW_TRACKING_URI to the registry instead.")
     protected = [] if no_registry else protected_versions(where, Tracker.of(where), published_datasets(where))
     result = collect_garbage(where, name, protected, keep=keep, remote=remote, dry_run=dry_run, actor=default_actor(where.root))
-    print_json(result) if as_json else _show_collection(result)
+    aged = find_unused(where, unused) if name is None else []
+    if not dry_run:
+        drop(aged)
+    if as_json:
+        print_json({**result.model_dump(mode="json"), "cached": {"entries": len(aged), "bytes": sum(one.bytes for one in aged)}})
+    else:
+        _show_collection(result, aged)
 
 
-def _show_collection(result: "Collection") -> None:
+def _show_collection(result: "Collection", aged: "list[Unused]") -> None:
     from genmill.console import human_bytes, out, print_table
 
     print_table("Kept", ("version", "why"), [(kept.version, kept.why) for kept in result.kept])
@@ -235,6 +245,9 @@ def _show_collection(result: "Collection") -> None:
         out.print(f"{'Would free' if result.dry_run else 'Freed'} in {where}: {', '.join(result.versions)}", soft_wrap=True)
     leftovers = f", {result.leftovers} of them of no version" if result.leftovers else ""
     out.print(f"{'Would free' if result.dry_run else 'Freed'} {human_bytes(result.bytes)}: {result.objects} objects{leftovers}")
+    if aged:
+        size = human_bytes(sum(one.bytes for one in aged))
+        out.print(f"{'Would free' if result.dry_run else 'Freed'} {size} of .genmill/cache: {len(aged)} entries that were not used of late")
     for note in result.notes:
         out.print(f"[yellow]![/] {note}", soft_wrap=True)
 

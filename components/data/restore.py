@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components import git
+from components.cache import mark_used
 from components.data import dvc_repo
 from components.data.dataset import Dataset, Manifest, shard_problem
 from components.data.faults import read_list
@@ -61,6 +62,7 @@ def dataset_at(project: Project, version: DataVersion) -> Dataset:
     folder = project.cache / "versions" / version.sha256[:16]
     if not folder.is_dir():
         restore(project, version, folder)
+    mark_used(folder)
     return Dataset.open(Project(folder), version.dataset)
 
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from components.cache import mark_used
 from components.code import code_digest
 from components.data.dataset import Dataset, Split
 from components.data.pixels import decode_images, labels_of
@@ -135,6 +136,7 @@ def kept(path: Path, train: Callable[[], tuple[nn.Module, dict[str, str]]]) -> t
     if not path.exists():
         net, facts = train()
         write_tensors(path, {name: tensor.contiguous() for name, tensor in net.state_dict().items()}, facts)
+    mark_used(path)
     with safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118 - the handle is no mapping
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from components.cache import mark_used
 from components.code import code_digest
 from components.evaluation.features import as_images, read_pixels, repeatable, train_classifier
 from components.evaluation.membership import real_training_images
@@ -103,5 +104,6 @@ def _kept(path: Path, measure: Callable[[], list[float]]) -> list[float]:
         partial = path.with_suffix(f".{os.getpid()}.partial")
         partial.write_text(json.dumps(values), encoding="utf-8")
         partial.replace(path)
+    mark_used(path)
     found: list[float] = json.loads(path.read_text(encoding="utf-8"))
     return found

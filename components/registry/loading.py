@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from components.cache import mark_used
 from components.code import code_digest, module_file
 from components.errors import UserError
 from components.models.capabilities import DataSpec
@@ -91,6 +92,7 @@ def package_folder(project: Project, tracker: Tracker, version: ModelVersion) ->
             if not (found / "artifacts/spec.json").is_file():
                 raise UserError(f"The package of {version.ref} is gone from {version.source}: restore that folder, or train the model again.")
             found.rename(cached)
+    mark_used(cached)
     return cached
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from components.cache import mark_used
 from components.data.files import check_files, entries_fingerprint, files_fingerprint, reading_files
 from components.data.readers import FilesConfig, find_table_reader, reader_modules, table_reader_names
 from components.data.saved_arrow import is_saved, saved_files, saved_labels, saved_layout, saved_parts
@@ -148,6 +149,7 @@ def _fetched(config: Config, root: Path) -> tuple[Path, dict[str, Any]]:
         if not _is_of_the_network(error):
             raise
         raise UserError(f"the files of {config.path!r} could not be fetched ({type(error).__name__}): run again, what is there is kept.") from None
+    mark_used(folder)
     return folder / config.name, origin
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from components.cache import mark_used
 from components.data.dataset import file_sha256
 from components.data.web.client import Budget, Client, Failed, Validators
 from components.data.web.listed import Listed
@@ -69,6 +70,8 @@ class Downloads:
     def fetch(self, listed: Listed, budget: Budget) -> Got:
         path = self._path(listed)
         note = self._note(path)
+        if note:
+            mark_used(path)
         if note and (listed.sha256 == note.sha256 or not (listed.sha256 or self._revalidate)):
             return Got(listed, path, note.sha256, note.num_bytes)
         try:

@@ -9,6 +9,7 @@ from typing import Protocol, cast, runtime_checkable
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from components.cache import mark_used
 from components.data.augmenting.passages import PassageChanges
 from components.data.dataset import Dataset
 from components.errors import UserError, nearest
@@ -113,6 +114,7 @@ def kept_tokenizer(dataset: Dataset, texts: Callable[[], Iterable[str]], recipe:
     """The tokenizer that ``recipe`` makes of ``texts`` of ``dataset``; made once per data version and recipe, then kept in ``cache``."""
     file = cache / "tokenizers" / f"{dataset.manifest.sha256[:16]}-{_digest(recipe)[:16]}.json"
     if file.is_file():
+        mark_used(file)
         return Tokenizer.from_file(str(file))
     tokenizer = recipe(texts())
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from filelock import FileLock
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from components.cache import mark_used
 from components.data.augmenting.passages import passages
 from components.data.dataset import Dataset, Split
 from components.models.token_rows import some_at_once
@@ -120,6 +121,7 @@ def token_file(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):  # of two runs on one dataset the second finds what the first has written
         summary = _summary(folder) or _write(folder, _encoded(_texts(dataset, split, augmented, telling, chunk_chars), tokenizer), tokenizer.get_vocab_size())
+    mark_used(folder)
     return TokenFile(folder, summary, is_told=telling is not None)
 
 
