@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from components.data.layout import SPLIT_NAMES
+from components.data.pages import pages_of
 from components.data.readers import Columns, bad_row
 from components.data.sources import Part, RawRow
 from components.data.trees import Caps, Entry, Tree, Unreadable
@@ -86,8 +87,12 @@ def splits_of(names: Sequence[str]) -> dict[str, str]:
     return found if len(set(found.values())) > 1 and "train" in found.values() else {}
 
 
-def labels_in(tree: Tree, entries: Sequence[Entry], layout: TableLayout) -> tuple[str, ...]:
-    """The classes: as the files name them, else all that occur, of which only that column is read."""
+def labels_in(tree: Tree, entries: Sequence[Entry], layout: TableLayout, caps: Caps) -> tuple[str, ...]:
+    """The classes: as the files name them, else all that occur, of which only that column is read.
+
+    Raises:
+        UserError: a file is a bomb.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -96,10 +101,12 @@ def labels_in(tree: Tree, entries: Sequence[Entry], layout: TableLayout) -> tupl
     if "label" in layout.class_names:
         return tuple(layout.class_names["label"])
     found: set[str] = set()
+    alone = TableLayout({"label": layout.columns["label"]}, {})
     for entry in entries:
         try:
-            with tree.open(entry) as file, _opened(file) as table:
-                for batch in table.iter_batches(batch_size=65_536, columns=[layout.columns["label"]]):
+            with tree.open(entry) as file, _opened(file, alone) as table:
+                _refuse_bomb(f"{tree.place}/{entry.name}", entry, file, table.metadata, alone, caps)
+                for batch in table.iter_batches(batch_size=65_536, columns=list(alone.columns.values())):
                     found |= {str(label) for label in pc.unique(batch.column(0)).to_pylist() if label is not None}
         except (Unreadable, pa.ArrowException, OSError):
             continue  # it becomes one row that says so
@@ -114,7 +121,7 @@ def _rows(
     number = 0
     try:
         with tree.open(entry) as file, _opened(file, layout) as table:
-            _refuse_bomb(f"{tree.place}/{entry.name}", entry, table.metadata, layout, caps)
+            _refuse_bomb(f"{tree.place}/{entry.name}", entry, file, table.metadata, layout, caps)
             for batch in _batches(f"{tree.place}/{entry.name}", entry, table, layout, caps):
                 for values in batch.to_pylist():
                     number += 1
@@ -163,16 +170,14 @@ def _is_read(path: str, layout: TableLayout) -> bool:
     return any(path == column or path.startswith(f"{column}.") for column in layout.columns.values())
 
 
-def _refuse_bomb(where: str, entry: Entry, metadata: "pq.FileMetaData", layout: TableLayout, caps: Caps) -> None:
-    """Refuse a file that says itself that far more is in it than it is large."""
-    packed = unpacked = values = 0
-    for group in range(metadata.num_row_groups):
-        for index in range(metadata.num_columns):
-            column = metadata.row_group(group).column(index)
-            if _is_read(column.path_in_schema, layout):
-                packed += column.total_compressed_size
-                unpacked += column.total_uncompressed_size
-                values += column.num_values
+def _refuse_bomb(where: str, entry: Entry, file: BinaryIO, metadata: "pq.FileMetaData", layout: TableLayout, caps: Caps) -> None:
+    """Refuse a file that says itself, at its end or page by page, that far more is in it than it is large."""
+    every = (metadata.row_group(group).column(index) for group in range(metadata.num_row_groups) for index in range(metadata.num_columns))
+    columns = [column for column in every if _is_read(column.path_in_schema, layout)]
+    packed = sum(column.total_compressed_size for column in columns)
+    values = sum(column.num_values for column in columns)
+    at_its_end = sum(column.total_uncompressed_size for column in columns)
+    unpacked = max(at_its_end, sum(page.header + page.unpacked for column in columns for page in pages_of(file, column)))
     if unpacked > max(RATIO_FROM_BYTES, caps.max_ratio * min(packed, entry.size)):
         raise _bomb(where, f"unpacks from {packed:,} to {unpacked:,} bytes", "max_ratio", caps.max_ratio)
     if max(values, metadata.num_rows) > max(_VALUES_FROM, caps.max_ratio * entry.size):

@@ -1,5 +1,6 @@
 """Parquet: rows of every modality, in bounded memory; a file that is a bomb or damaged is told by its name."""
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Features, Image
 
+from components.data.pages import pages_of
+from components.data.trees import Unreadable
 from components.errors import UserError
 from components.project import Project
 from tests.data.archives import measured, refused_at_once
@@ -166,6 +169,71 @@ def test_images_that_repeat_are_refused_at_once_too(tmp_path: Path) -> None:
 def test_a_file_that_says_that_it_unpacks_to_far_more_is_refused_at_once(tmp_path: Path) -> None:
     write(tmp_path / "bomb.parquet", {"text": ["x" * 1_000_000 + str(index) for index in range(500)]}, compression="zstd", use_dictionary=False)
     assert "unpacks from" in refused_at_once(source(tmp_path), "text", tmp_path)
+
+
+def test_a_file_whose_end_belies_its_pages_is_refused_at_once(tmp_path: Path) -> None:
+    write(tmp_path / "bomb.parquet", {"text": ["x" * 400_000_000]}, compression="zstd", use_dictionary=False, write_statistics=False)
+    content = bytearray((tmp_path / "bomb.parquet").read_bytes())
+    end = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    (honest,) = {pq.read_metadata(tmp_path / "bomb.parquet").row_group(0).column(0).total_uncompressed_size}
+    true, false = varint(honest * 2), varint(2000, length=len(varint(honest * 2)))
+    assert content.count(true, end) == 2  # of the column and of the row group
+    (tmp_path / "bomb.parquet").write_bytes(content[:end] + content[end:].replace(true, false))
+    assert pq.read_metadata(tmp_path / "bomb.parquet").row_group(0).column(0).total_uncompressed_size == 1000
+    assert "to 400,0" in refused_at_once(source(tmp_path), "text", tmp_path)
+
+
+def varint(number: int, length: int = 0) -> bytes:
+    """Thrift's number of variable length, with leading zeros up to ``length`` bytes."""
+    groups = [number >> shift & 127 for shift in range(0, 70, 7)]
+    count = max(length, max((index + 1 for index, group in enumerate(groups) if group), default=1))
+    return bytes([*(group | 128 for group in groups[: count - 1]), groups[count - 1]])
+
+
+@pytest.mark.slow
+def test_labels_that_repeat_without_end_are_refused_before_the_classes_are_counted(tmp_path: Path) -> None:
+    labels = pa.DictionaryArray.from_arrays(pa.array(range(500), pa.int32()), pa.array([f"{index:03d}" + "x" * 1_000_000 for index in range(500)]))
+    columns = {"image": pa.array([{"bytes": png(1), "path": "a.png"}] * 500), "label": labels}
+    write(tmp_path / "bomb.parquet", columns, compression="zstd", dictionary_pagesize_limit=2**30)
+    assert "unpacks from" in refused_at_once(source(tmp_path), "image", tmp_path)
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_what_the_pages_say_adds_up_to_what_an_honest_file_says(tmp_path: Path, version: str, compression: str, dictionary: bool) -> None:
+    columns = {"text": [os.urandom(300).hex() for _ in range(8000)], "many": [{"words": ["a", "b"], "at": index % 7} for index in range(8000)]}
+    file = tmp_path / "a.parquet"
+    write(file, columns, compression=compression, data_page_version=version, use_dictionary=dictionary, row_group_size=3000, write_page_checksum=dictionary)
+    metadata, num = pq.read_metadata(file), 0
+    with file.open("rb") as opened:
+        for column in (metadata.row_group(group).column(index) for group in range(3) for index in range(metadata.num_columns)):
+            pages = list(pages_of(opened, column))
+            assert sum(page.header + page.packed for page in pages) == column.total_compressed_size
+            assert sum(page.header + page.unpacked for page in pages) == column.total_uncompressed_size
+            num += len(pages)
+    assert num > 9
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (b"", "a page has no header"),
+        (b"\x15", "a page has no header"),
+        (b"\x15\x00\x00", "a page does not say its size"),
+        (b"\x15\x00\x15\x01\x15\x00\x00", "a page does not say its size"),
+        (b"\x1c" * 40, "a page header without an end"),
+        (b"\x15" + b"\xff" * 20, "a page header with a number without an end"),
+        (b"\x1f\x00", "a page has no header"),
+        (b"\x18\xff\xff\x7f", "a page has no header"),
+        (b"\x19\xf5\xff\xff\x7f", "a page has no header"),
+    ],
+)
+def test_a_damaged_header_of_a_page_is_said_to_be_one(tmp_path: Path, header: bytes, said: str) -> None:
+    write(tmp_path / "a.parquet", {"text": ["x" * 1000] * 3})
+    column = pq.read_metadata(tmp_path / "a.parquet").row_group(0).column(0)
+    with pytest.raises(Unreadable, match=said):
+        list(pages_of(io.BytesIO(bytes(4) + header), column))
 
 
 def test_a_file_of_a_billion_empty_rows_is_refused_at_once(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def _opened(config: Config, modality: str, folder: Path, origin: dict[str, Any])
         yield Reading(lambda: saved_parts(folder, files, config.splits, layout, reader.fields_of), {**origin, "files": len(files)}, labels)
     elif entries := tables_in(tree):
         layout = layout_of(tree, entries[0], reader.COLUMNS, config.columns)
-        labels = labels_in(tree, entries, layout) if labelled else ()
+        labels = labels_in(tree, entries, layout, config) if labelled else ()
         yield Reading(lambda: table_parts(tree, entries, layout, reader.fields_of, config), {**origin, "files": len(entries)}, labels)
     else:
         check_files(tree, config, modality)

@@ -43,7 +43,7 @@ def reading(config: Config, modality: str, root: Path) -> Iterator[Reading]:
     tree, entries = _tables(config, root)
     reader = find_table_reader(modality)
     layout = layout_of(tree, entries[0], reader.COLUMNS, config.columns)
-    class_names = labels_in(tree, entries, layout) if modality.startswith("image") else ()
+    class_names = labels_in(tree, entries, layout, config) if modality.startswith("image") else ()
     origin = {"kind": "parquet", "path": config.path, "columns": dict(layout.columns), "files": len(entries)}
     yield Reading(lambda: table_parts(tree, entries, layout, reader.fields_of, config), origin, class_names)
 
