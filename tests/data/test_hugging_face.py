@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from components.data.stages import probe
 from components.errors import UserError
 from components.project import Project
-from tests.data.web_server import Handler, serving
+from tests.data.web_server import Answer, Site, serving
 from tests.data.workbench import files, one_dataset, png, rows, run, set_params
 
 FEATURES = Features({"img": Image(), "label": ClassLabel(names=["cat", "dog"])})
@@ -90,42 +91,33 @@ def test_a_saved_dataset_that_is_damaged_is_named(tmp_path: Path) -> None:
         run(project)
 
 
-@pytest.mark.slow
-def test_the_hub_is_asked_for_files_at_one_commit_and_none_of_its_code_runs(tmp_path: Path) -> None:
-    sha = "0123456789abcdef0123456789abcdef01234567"
-    project = hub(tmp_path, path="someone/pets")
-    (tmp_path / "a").mkdir()
-    images(0).to_parquet(tmp_path / "a" / "train.parquet")
-    content = {"data/train-00000-of-00001.parquet": (tmp_path / "a" / "train.parquet").read_bytes(), "pets.py": b"raise SystemExit('it ran')"}
+SHA, CONVERTED = (digit * 40 for digit in "12")
+
+
+def revision_of(site: Site, revision: str, sha: str, content: dict[str, bytes]) -> None:
+    """Let ``site`` be a hub that has ``content`` of `someone/pets` at ``revision``."""
     told = {
-        "id": "someone/pets",
-        "sha": sha,
-        "siblings": [{"rfilename": name} for name in content],
-        "cardData": {"license": "cc0-1.0"},
-        "tags": [],
-        "downloads": 0,
-    }
+        "id": "someone/pets", "sha": sha, "siblings": [{"rfilename": name} for name in content], "cardData": {"license": "cc0-1.0"}, "tags": [],
+        "downloads": 0, "likes": 0, "private": False, "gated": False, "disabled": False,
+    }  # fmt: skip
+    tree = [{"type": "file", "path": name, "size": len(found), "oid": f"{len(found):040x}"} for name, found in content.items()]
 
-    with serving() as site:
+    def json_of(value: Any) -> Answer:
+        return lambda one: one.say(200, json.dumps(value).encode(), Content_Type="application/json")
 
-        def file(name: str) -> Any:
-            def answer(one: Handler) -> None:
-                one.say(200, content[name], ETag=f'"{len(content[name]):040x}"', X_Repo_Commit=sha)
+    def file(found: bytes) -> Answer:
+        return lambda one: one.say(200, found, ETag=f'"{len(found):040x}"', X_Repo_Commit=sha)
 
-            return answer
+    for name in (revision, sha):
+        site.answers[f"/api/datasets/someone/pets/revision/{urllib.parse.quote(name, safe='')}"] = json_of(told)
+    for truth in ("true&expand=false", "True&expand=False"):
+        site.answers[f"/api/datasets/someone/pets/tree/{sha}?recursive={truth}"] = json_of(tree)
+    site.answers |= {f"/datasets/someone/pets/resolve/{sha}/{name}": file(found) for name, found in content.items()}
 
-        body = json.dumps({**told, "likes": 0, "private": False, "gated": False, "disabled": False}).encode()
-        for revision in ("main", sha):
-            site.answers[f"/api/datasets/someone/pets/revision/{revision}"] = lambda one: one.say(200, body, Content_Type="application/json")
-        for name in content:
-            site.answers[f"/datasets/someone/pets/resolve/{sha}/{name}"] = file(name)
-        tree = [{"type": "file", "path": name, "size": len(found), "oid": f"{len(found):040x}"} for name, found in content.items()]
-        for path in (
-            f"/api/datasets/someone/pets/tree/{sha}?recursive=true&expand=false",
-            f"/api/datasets/someone/pets/tree/{sha}?recursive=True&expand=False",
-        ):
-            site.answers[path] = lambda one: one.say(200, json.dumps(tree).encode(), Content_Type="application/json")
-        code = """
+
+def collected(site: Site, project: Project, tmp_path: Path) -> str:
+    """How many rows a process that may go online collects, and the source that its manifest names."""
+    code = """
 import sys
 from pathlib import Path
 from components.project import Project
@@ -133,9 +125,42 @@ from tests.data.workbench import run
 manifest = run(Project(Path(sys.argv[1])), stages=["collect"])
 print(manifest.rows(), manifest.source)
 """
-        environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"} | {"HF_ENDPOINT": site.url, "HF_HOME": str(tmp_path / "hf")}
-        done = subprocess.run([sys.executable, "-c", code, str(project.root)], capture_output=True, text=True, check=False, env=environment)
-        assert done.returncode == 0, done.stderr + str(site.asked)
-        assert done.stdout.startswith("20 ")
-        assert f"'revision': '{sha}', 'licence': 'cc0-1.0'" in done.stdout
-        assert not any(path.endswith("pets.py") for _, path, _ in site.asked)
+    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"} | {"HF_ENDPOINT": site.url, "HF_HOME": str(tmp_path / "hf")}
+    done = subprocess.run([sys.executable, "-c", code, str(project.root)], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr + str(site.asked)
+    return done.stdout
+
+
+def parquet(tmp_path: Path) -> bytes:
+    images(0).to_parquet(tmp_path / "train.parquet")
+    return (tmp_path / "train.parquet").read_bytes()
+
+
+@pytest.mark.slow
+def test_the_hub_is_asked_for_files_at_one_commit_and_none_of_its_code_runs(tmp_path: Path) -> None:
+    with serving() as site:
+        revision_of(site, "main", SHA, {"data/train-00000-of-00001.parquet": parquet(tmp_path), "pets.py": b"raise SystemExit('it ran')"})
+        said = collected(site, hub(tmp_path, path="someone/pets"), tmp_path)
+    assert said.startswith("20 ")
+    assert f"'revision': '{SHA}', 'licence': 'cc0-1.0'" in said
+    assert "converted" not in said
+    assert not any(path.endswith("pets.py") for _, path, _ in site.asked)
+
+
+@pytest.mark.slow
+def test_of_a_dataset_that_is_a_script_the_tables_that_the_hub_made_of_it_are_read(tmp_path: Path) -> None:
+    with serving() as site:
+        revision_of(site, "main", SHA, {"README.md": b"Pets", "pets.py": b"raise SystemExit('it ran')"})
+        revision_of(site, "refs/convert/parquet", CONVERTED, {"default/train/0000.parquet": parquet(tmp_path)})
+        said = collected(site, hub(tmp_path, path="someone/pets"), tmp_path)
+    assert said.startswith("20 ")
+    assert f"'revision': '{SHA}', 'licence': 'cc0-1.0', 'converted': '{CONVERTED}'" in said
+    assert not any(path.endswith("pets.py") for _, path, _ in site.asked)
+
+
+@pytest.mark.slow
+def test_a_script_that_the_hub_made_no_tables_of_is_one_sentence(tmp_path: Path) -> None:
+    with serving() as site:
+        revision_of(site, "main", SHA, {"pets.py": b"raise SystemExit('it ran')"})
+        with pytest.raises(AssertionError, match="UserError: 'someone/pets' is a script, which is not run, and the hub made no tables of it: export"):
+            collected(site, hub(tmp_path, path="someone/pets"), tmp_path)
