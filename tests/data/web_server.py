@@ -1,6 +1,7 @@
 """A web server on loopback that does what it is told: serve, forget, break off, drip, lie, redirect."""
 
 import hashlib
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -110,10 +111,13 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving() -> Iterator[Site]:
+def serving(secured: ssl.SSLContext | None = None) -> Iterator[Site]:
     """A site on a free port of loopback."""
     server = _Server(("127.0.0.1", 0), Handler)
-    server.site = Site(f"http://127.0.0.1:{server.server_address[1]}")
+    if secured:
+        # The handshake belongs to the thread of the connection: one that fails must not keep the others waiting.
+        server.socket = secured.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.site = Site(f"{'https' if secured else 'http'}://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

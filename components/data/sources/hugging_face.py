@@ -123,7 +123,7 @@ def _hub(config: Config, revision: str = "") -> "DatasetInfo":
     except HfHubHTTPError as error:
         if revision == _CONVERTED and _status(error) == "status 404":
             raise UserError(
-                f"{config.path!r} is a script, which is not run, and the hub made no tables of it: export its files elsewhere, and give source.path their folder."
+                f"{config.path!r} is a script, which is not run, and the hub made no tables of it: export its files, and give source.path their folder."
             ) from None
         raise UserError(f"the hub does not give {config.path!r} at {config.revision!r} ({_status(error)}): mend source.path, or set HF_TOKEN.") from None
     except Exception as error:
