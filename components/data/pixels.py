@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
     from PIL.ImageFont import FreeTypeFont
 
+_DECODED_AT_ONCE = 256
 _HASHED = 32
 """Side of the image that a perceptual hash is taken of."""
 _GAP = 2
@@ -31,12 +32,17 @@ def decode_images(table: "pa.Table", size: int | None = None) -> "np.ndarray[Any
     import numpy as np
     from PIL import Image
 
-    images = []
-    for value in table["image"].to_pylist():
-        with Image.open(io.BytesIO(value["bytes"])) as image:
-            pixels = np.asarray(squared(image, size))
-        images.append(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
-    return np.stack(images) if images else np.zeros((0, 1, 1, 1), dtype=np.uint8)
+    found, number = np.zeros((0, 1, 1, 1), dtype=np.uint8), 0
+    for batch in table.select(["image"]).to_batches(max_chunksize=_DECODED_AT_ONCE):
+        for value in batch.column(0).to_pylist():
+            with Image.open(io.BytesIO(value["bytes"])) as image:
+                pixels = np.asarray(squared(image, size))
+            pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+            if not number:  # made once and filled, for images beside their sum would take twice the memory
+                found = np.empty((table.num_rows, *pixels.shape), dtype=np.uint8)
+            found[number] = pixels
+            number += 1
+    return found
 
 
 def squared(image: "PILImage", size: int | None = None) -> "PILImage":

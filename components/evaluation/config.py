@@ -45,6 +45,8 @@ class EvaluationConfig(Strict):
     seed: int = 0
     extractor: ExtractorConfig = ExtractorConfig()
     """Figures of the dataset's own extractor are measured in any case: gates name them."""
+    buffer_mib: float = Field(1024, gt=0)
+    """Memory for the rows of a split that figures are measured on; of a larger split as many are looked at as fit, evenly spread."""
     utility: bool = False
     """Whether classifiers are trained on the samples (`accuracy_tstr`, `accuracy_augmented`), where the data has labels and the model heeds them."""
 

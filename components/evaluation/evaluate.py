@@ -12,6 +12,7 @@ from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
 from components.evaluation.extractors import require_extractor
 from components.evaluation.images import score_images
+from components.evaluation.judged import judged, named
 from components.evaluation.scoring import require_enough_images
 from components.evaluation.telling import Teller
 from components.models.capabilities import (
@@ -43,6 +44,11 @@ def evaluate(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: Evalu
     Raises:
         UserError: the dataset is too small for a figure.
     """
+    part = judged(dataset, data_spec, config.buffer_mib)
+    return named(_evaluated(model, part, data_spec, config=config, cache=cache, tell=tell), dataset, part)
+
+
+def _evaluated(model: Any, dataset: Dataset, data_spec: DataSpec, *, config: EvaluationConfig, cache: Path, tell: Teller) -> Evidence:
     evidence = Evidence()
     with _evaluation_mode(model):
         if isinstance(model, (SamplesImages, DrawsFromText, ScoresImages, Reconstructs)):

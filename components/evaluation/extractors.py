@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from components.data.dataset import Dataset, Split
+from components.data.pixels import decode_images
 from components.errors import UserError
 from components.evaluation.config import ExtractorConfig
 from components.evaluation.features import Seen, as_images, read_pixels, write_tensors
@@ -60,8 +61,8 @@ def require_extractor(config: ExtractorConfig, dataset: Dataset, size: int) -> N
     """
     extractor = named_extractor(config, dataset.project.root)
     if extractor is not None:
-        pixels, _ = read_pixels(dataset, "validation" if dataset.manifest.rows("validation") > 1 else "test", size)
-        look_at(extractor, pixels[:3], "three real images")
+        some = next(dataset.tables("validation" if dataset.manifest.rows("validation") > 1 else "test", ["image"])).slice(0, 3)
+        look_at(extractor, torch.from_numpy(decode_images(some, size)), "three real images")
 
 
 @torch.no_grad()

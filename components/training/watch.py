@@ -10,6 +10,7 @@ from torch import Tensor
 from components.data.dataset import Dataset
 from components.evaluation.extractors import split_seen
 from components.evaluation.features import own_extractor
+from components.evaluation.judged import judged
 from components.evaluation.manifold import COVERAGE_NEIGHBOURS, compare_manifolds
 from components.evaluation.sampling import draw_images, labels_like_train
 from components.models.capabilities import DataSpec
@@ -33,8 +34,9 @@ class VarietyWatch(pl.Callback):
 
     def __init__(self, dataset: Dataset, data_spec: DataSpec, config: WatchedTrainingConfig, cache: Path, ema: Ema, metrics: MetricBuffer) -> None:
         self.dataset, self.config, self.ema, self.metrics = dataset, config, ema, metrics
-        self.extractor = own_extractor(dataset, cache, Telling("prepare"), data_spec.image_size)
-        features = split_seen(self.extractor, dataset, "train", cache, data_spec.image_size).features
+        part = judged(dataset, data_spec, config.buffer_mib)
+        self.extractor = own_extractor(part, cache, Telling("prepare"), data_spec.image_size)
+        features = split_seen(self.extractor, part, "train", cache, data_spec.image_size).features
         self.real: Tensor = features[torch.randperm(len(features), generator=torch.Generator().manual_seed(SEED))[:MOST_WATCHED]]
         self.alarms: list[str] = []
         self._collapsed = False

@@ -97,7 +97,7 @@ def test_a_long_document_is_scored_some_words_at_a_time_as_if_it_were_at_once() 
 
 def test_figures_carry_their_protocol() -> None:
     for found in scored(Uniform()).figures:
-        assert (found.identity.metric, found.identity.split, found.identity.reference_sha256) == (found.name, "test", "5" * 64)
+        assert (found.identity.metric, found.identity.split, found.identity.reference_sha256) == (found.name, "test", Texts.manifest.sha256)
         assert found.identity.extractor_sha256
         assert found.spread is not None
 

@@ -247,7 +247,7 @@ def test_a_run_is_named_by_the_extractors_bytes_and_not_by_where_they_lie(tmp_pa
     first = ExtractorConfig(kind="inception", path="a.pt", sha256="a" * 64)
     assert sha256(first) == sha256(first.model_copy(update={"path": "b.pt"}))
     assert len({sha256(ExtractorConfig()), sha256(first), sha256(first.model_copy(update={"sha256": "b" * 64}))}) == 3
-    assert set(EvaluationConfig().identity()) == {"num_samples", "sampling_steps", "sampler", "guidance", "seed"}
+    assert set(EvaluationConfig().identity()) == {"num_samples", "sampling_steps", "sampler", "guidance", "seed", "buffer_mib"}
 
 
 def test_a_folder_is_pinned_by_its_weights_and_its_settings(tmp_path: Path) -> None:

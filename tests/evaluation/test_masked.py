@@ -90,7 +90,7 @@ def test_the_baseline_is_what_the_frequencies_of_the_training_text_reach() -> No
 def test_figures_carry_their_protocol() -> None:
     for found in scored(Uniform()).figures:
         identity = found.identity
-        assert (identity.metric, identity.split, identity.reference_sha256, identity.num_samples) == (found.name, "test", "5" * 64, 3)
+        assert (identity.metric, identity.split, identity.reference_sha256, identity.num_samples) == (found.name, "test", Texts.manifest.sha256, 3)
         assert "15% of the tokens masked, seed 0, pieces of 16 tokens" in identity.preprocessing
         assert identity.extractor_sha256
     assert no_spread(scored(Uniform())) == set()

@@ -5,7 +5,6 @@ import math
 import shutil
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pyarrow as pa
@@ -13,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from components.data.dataset import Dataset
+from components.data.dataset import Dataset, Manifest
 from components.errors import UserError
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.evidence import Evidence
@@ -36,7 +35,7 @@ class Texts:
     """A dataset of texts at hand."""
 
     name, modality = "texts", "text"
-    manifest = SimpleNamespace(sha256="5" * 64)
+    manifest = Manifest(name="texts", modality="text", stage="augment", shards=())
 
     def __init__(self, test: list[str]) -> None:
         self.texts = {"train": TRAIN, "validation": [], "test": test}
@@ -151,7 +150,7 @@ def test_figures_carry_their_protocol() -> None:
         "distinct_1", "distinct_2", "distinct_3", "self_bleu", "repetition",
     }  # fmt: skip
     for found in evidence.figures:
-        assert (found.identity.metric, found.identity.split, found.identity.reference_sha256) == (found.name, "test", "5" * 64)
+        assert (found.identity.metric, found.identity.split, found.identity.reference_sha256) == (found.name, "test", Texts.manifest.sha256)
     assert "context 16 tokens, stride 4" in figure(evidence, "bits_per_byte").recorded.window
     # Perplexity hangs on the tokenizer, bits per byte do not.
     assert figure(evidence, "perplexity").identity.extractor_sha256
