@@ -14,6 +14,7 @@ from typing import Any, Literal
 import psutil
 from prefect.logging.loggers import flow_run_logger
 
+from components.atomic import write_text
 from components.errors import UserError
 from components.params import Strict
 from components.project import Project
@@ -174,11 +175,7 @@ def _read(folder: Path) -> FlowRunRecord | None:
 
 
 def _write(project: Project, record: FlowRunRecord) -> None:
-    path = _folder(project) / record.id / "run.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".new")
-    beside.write_text(record.model_dump_json())
-    beside.replace(path)
+    write_text(_folder(project) / record.id / "run.json", record.model_dump_json())
 
 
 def _keep_params(project: Project, record: FlowRunRecord) -> None:

@@ -7,11 +7,11 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 
 import psutil
 
+from components.atomic import write_text
 from components.errors import UserError
 from components.project import Project
 from pipelines.servers import Server
@@ -95,19 +95,12 @@ def registered(project: Project, kind: str, listener: socket.socket) -> Iterator
     server = Server(name=name, pid=os.getpid(), created=psutil.Process().create_time(), url=url)
 
     def tell(serves: str) -> None:
-        _write(state, server.model_copy(update={"serves": serves}))
+        write_text(state, server.model_copy(update={"serves": serves}).model_dump_json())  # others read it meanwhile
 
     try:
         yield tell
     finally:
         state.unlink(missing_ok=True)
-
-
-def _write(state: Path, server: Server) -> None:
-    """Whole or not at all, for others read it meanwhile."""
-    scratch = state.with_suffix(".new")
-    scratch.write_text(server.model_dump_json())
-    scratch.replace(state)
 
 
 @contextlib.contextmanager

@@ -1,10 +1,13 @@
 """Mends what is damaged or missing of a version from a place that has it whole: remote, cache or the project's folders."""
 
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
+from components.atomic import write_atomically
 from components.data.dataset import Manifest
 from components.data.faults import Fault, Hashes, inspect, read_list, rebuilt_list
 from components.data.store import Store, digests
@@ -45,7 +48,7 @@ def _mend_one(project: Project, stores: Sequence[Store], fault: Fault, hashes: H
         if source is None:
             return None
         if fault.place is None:
-            _replace(project.root / fault.path, copy)
+            write_atomically(project.root / fault.path, partial(shutil.copyfile, copy))
             where = str(project.root)
         else:
             fault.place.write(fault.md5, copy)
@@ -90,14 +93,6 @@ def _is_whole(path: Path, fault: Fault) -> bool:
     with path.open("rb") as stream:
         found = digests(stream)
     return found.md5 == fault.md5 and fault.sha256 in (None, found.sha256)
-
-
-def _replace(path: Path, copy: Path) -> None:
-    """In one step; a copy of its own, because the scratch file may lie on another disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(copy.read_bytes())
-    part.replace(path)
 
 
 @contextlib.contextmanager

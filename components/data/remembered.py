@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from components.atomic import write_text
 from components.data.dataset import ShardInfo
 from components.data.digests import BYTES, DigestIndex
 from components.params import Strict
@@ -139,9 +140,7 @@ class Log:
 
     def _note(self, name: str, key: str, shards: tuple[ShardInfo, ...] = (), rewritten: tuple[ShardInfo, ...] = ()) -> None:
         note = _Note(key=key, log=self._name, num_bytes=self._num_bytes, sha256=self._hash.hexdigest(), shards=shards, rewritten=rewritten)
-        part = self._folder / f"{name}.part"
-        part.write_text(note.model_dump_json(), encoding="utf-8")
-        part.replace(self._folder / name)
+        write_text(self._folder / name, note.model_dump_json())
 
 
 def remember(folder: Path, key: str) -> PartRows:

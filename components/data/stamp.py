@@ -5,11 +5,10 @@ unchanged stage is recognised by the file alone, wherever the code of this packa
 """
 
 import json
-import os
-import threading
 from pathlib import Path
 from typing import Any
 
+from components.atomic import write_text
 from components.code import code_digest
 from components.data.config import DatasetConfig
 from components.data.modalities import modality_module
@@ -54,10 +53,7 @@ def write_stamp(project: Project, name: str, stamp: Stamp) -> bool:
     if is_written(project, name, stamp):
         return False
     path = stamp_path(project, name, stamp.stage)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")  # two probes at once are no harm
-    part.write_text(_text(stamp), encoding="utf-8")
-    part.replace(path)
+    write_text(path, _text(stamp))  # two probes at once are no harm
     return True
 
 

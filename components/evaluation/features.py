@@ -6,7 +6,6 @@ et al. 2022). It never sees a model's samples, and its digest is part of every f
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from components.atomic import write_atomically
 from components.cache import mark_used
 from components.code import code_digest
 from components.data.dataset import Dataset, Split
@@ -242,10 +242,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, str])
     """Whole or not at all: two processes may write the same file at once."""
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    save_file(tensors, partial, metadata=facts)
-    partial.replace(path)
+    write_atomically(path, lambda scratch: save_file(tensors, scratch, metadata=facts))
 
 
 def weights_digest(tensors: dict[str, Tensor]) -> str:

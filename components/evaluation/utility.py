@@ -5,7 +5,6 @@ dataset's own extractor, is trained on samples alone, on real rows and samples t
 """
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from components.atomic import write_text
 from components.cache import mark_used
 from components.code import code_digest
 from components.evaluation.features import as_images, read_pixels, repeatable, train_classifier
@@ -99,11 +99,7 @@ class Utility:
 def _kept(path: Path, measure: Callable[[], list[float]]) -> list[float]:
     """What stands in ``path``; ``measure`` finds it where there is nothing."""
     if not path.exists():
-        values = measure()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(values), encoding="utf-8")
-        partial.replace(path)
+        write_text(path, json.dumps(measure()))
     mark_used(path)
     found: list[float] = json.loads(path.read_text(encoding="utf-8"))
     return found

@@ -9,8 +9,9 @@ from typing import Any
 import pytorch_lightning as pl
 from safetensors.torch import save_file
 
+from components.atomic import write_atomically
 from components.training.callbacks import Ema
-from components.training.files import checkpoint_path, drop_older_checkpoints, write_atomically
+from components.training.files import checkpoint_path, drop_older_checkpoints
 from components.training.progress import batches_done
 from components.training.stopping import Interrupted, StopRequest
 
@@ -69,7 +70,7 @@ class Checkpoints(pl.Callback):
         step, loss = batches_done(trainer), trainer.callback_metrics.get("validation/loss")
         if loss is not None and float(loss) < self.best_loss:
             self.best_loss, self.best_step = float(loss), step
-            write_atomically(self.folder / BEST, lambda path: save_file(self.ema.weights, path))
+            write_atomically(self.folder / BEST, lambda path: save_file(self.ema.weights, path), synced=True)
         self._save_when_due(trainer, step)
 
     def _save_when_due(self, trainer: pl.Trainer, step: int) -> None:
@@ -77,7 +78,7 @@ class Checkpoints(pl.Callback):
             return
         assert not self.ema.applied, "a checkpoint holds the raw weights"
         self.elapsed_s, self.core_s = time.monotonic() - self._began, time.process_time() - self._began_core
-        write_atomically(checkpoint_path(self.folder, step), lambda path: trainer.save_checkpoint(path, weights_only=False))
+        write_atomically(checkpoint_path(self.folder, step), lambda path: trainer.save_checkpoint(path, weights_only=False), synced=True)
         drop_older_checkpoints(self.folder, step)
         self.flush()
         if self.stop.requested:

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 from filelock import FileLock, Timeout
 from safetensors.torch import load_model, save_model
 
+from components.atomic import write_atomically, write_text
 from components.data.dataset import Dataset
 from components.errors import UserError
 from components.evaluation.evaluate import evaluate, require_enough, require_scorable
@@ -35,7 +36,7 @@ from components.training.callbacks import Diverged
 from components.training.checkpoints import Pruned
 from components.training.cost import core_seconds, peak_memory_bytes
 from components.training.environment import record_inputs
-from components.training.files import checkpoint_folder, last_checkpoint, write_atomically, write_text
+from components.training.files import checkpoint_folder, last_checkpoint
 from components.training.fit import Training, build_model, fit
 from components.training.progress import Telling, emit
 from components.training.samples import Sample
@@ -89,7 +90,7 @@ def main(run_json: Path, *, until_stdin_closes: bool) -> Exit:
 
     result, status, message = attempt(alone)
     result = result or _unfinished(spec, status, message)
-    write_text(spec.run_dir / RESULT, result.model_dump_json(indent=1))
+    write_text(spec.run_dir / RESULT, result.model_dump_json(indent=1), synced=True)
     return status
 
 
@@ -179,8 +180,8 @@ class Run:
             return done
         record_inputs(self.tracker, self.spec)
         training = fit(model, self.spec, self.dataset, self.data_spec, self.config, cache=self.project.cache, stop=self.stop, log=self._log_progress)
-        write_atomically(weights, lambda path: save_model(model, str(path)))
-        write_text(marker, training.model_dump_json(indent=1))
+        write_atomically(weights, lambda path: save_model(model, str(path)), synced=True)
+        write_text(marker, training.model_dump_json(indent=1), synced=True)
         return training
 
     def _log_progress(self, points: list[MetricPoint], samples: list[Sample], alarms: Sequence[str]) -> None:
@@ -215,7 +216,7 @@ class Run:
             texts={name: _store(folder / f"{name}.txt", text.encode()) for name, text in evidence.texts.items()},
             notes=(*alarms, *evidence.notes), evaluate_s=time.monotonic() - began, core_s=core_seconds() - began_core,
         )  # fmt: skip
-        write_text(marker, evaluated.model_dump_json(indent=1))
+        write_text(marker, evaluated.model_dump_json(indent=1), synced=True)
         for path in evaluated.pictures.values():
             emit("picture", name=path.stem, step=self.config.max_steps, path=str(path))
         return evaluated
@@ -236,7 +237,7 @@ class Run:
             card=self._card(training, evaluated),
         )  # fmt: skip
         packaged = Packaged(folder=package.folder, sha256=package.sha256, package_s=time.monotonic() - began, core_s=core_seconds() - began_core)
-        write_text(marker, packaged.model_dump_json(indent=1))
+        write_text(marker, packaged.model_dump_json(indent=1), synced=True)
         return packaged
 
     def _card(self, training: Training, evaluated: Evaluated) -> str:

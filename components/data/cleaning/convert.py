@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from components.atomic import write_text
 from components.data.cleaning.examine import ShardTask, read_rows
 from components.data.dataset import SPLITS, ShardInfo, shard_problem
 from components.data.modalities import Modality, find_modality
@@ -47,10 +48,7 @@ def convert_shard(task: ConvertTask) -> Converted:
     shards = [output.write_shard(f"{split}-{task.shard.number:05d}.parquet", split, table) for split, table in _tables(task, modality).items()]
     dropped_parts = sum(len(drop) for _, drop in task.dealt.values())
     result = Converted(key=task.key, shards=tuple(shards), dropped_parts=dropped_parts)
-    task.record.parent.mkdir(parents=True, exist_ok=True)
-    part = task.record.with_suffix(".part")
-    part.write_text(result.model_dump_json(), encoding="utf-8")
-    part.replace(task.record)
+    write_text(task.record, result.model_dump_json())
     return result
 
 

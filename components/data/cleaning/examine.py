@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.atomic import write_atomically
 from components.data.config import SplitConfig
 from components.data.modalities import Examined, Limits, Modality, Rejection, examined, find_modality
 from components.data.near import Likeness
@@ -55,11 +56,8 @@ def examine_shard(task: ExamineTask) -> Path:
     table = pa.Table.from_pylist(rows, _schema())
     if likeness:
         table = _with_bands(table, compared, likeness)
-    part = task.output.with_suffix(".part")
-    task.output.parent.mkdir(parents=True, exist_ok=True)
     # Digests do not compress, and no value stands there often.
-    pq.write_table(table, part, compression="none", use_dictionary=["given", "reason", "form"])
-    part.replace(task.output)
+    write_atomically(task.output, lambda scratch: pq.write_table(table, scratch, compression="none", use_dictionary=["given", "reason", "form"]))
     return task.output
 
 

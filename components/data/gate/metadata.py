@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.atomic import write_atomically
 from components.data.dataset import Manifest, checked_shard
 from components.data.executor import executor_for
 from components.data.modalities import find_modality, modality_module
@@ -48,7 +49,6 @@ def write_metadata(task: MetadataTask) -> Path:
         return task.output
     modality = find_modality(task.modality)
     frame = modality.metadata(pq.read_table(task.shard, columns=modality.metadata_columns()), task.class_names)
-    part = task.output.with_suffix(".part")
-    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), part, compression="zstd")
-    part.replace(task.output)
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    write_atomically(task.output, lambda scratch: pq.write_table(table, scratch, compression="zstd"))
     return task.output

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from components.atomic import write_text
 from components.cache import mark_used
 from components.data.dataset import file_sha256
 from components.data.web.client import Budget, Client, Failed, Validators
@@ -140,7 +141,4 @@ def _read(path: Path) -> Validators:
 
 
 def _write(path: Path, note: Strict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f"{path.suffix}-new")
-    part.write_text(note.model_dump_json(), encoding="utf-8")
-    part.replace(path)
+    write_text(path, note.model_dump_json())

@@ -9,6 +9,7 @@ from typing import Protocol, cast, runtime_checkable
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from components.atomic import write_atomically
 from components.cache import mark_used
 from components.data.augmenting.passages import PassageChanges
 from components.data.dataset import Dataset
@@ -117,10 +118,7 @@ def kept_tokenizer(dataset: Dataset, texts: Callable[[], Iterable[str]], recipe:
         mark_used(file)
         return Tokenizer.from_file(str(file))
     tokenizer = recipe(texts())
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_suffix(".tmp")
-    tokenizer.save(str(scratch))
-    scratch.replace(file)
+    write_atomically(file, lambda scratch: tokenizer.save(str(scratch)))
     return tokenizer
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ConfigDict, ValidationError, computed_field
 
+from components.atomic import write_text
 from components.data.published import find_trained_on
 from components.data.restore import restore
 from components.errors import UserError, writing
@@ -24,7 +25,6 @@ from components.registry.runtime import WEIGHTS_FILE
 from components.registry.stored import stored_figures
 from components.tracking import ENVIRONMENT_ARTIFACT, ModelVersion, RunRecord, Tracker, embedded_uri
 from components.training.environment import installed, machine
-from components.training.files import write_text
 from components.training.launch import LOG, RESULT_JSON, Event, follow
 from components.training.reproducing.agreement import AgreementRow, DifferenceRow, compare_figures, differences, versions_of
 from components.training.reproducing.code import RestoredCode, restore_code
@@ -217,4 +217,4 @@ def _state(folder: Path) -> State:
 
 
 def _write(folder: Path, state: State) -> None:
-    write_text(folder / STATE, state.model_dump_json(indent=1))
+    write_text(folder / STATE, state.model_dump_json(indent=1), synced=True)
