@@ -61,6 +61,12 @@ def test_class_folders_of_images(project: Project, there: Path) -> None:
     assert found.command == "genmill run diffusion-mine"
 
 
+@pytest.mark.parametrize(("num", "shares"), [(40, (0.5, 0.1, 0.4)), (120, (0.5, 0.1, 0.4)), (300, (0.7, 0.1, 0.2)), (650, (0.8, 0.1, 0.1))])
+def test_of_few_images_more_are_kept_to_test_on(project: Project, there: Path, num: int, shares: tuple[float, float, float]) -> None:
+    write_classes(there, num)
+    assert added(project, there).dataset["split"] == {"method": "hash", **dict(zip(("train", "validation", "test"), shares, strict=True))}
+
+
 def test_images_of_different_sizes_and_modes_get_one_form(project: Project, there: Path) -> None:
     for index in range(40):
         (there / f"{index}.png").write_bytes(png(index, size=(60 + index, 90), mode="L" if index % 4 == 0 else "RGB"))

@@ -112,6 +112,8 @@ class Modality(Protocol):
     """What a sample is made of, e.g. an image and a text."""
     CAN_CUT: bool
     """Whether `split: {method: blocks}` makes sense."""
+    TEST_ROWS: int
+    """That a test split should have for figures on it to mean something."""
     CleanConfig: type[Limits]
     AugmentConfig: type[Additions]
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 PARTS = ("image",)
+TEST_ROWS = 60
 CAN_CUT = False
 _LEAST_COMPARED = 24
 """Pixels of a side below which different pictures have the same perceptual hash too often."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PARTS = ("image", "text")
 CAN_CUT = image.CAN_CUT
+TEST_ROWS = image.TEST_ROWS
 AugmentConfig = CaptionedChanges
 clean_fields = image.clean_fields
 schema_metadata = image.schema_metadata

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PARTS = ("text",)
+TEST_ROWS = 10
 CAN_CUT = True
 _CODE_SYMBOLS = 0.1
 """Share of symbols from which a text is taken for source code; English prose has 0.03 to 0.05."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PARTS = ("text", "text")
+TEST_ROWS = 10
 CAN_CUT = False
 ASSISTANT = "assistant"
 _COLUMNS = ("source_text", "target_text", "messages")

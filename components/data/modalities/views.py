@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 PARTS = ("image", "camera")
+TEST_ROWS = 5
 CAN_CUT = False
 FOCAL = ("fl_x", "fl_y", "cx", "cy")
 DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
