@@ -164,3 +164,20 @@ def test_a_script_that_the_hub_made_no_tables_of_is_one_sentence(tmp_path: Path)
         revision_of(site, "main", SHA, {"pets.py": b"raise SystemExit('it ran')"})
         with pytest.raises(AssertionError, match="UserError: 'someone/pets' is a script, which is not run, and the hub made no tables of it: export"):
             collected(site, hub(tmp_path, path="someone/pets"), tmp_path)
+
+
+@pytest.mark.slow
+def test_a_hub_that_is_away_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(
+        AssertionError, match=r"UserError: .*the hub cannot be reached for 'someone/pets' \(ConnectError\): go online, or give source\.path a folder"
+    ):
+        collected(Site(url="http://127.0.0.1:1"), hub(tmp_path, path="someone/pets"), tmp_path)
+
+
+@pytest.mark.slow
+def test_a_hub_that_breaks_off_is_one_sentence(tmp_path: Path) -> None:
+    with serving() as site:
+        revision_of(site, "main", SHA, {"data/train.parquet": parquet(tmp_path)})
+        site.answers[f"/datasets/someone/pets/resolve/{SHA}/data/train.parquet"] = lambda one: one.cut(parquet(tmp_path), 10)
+        with pytest.raises(AssertionError, match=r"UserError: the files of 'someone/pets' could not be fetched \(\w+\): run again, what is there is kept"):
+            collected(site, hub(tmp_path, path="someone/pets"), tmp_path)

@@ -158,7 +158,8 @@ def _fetched(config: Config, root: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _is_of_the_network(error: Exception) -> bool:
-    return type(error).__module__.split(".")[0] in ("httpx", "httpcore", "requests", "urllib3", "huggingface_hub") or isinstance(error, ConnectionError)
+    # The hub's client changes its library with its versions (requests, httpx, httpx2, …) and passes the errors of that on.
+    return type(error).__module__.startswith(("http", "requests", "urllib3", "huggingface_hub")) or isinstance(error, ConnectionError)
 
 
 def _status(error: Any) -> str:
