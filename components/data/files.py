@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from components.data.readers import FilesConfig, find_reader
-from components.data.sources import Reading
+from components.data.sources import OtherModality, Reading
 from components.data.tables import ENDINGS as TABLE_ENDINGS
 from components.data.trees import Entry, Tree
-from components.errors import UserError
 
 _PICKLES = (".npy", ".npz", ".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib")
 
@@ -22,7 +21,7 @@ def check_files(tree: Tree, config: FilesConfig, modality: str, key: str = "path
     """
     reader = find_reader(modality)
     if next(reader.samples(tree, config), None) is None:
-        raise UserError(_nothing(tree, modality, reader.ENDINGS, key))
+        raise OtherModality(_nothing(tree, modality, reader.ENDINGS, key))
     reader.check(tree, config)
 
 

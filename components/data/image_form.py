@@ -64,11 +64,13 @@ class ImageForm(Strict):
 
 
 def suggested_form(forms: Mapping[Form, int]) -> dict[str, Any]:
-    """The block `clean.image:` for images of these forms; empty where all are alike."""
-    modes = _counted(forms, lambda form: _WORDS[form[0]])
-    mode: dict[str, Any] = {"mode": modes.most_common(1)[0][0]} if len(modes) > 1 else {}
-    differ = len({form[1:] for form in forms}) > 1
-    return {**mode, "size": min(_usual_size(forms), _LARGEST_SUGGESTED)} if differ else mode
+    """The block `clean.image:` for images like these, of which some others may differ from them; their size where all are alike, but not square, stays."""
+    mode = _counted(forms, lambda form: _WORDS[form[0]]).most_common(1)[0][0]
+    sizes = {form[1:] for form in forms}
+    if len(sizes) > 1:
+        return {"mode": mode, "size": min(_usual_size(forms), _LARGEST_SUGGESTED)}
+    ((width, height),) = sizes
+    return {"mode": mode, **({"size": width} if width == height else {})}
 
 
 def mode_words() -> list[str]:

@@ -62,7 +62,7 @@ def labels_of(table: "pa.Table") -> "np.ndarray[Any, np.dtype[np.int64]]":
 
 def open_image(content: bytes, max_pixels: int, finish: "Callable[[PILImage], PILImage | Rejection]") -> "PILImage | Rejection":
     """``finish`` of the image in ``content``, whose size is checked before a pixel is decoded and which is then decoded in full; or why it cannot be had."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
@@ -75,6 +75,8 @@ def open_image(content: bytes, max_pixels: int, finish: "Callable[[PILImage], PI
                 return finish(image)
     except Image.DecompressionBombError as error:
         return Rejection("out-of-range", str(error)[:200])
+    except UnidentifiedImageError:  # its message is the address of an object
+        return Rejection("corrupt", "no image of a format that is read")
     except Exception as error:  # noqa: BLE001 - a damaged file can make a decoder raise nearly anything
         return Rejection("corrupt", f"{type(error).__name__}: {error}"[:200])
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
+from components.data.sources import OtherModality
 from components.data.trees import Caps, Entry, Tree, Unreadable
 from components.data.trees.inflating import TooMuch, inflated
-from components.errors import UserError
 
 _DELIMITERS = {".jsonl": "", ".csv": ",", ".tsv": "\t"}
 _PACKINGS = {"": "", ".gz": "gz", ".zst": "zst"}
@@ -90,7 +90,7 @@ def check_names(tree: Tree, entry: Entry, fits: Callable[[Record], bool], wanted
     with contextlib.suppress(Unreadable), contextlib.closing(read_records(tree, entry)) as records:  # type: ignore[type-var]
         first = next(records, None)
         if first is not None and not first.problem and not fits(first):
-            raise UserError(f"{entry.name} line {first.line} has {named(first)}: {wanted}; rename them.")
+            raise OtherModality(f"{entry.name} line {first.line} has {named(first)}: {wanted}; rename them.")
 
 
 def _json_lines(file: TextIO) -> Iterator[Record]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from components.data.layout import SPLIT_NAMES
 from components.data.pages import pages_of
 from components.data.readers import Columns, bad_row
-from components.data.sources import Part, RawRow
+from components.data.sources import OtherModality, Part, RawRow
 from components.data.trees import Caps, Entry, Tree, Unreadable
 from components.data.trees.inflating import RATIO_FROM_BYTES
 from components.errors import UserError
@@ -64,7 +64,7 @@ def layout_of_schema(schema: "pa.Schema", file_name: str, wanted: Columns, chose
     columns = {name: column for name, column in found.items() if column is not None}
     if not any(all(name in columns for name in names) for names in wanted.needed):
         needed = " or ".join(" and ".join(names) for names in wanted.needed)
-        raise UserError(f"{file_name} has the columns {', '.join(schema.names)}, and {needed} are needed: say which is which in source.columns.")
+        raise OtherModality(f"{file_name} has the columns {', '.join(schema.names)}, and {needed} are needed: say which is which in source.columns.")
     return TableLayout(columns, _class_names(schema, columns))
 
 

@@ -168,9 +168,7 @@ def test_a_script_that_the_hub_made_no_tables_of_is_one_sentence(tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_hub_that_is_away_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(
-        AssertionError, match=r"UserError: .*the hub cannot be reached for 'someone/pets' \(ConnectError\): go online, or give"
-    ):
+    with pytest.raises(AssertionError, match=r"UserError: .*the hub cannot be reached for 'someone/pets' \(ConnectError\): go online, or give"):
         collected(Site(url="http://127.0.0.1:1"), hub(tmp_path, path="someone/pets"), tmp_path)
 
 

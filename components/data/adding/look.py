@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.data.modalities import Examined, Modality, Rejection, examined, find_modality
-from components.data.sources import PROBLEM, RawRow, Source, find_source, reading
+from components.data.sources import PROBLEM, OtherModality, RawRow, Source, find_source, reading
 from components.errors import UserError
 
 SAMPLED = 300
@@ -67,15 +67,24 @@ def look(block: Mapping[str, Any], root: Path, modality: str | None = None) -> L
     source = find_source(str(block["kind"]))
     if modality is not None and modality not in source.MODALITIES:
         raise UserError(f"a {block['kind']} source gives {' or '.join(source.MODALITIES)}, not {modality}: give another --modality.")
-    found, problems = list[Look](), dict[str, UserError]()
+    found, problems = list[Look](), list[UserError]()
     for name in [modality] if modality else source.MODALITIES:
         try:
             found.append(_look_as(source, block, name, root))
         except UserError as error:
-            problems[name] = error
+            problems.append(error)
     if not any(one.good for one in found):
-        raise next(iter(problems.values()), UserError(f"there is nothing to train on in {block}: none of its samples can be read."))
+        raise _why_nothing(found, problems)
     return max(found, key=lambda one: _rank(one, found))
+
+
+def _why_nothing(found: list[Look], problems: list[UserError]) -> UserError:
+    """What is wrong with what is there, rather than that it is nothing else."""
+    own = next((error for error in problems if not isinstance(error, OtherModality)), None)
+    read = next((one for one in found if one.rows), None)
+    if own is None and read is not None:
+        return UserError(f"there is nothing to train on, for no {read.modality} can be read; the first is {read.describe(read.rows[0])}: mend what is there.")
+    return own or next(iter(problems), UserError("there is nothing to train on: the source has no samples, put some there."))
 
 
 def _rank(one: Look, others: list[Look]) -> tuple[bool, int, int]:

@@ -140,8 +140,7 @@ def suggested(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if sides and min(sides) >= _LEAST_COMPARED and len(good) - len(looks) <= few:
         block["near_duplicates"] = {"distance": ImageLikeness().distance}
     forms = Counter(one.form for one in good)
-    image = suggested_form(forms)
-    return {**block, **({"image": image} if image else {})}
+    return {**block, **({"image": suggested_form(forms)} if forms else {})}
 
 
 def common_form(forms: Mapping[tuple[Any, ...], int], config: CleanConfig, block: Block) -> tuple[Any, ...]:

@@ -8,9 +8,8 @@ from typing import Any
 from components.data.captions import METADATA_NAMES, Caption, captions_in
 from components.data.layout import Layout
 from components.data.readers import Columns, FilesConfig, content_of, image, with_endings
-from components.data.sources import PROBLEM, Part, RawRow
+from components.data.sources import PROBLEM, OtherModality, Part, RawRow
 from components.data.trees import Entry, Tree
-from components.errors import UserError
 
 _CAPTION = ".txt"
 ENDINGS = image.ENDINGS
@@ -28,7 +27,7 @@ def sources(tree: Tree, config: FilesConfig) -> Iterator[Entry]:
 def check(tree: Tree, config: FilesConfig) -> None:
     said = any("caption" in (entry.said or {}) for entry in samples(tree, config))
     if not said and next(_metadata(tree), None) is None and not _beside(tree, config):
-        raise UserError(
+        raise OtherModality(
             f"{tree.place} holds images without captions: put a {_CAPTION} of the same name beside each image, or {METADATA_NAMES[0]} with file_name and text "
             "above them; to train on the images alone set modality to image."
         )

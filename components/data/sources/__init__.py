@@ -34,6 +34,10 @@ class SourceConfig(Strict):
         return ()
 
 
+class OtherModality(UserError):
+    """The source holds nothing of the modality that it was asked for; it may hold another."""
+
+
 PROBLEM = "problem"
 """Column of every raw row: in words, why the source could not give it; null where it could."""
 
