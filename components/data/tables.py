@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 ENDINGS = (".parquet", ".pq")
-_ROWS_AT_ONCE, _BYTES_AT_ONCE = 128, 64 * 2**20
+_ROWS_AT_ONCE, _LABELS_AT_ONCE, _BYTES_AT_ONCE = 128, 65_536, 64 * 2**20
 _VALUES_FROM = 1_000_000
 """Below this many values a small file that repeats one value is no bomb."""
 _SPLIT = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![a-z])", re.IGNORECASE)
@@ -104,9 +104,9 @@ def labels_in(tree: Tree, entries: Sequence[Entry], layout: TableLayout, caps: C
     alone = TableLayout({"label": layout.columns["label"]}, {})
     for entry in entries:
         try:
-            with tree.open(entry) as file, _opened(file, alone) as table:
-                _refuse_bomb(f"{tree.place}/{entry.name}", entry, file, table.metadata, alone, caps)
-                for batch in table.iter_batches(batch_size=65_536, columns=list(alone.columns.values())):
+            with tree.open(entry) as file, _opened(file) as table:
+                _refuse_bomb(f"{tree.place}/{entry.name}", entry, table.metadata, alone, caps)
+                for batch in _batches(f"{tree.place}/{entry.name}", entry, file, table, alone, caps, _LABELS_AT_ONCE):
                     found |= {str(label) for label in pc.unique(batch.column(0)).to_pylist() if label is not None}
         except (Unreadable, pa.ArrowException, OSError):
             continue  # it becomes one row that says so
@@ -118,11 +118,12 @@ def _rows(
 ) -> Iterator[RawRow]:
     import pyarrow as pa
 
-    number = 0
+    number = num_rows = 0
     try:
-        with tree.open(entry) as file, _opened(file, layout) as table:
-            _refuse_bomb(f"{tree.place}/{entry.name}", entry, file, table.metadata, layout, caps)
-            for batch in _batches(f"{tree.place}/{entry.name}", entry, table, layout, caps):
+        with tree.open(entry) as file, _opened(file) as table:
+            _refuse_bomb(f"{tree.place}/{entry.name}", entry, table.metadata, layout, caps)
+            num_rows = table.metadata.num_rows
+            for batch in _batches(f"{tree.place}/{entry.name}", entry, file, table, layout, caps):
                 for values in batch.to_pylist():
                     number += 1
                     named = named_values(values, layout)
@@ -130,7 +131,9 @@ def _rows(
                     row_split = SPLIT_NAMES.get(str(said).lower()) if said is not None else split
                     yield RawRow(id=f"{entry.name}:{number}", source=f"{entry.name} row {number}", fields=fields(named), split=row_split)
     except (Unreadable, pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        yield bad_row(f"{entry.name}:{number + 1}", f"the file cannot be read from there on ({str(error).splitlines()[0][:200]})", split)
+        why = f"the file cannot be read from row {number + 1:,} on ({str(error).splitlines()[0][:200]})"
+        for missing in range(number + 1, max(num_rows, number + 1) + 1):  # each row that is lost counts for the gate
+            yield bad_row(f"{entry.name}:{missing}", why, split)
 
 
 def named_values(values: Mapping[str, Any], layout: TableLayout) -> dict[str, Any]:
@@ -143,77 +146,66 @@ def _named(value: Any, names: Sequence[str] | None) -> Any:
     return names[value] if names is not None and isinstance(value, int) and 0 <= value < len(names) else value
 
 
-def _opened(file: Any, layout: TableLayout | None = None) -> "pq.ParquetFile":
-    """The file, of which what repeats stays together: a text of ten megabytes that stands in a million rows is in memory once.
-
-    Raises:
-        Unreadable: it is no Parquet.
-    """
+def _opened(file: Any) -> "pq.ParquetFile":
+    """Raises Unreadable where it is no Parquet."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        leaves = _leaves(pq.read_metadata(file), layout) if layout else []
-        file.seek(0)
-        return pq.ParquetFile(file, read_dictionary=leaves, pre_buffer=False)
+        return pq.ParquetFile(file, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         raise Unreadable(f"it is no whole Parquet file ({str(error).splitlines()[0][:200]})") from None
-
-
-def _leaves(metadata: "pq.FileMetaData", layout: TableLayout) -> list[str]:
-    """Paths of the texts and bytes among the columns that are read."""
-    columns = (metadata.schema.column(index) for index in range(metadata.num_columns))
-    return [column.path for column in columns if _is_read(column.path, layout) and column.physical_type == "BYTE_ARRAY"]
 
 
 def _is_read(path: str, layout: TableLayout) -> bool:
     return any(path == column or path.startswith(f"{column}.") for column in layout.columns.values())
 
 
-def _refuse_bomb(where: str, entry: Entry, file: BinaryIO, metadata: "pq.FileMetaData", layout: TableLayout, caps: Caps) -> None:
-    """Refuse a file that says itself, at its end or page by page, that far more is in it than it is large."""
-    every = (metadata.row_group(group).column(index) for group in range(metadata.num_row_groups) for index in range(metadata.num_columns))
-    columns = [column for column in every if _is_read(column.path_in_schema, layout)]
+def _refuse_bomb(where: str, entry: Entry, metadata: "pq.FileMetaData", layout: TableLayout, caps: Caps) -> None:
+    """Refuse a file that says itself, at its end, that far more is in it than it is large."""
+    columns = [column for group in range(metadata.num_row_groups) for column in _columns(metadata.row_group(group), layout)]
     packed = sum(column.total_compressed_size for column in columns)
-    values = sum(column.num_values for column in columns)
-    at_its_end = sum(column.total_uncompressed_size for column in columns)
-    unpacked = max(at_its_end, sum(page.header + page.unpacked for column in columns for page in pages_of(file, column)))
+    unpacked = sum(column.total_uncompressed_size for column in columns)
+    values = max(metadata.num_rows, sum(column.num_values for column in columns))
     if unpacked > max(RATIO_FROM_BYTES, caps.max_ratio * min(packed, entry.size)):
         raise _bomb(where, f"unpacks from {packed:,} to {unpacked:,} bytes", "max_ratio", caps.max_ratio)
-    if max(values, metadata.num_rows) > max(_VALUES_FROM, caps.max_ratio * entry.size):
-        raise _bomb(where, f"has {max(values, metadata.num_rows):,} values in {entry.size:,} bytes", "max_ratio", caps.max_ratio)
+    if values > max(_VALUES_FROM, caps.max_ratio * entry.size):
+        raise _bomb(where, f"has {values:,} values in {entry.size:,} bytes", "max_ratio", caps.max_ratio)
     if unpacked > caps.max_total_bytes:
         raise _bomb(where, f"unpacks to {unpacked:,} bytes", "max_total_bytes", caps.max_total_bytes)
 
 
-def _batches(where: str, entry: Entry, table: "pq.ParquetFile", layout: TableLayout, caps: Caps) -> "Iterator[pa.RecordBatch]":
-    """A few rows at a time; of values that repeat they count each time, for as rows they will."""
-    whole = 0
-    for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, columns=list(layout.columns.values())):
-        size = sum(_expanded(column) for column in batch.columns)
-        at_once = max(1, int(batch.num_rows * min(1.0, _BYTES_AT_ONCE / max(size, 1))))
-        for start in range(0, batch.num_rows, at_once):
-            piece = batch.slice(start, at_once)
-            whole += sum(_expanded(column) for column in piece.columns)
+def _batches(
+    where: str, entry: Entry, file: BinaryIO, table: "pq.ParquetFile", layout: TableLayout, caps: Caps, most_rows: int = _ROWS_AT_ONCE
+) -> "Iterator[pa.RecordBatch]":
+    """Some rows at a time, few where they are large; a bomb is refused before the row group is read in which it becomes one.
+
+    A value that a million rows share stands in the file once, in a dictionary, and in memory as often as there are rows in a batch. Arrow would keep
+    it once there too, but not below the top level, where images have their bytes.
+    """
+    unpacked = whole = 0
+    for number in range(table.num_row_groups):
+        group = table.metadata.row_group(number)
+        columns = [(column, list(pages_of(file, column))) for column in _columns(group, layout)]
+        size = sum(page.header + page.unpacked for _, pages in columns for page in pages)
+        unpacked += size
+        if unpacked > max(RATIO_FROM_BYTES, caps.max_ratio * entry.size):
+            raise _bomb(where, f"unpacks, as its pages say, to more than {unpacked:,} bytes", "max_ratio", caps.max_ratio)
+        shared = sum(pages[0].unpacked for column, pages in columns if column.has_dictionary_page and pages)
+        rows = int(min(most_rows, max(1, _BYTES_AT_ONCE / max(shared, size / max(group.num_rows, 1), 1))))
+        for batch in table.iter_batches(batch_size=rows, row_groups=[number], columns=list(layout.columns.values())):
+            whole += batch.nbytes
             if whole > max(RATIO_FROM_BYTES, caps.max_ratio * entry.size):
                 raise _bomb(where, f"repeats its values until they are more than {whole:,} bytes", "max_ratio", caps.max_ratio)
             if whole > caps.max_total_bytes:
                 raise _bomb(where, f"gives more than {whole:,} bytes", "max_total_bytes", caps.max_total_bytes)
-            yield piece
+            yield batch
 
 
-def _expanded(array: "pa.Array") -> int:
-    """Bytes of the values of ``array`` when each stands by itself."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if isinstance(array, pa.DictionaryArray):
-        return int(pc.sum(pc.take(pc.cast(pc.binary_length(array.dictionary), pa.int64()), array.indices)).as_py() or 0)
-    if isinstance(array, pa.StructArray):
-        return sum(_expanded(child) for child in array.flatten())
-    if isinstance(array, (pa.ListArray, pa.LargeListArray)):
-        return _expanded(array.flatten())
-    return int(array.nbytes)
+def _columns(group: "pq.RowGroupMetaData", layout: TableLayout) -> "list[pq.ColumnChunkMetaData]":
+    """The leaves that are read."""
+    columns = (group.column(index) for index in range(group.num_columns))
+    return [column for column in columns if _is_read(column.path_in_schema, layout)]
 
 
 def _bomb(where: str, what: str, key: str, cap: int) -> UserError:

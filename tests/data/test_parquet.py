@@ -143,6 +143,34 @@ def test_a_file_that_is_no_parquet_is_refused_when_it_is_the_first_and_quarantin
     assert "no whole Parquet file" in found["z.parquet:1"][1]
 
 
+@pytest.mark.parametrize(
+    "how", [{"row_group_size": 50}, {"dictionary_pagesize_limit": 20_000}, {"use_dictionary": False, "row_group_size": 77}, {"data_page_size": 1000}]
+)
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_every_row_comes_however_the_file_is_cut_into_row_groups_and_pages(tmp_path: Path, modality: str, how: dict[str, Any]) -> None:
+    project = tables(tmp_path, modality)
+    contents = [png(index) for index in range(300)] if modality == "image" else [f"a text with the number {index} " * 20 for index in range(300)]
+    column = pa.array([{"bytes": content, "path": "a.png"} for content in contents]) if modality == "image" else contents
+    write(files(project) / "a.parquet", {modality: column}, **how)
+    run(project, stages=["collect"])
+    found = [row[modality] for row in rows(project, stage="collect")]
+    assert [row["bytes"] if modality == "image" else row.decode() for row in found] == contents
+
+
+def test_of_a_file_that_is_damaged_in_its_middle_every_lost_row_counts(tmp_path: Path) -> None:
+    project = tables(tmp_path, "text")
+    write(
+        files(project) / "a.parquet", {"text": [f"text number {index}" for index in range(300)]}, row_group_size=100, compression="none", use_dictionary=False
+    )
+    begin = pq.read_metadata(files(project) / "a.parquet").row_group(2).column(0).data_page_offset
+    whole = (files(project) / "a.parquet").read_bytes()
+    (files(project) / "a.parquet").write_bytes(whole[:begin] + bytes(200) + whole[begin + 200 :])
+    run(project, stages=["collect"])
+    problems = [row["problem"] for row in rows(project, stage="collect")]
+    assert [bool(problem) for problem in problems] == [False] * 200 + [True] * 100
+    assert problems[-1].startswith("the file cannot be read from row 201 on (")
+
+
 # -- bombs ------------------------------------------------------------------------------------------------------------
 
 
@@ -180,7 +208,7 @@ def test_a_file_whose_end_belies_its_pages_is_refused_at_once(tmp_path: Path) ->
     assert content.count(true, end) == 2  # of the column and of the row group
     (tmp_path / "bomb.parquet").write_bytes(content[:end] + content[end:].replace(true, false))
     assert pq.read_metadata(tmp_path / "bomb.parquet").row_group(0).column(0).total_uncompressed_size == 1000
-    assert "to 400,0" in refused_at_once(source(tmp_path), "text", tmp_path)
+    assert "unpacks, as its pages say, to more than 400,0" in refused_at_once(source(tmp_path), "text", tmp_path)
 
 
 def varint(number: int, length: int = 0) -> bytes:
