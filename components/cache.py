@@ -38,15 +38,16 @@ def unused(project: Project, days: float) -> list[Unused]:
         for path in sorted(folder.iterdir()):
             entries[path.name.partition(".")[0]].append(path)
         for paths in entries.values():
-            files = [file for path in paths for file in (path, *path.rglob("*"))]
-            if max(file.lstat().st_mtime for file in files) < before:
-                found.append(Unused(tuple(paths), sum(file.lstat().st_size for file in files if file.is_file())))
+            with contextlib.suppress(FileNotFoundError):  # a scratch file that has its name by now: somebody is at work there
+                files = [file for path in paths for file in (path, *path.rglob("*"))]
+                if max(file.lstat().st_mtime for file in files) < before:
+                    found.append(Unused(tuple(paths), sum(file.lstat().st_size for file in files if file.is_file())))
     return found
 
 
 def drop(entries: list[Unused]) -> None:
     for path in (path for entry in entries for path in entry.paths):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _kinds(cache: Path) -> Iterator[Path]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ENDINGS = (".parquet", ".pq")
 _ROWS_AT_ONCE, _LABELS_AT_ONCE, _BYTES_AT_ONCE = 128, 65_536, 64 * 2**20
+_MOST_LOST = 100_000
+"""Rows of a file that are counted as lost, for how many there are only the file says."""
 _VALUES_FROM = 1_000_000
 """Below this many values a small file that repeats one value is no bomb."""
 _SPLIT = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![a-z])", re.IGNORECASE)
@@ -132,7 +134,8 @@ def _rows(
                     yield RawRow(id=f"{entry.name}:{number}", source=f"{entry.name} row {number}", fields=fields(named), split=row_split)
     except (Unreadable, pa.ArrowException, OSError, UnicodeDecodeError) as error:
         why = f"the file cannot be read from row {number + 1:,} on ({str(error).splitlines()[0][:200]})"
-        for missing in range(number + 1, max(num_rows, number + 1) + 1):  # each row that is lost counts for the gate
+        last = min(max(num_rows, number + 1), number + _MOST_LOST)
+        for missing in range(number + 1, last + 1):  # each row that is lost counts for the gate
             yield bad_row(f"{entry.name}:{missing}", why, split)
 
 
@@ -180,8 +183,8 @@ def _batches(
 ) -> "Iterator[pa.RecordBatch]":
     """Some rows at a time, few where they are large; a bomb is refused before the row group is read in which it becomes one.
 
-    A value that a million rows share stands in the file once, in a dictionary, and in memory as often as there are rows in a batch. Arrow would keep
-    it once there too, but not below the top level, where images have their bytes.
+    A value that a million rows share may stand in the file once, in a dictionary or as the beginning of the others, and stands in memory as often as
+    there are rows in a batch. Arrow would keep that of a dictionary once there too, but not below the top level, where images have their bytes.
     """
     unpacked = whole = 0
     for number in range(table.num_row_groups):
@@ -191,7 +194,7 @@ def _batches(
         unpacked += size
         if unpacked > max(RATIO_FROM_BYTES, caps.max_ratio * entry.size):
             raise _bomb(where, f"unpacks, as its pages say, to more than {unpacked:,} bytes", "max_ratio", caps.max_ratio)
-        shared = sum(pages[0].unpacked for column, pages in columns if column.has_dictionary_page and pages)
+        shared = sum(max(page.unpacked for page in pages) for column, pages in columns if pages and _shares_values(column))
         rows = int(min(most_rows, max(1, _BYTES_AT_ONCE / max(shared, size / max(group.num_rows, 1), 1))))
         for batch in table.iter_batches(batch_size=rows, row_groups=[number], columns=list(layout.columns.values())):
             whole += batch.nbytes
@@ -200,6 +203,10 @@ def _batches(
             if whole > caps.max_total_bytes:
                 raise _bomb(where, f"gives more than {whole:,} bytes", "max_total_bytes", caps.max_total_bytes)
             yield batch
+
+
+def _shares_values(column: "pq.ColumnChunkMetaData") -> bool:
+    return bool(column.has_dictionary_page or "DELTA_BYTE_ARRAY" in column.encodings)
 
 
 def _columns(group: "pq.RowGroupMetaData", layout: TableLayout) -> "list[pq.ColumnChunkMetaData]":

@@ -186,6 +186,13 @@ def test_a_file_of_one_value_repeated_a_million_times_is_refused_at_once(tmp_pat
     assert "repeats its values until they are more than" in refused_at_once(source(tmp_path), "text", tmp_path)
 
 
+def test_texts_that_begin_alike_and_are_written_once_are_refused_at_once(tmp_path: Path) -> None:
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 400, pa.int32()), pa.array(["x" * 4_000_000])).dictionary_decode()
+    write(tmp_path / "bomb.parquet", {"text": texts}, compression="zstd", use_dictionary=False, column_encoding={"text": "DELTA_BYTE_ARRAY"})
+    assert (tmp_path / "bomb.parquet").stat().st_size < 100_000
+    assert "repeats its values" in refused_at_once(source(tmp_path), "text", tmp_path)
+
+
 def test_images_that_repeat_are_refused_at_once_too(tmp_path: Path) -> None:
     dictionary = pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), pa.array([b"x" * 10_000_000]))
     struct = pa.StructArray.from_arrays([dictionary, pa.array(["a.png"] * 100_000)], ["bytes", "path"])
