@@ -58,8 +58,12 @@ def change_a_shard(project: Project, tracker: Tracker) -> None:
     shard.write_bytes(bytes(content))
 
 
-def forget_the_data_version(project: Project, tracker: Tracker) -> None:
+def name_another_data_version(project: Project, tracker: Tracker) -> None:
     tracker.set_version_tags("vae-digits", 1, {"data_version": "v9"})
+
+
+def name_data_that_is_not_published(project: Project, tracker: Tracker) -> None:
+    tracker.set_version_tags("vae-digits", 1, {"data_version": "v9", "data_sha256": "0" * 64})
 
 
 def change_the_package(project: Project, tracker: Tracker) -> None:
@@ -86,7 +90,8 @@ def forget_the_commit(project: Project, tracker: Tracker) -> None:
     ("fault", "rule", "note"),
     [
         (change_a_shard, "data", "damaged"),
-        (forget_the_data_version, "data", "has no version 'v9'"),
+        (name_another_data_version, "lineage", "data_version of version and run differ"),
+        (name_data_that_is_not_published, "data", "has no version 'v9'"),
         (change_the_package, "lineage", "package files differ from what was registered: code/components/extra.py"),
         (delete_the_package, "lineage", "its package is gone from"),
         (forget_the_libraries, "lineage", "missing: tag libraries of the run"),
