@@ -111,12 +111,19 @@ def find_version(project: Project, name: str, ref: str) -> DataVersion:
 def find_trained_on(project: Project, name: str, ref: str, sha256: str) -> DataVersion:
     """The version that a run or a model names, with the content ``sha256`` that it recorded, whatever its number is now: others may have taken it.
 
-    Where nothing has that content it is the version of that name.
+    Of what recorded no content it is the version of that name.
 
     Raises:
-        UserError: there is neither.
+        UserError: there is none.
     """
-    return (version_of_content(project, name, sha256) if sha256 else None) or find_version(project, name, ref)
+    found = version_of_content(project, name, sha256) if sha256 else None
+    if found is None:
+        found = find_version(project, name, ref)
+        if sha256:
+            raise UserError(
+                f"{name}@{found.version} is not what it was trained on, and no version of {name!r} here has that content: `git fetch` brings others'."
+            )
+    return found
 
 
 def read_published(project: Project, version: DataVersion) -> Manifest:

@@ -39,8 +39,8 @@ def links(trained: Trained, **changes: str) -> dict[str, bool | None]:
         "kind": "synthetic", "model": version.ref, "package_sha256": version.tag("package_sha256"), "trained_on": "digits@v1", "data_sha256": digits,
         "real": "digits", "real_sha256": digits, "path": "data/generated/vae-digits", **changes,
     }  # fmt: skip
-    publish(project, Manifest(name="more", modality="image", stage="augment", shards=(), source=source))
-    on_more = version.model_copy(update={"tags": {**version.tags, "genmill.dataset": "more", "genmill.data_version": "v1"}})
+    more = publish(project, Manifest(name="more", modality="image", stage="augment", shards=(), source=source))
+    on_more = version.model_copy(update={"tags": {**version.tags, "genmill.dataset": "more", "genmill.data_version": "v1", "genmill.data_sha256": more}})
     return {row.link: row.ok for row in generation_rows(project, tracker, on_more)}
 
 

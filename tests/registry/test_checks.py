@@ -62,6 +62,10 @@ def name_another_data_version(project: Project, tracker: Tracker) -> None:
     tracker.set_version_tags("vae-digits", 1, {"data_version": "v9"})
 
 
+def name_other_content(project: Project, tracker: Tracker) -> None:
+    tracker.set_version_tags("vae-digits", 1, {"data_sha256": "0" * 64})
+
+
 def name_data_that_is_not_published(project: Project, tracker: Tracker) -> None:
     tracker.set_version_tags("vae-digits", 1, {"data_version": "v9", "data_sha256": "0" * 64})
 
@@ -91,6 +95,7 @@ def forget_the_commit(project: Project, tracker: Tracker) -> None:
     [
         (change_a_shard, "data", "damaged"),
         (name_another_data_version, "lineage", "data_version of version and run differ"),
+        (name_other_content, "data", "digits@v1 is not what it was trained on"),
         (name_data_that_is_not_published, "data", "has no version 'v9'"),
         (change_the_package, "lineage", "package files differ from what was registered: code/components/extra.py"),
         (delete_the_package, "lineage", "its package is gone from"),

@@ -322,9 +322,9 @@ def test_a_dirty_work_tree_and_a_missing_commit_are_noted_but_break_nothing(audi
 
 
 @pytest.mark.slow
-def test_data_that_was_freed_is_said_to_be_freed(published: Project, empty_store: Path, package: Package) -> None:
+def test_data_that_was_freed_is_said_to_be_freed(published: Project, empty_store: Path, tmp_path: Path) -> None:
     tracker, data = tracker_in(published, empty_store), find_version(published, "digits", "v1")
-    version = register(tracker, package, tags={"data_sha256": data.sha256})
+    version = register(tracker, write_digits_package(tmp_path / "model", data_sha256=data.sha256), tags={"data_sha256": data.sha256})
     freed = Freed(version="v1", sha256=data.sha256, when="2026-01-01T00:00:00+00:00", who="gus", bytes=1)
     record_freed(published, [(data, freed)], "gus")
     rows = {row.link: row for row in data_rows(published, version, tracker.get_run(version.run_id), rehash=True)}
