@@ -69,12 +69,15 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         self.close_connection = True
 
-    def endless(self, piece: bytes = bytes(2**16), pause_s: float = 0.0) -> None:
-        """A body without a length and without an end."""
+    def endless(self, piece: bytes = bytes(2**16), pause_s: float = 0.0, begin: bytes = b"", **headers: str) -> None:
+        """A body without a length and without an end: ``piece`` again and again, after ``begin``."""
         self.send_response(200)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.close_connection = True
         try:
+            self.wfile.write(begin)
             while not self.server.site.closing.is_set():
                 self.wfile.write(piece)
                 self.wfile.flush()

@@ -7,7 +7,8 @@ between the two is no way round.
 import ipaddress
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Timeout
@@ -86,8 +87,8 @@ def _connection_class(base: Any, allow_private: bool, headers_within_s: float) -
             raise NewConnectionError(self, f"no connection to {self.host} ({error})")
 
         def getresponse(self) -> Any:
-            # A server that sends its headers byte by byte would never run into the timeout, which is of one byte.
-            return _within(headers_within_s, self._cut, super().getresponse)
+            with cut_after(headers_within_s, self._cut):
+                return super().getresponse()
 
         def _cut(self) -> None:
             if self.sock is not None:
@@ -96,18 +97,19 @@ def _connection_class(base: Any, allow_private: bool, headers_within_s: float) -
     return Guarded
 
 
-def _within(seconds: float, cut: Callable[[], None], action: Callable[[], Any]) -> Any:
-    def end() -> None:
-        try:
-            cut()
-        except OSError:
-            return  # it has ended by itself in the same moment
+@contextmanager
+def cut_after(seconds: float, cut: Callable[[], None]) -> Iterator[None]:
+    """Call ``cut`` if what is inside has not ended within ``seconds``; a timeout of a socket is of one byte, so that what drips would never end."""
 
-    timer = threading.Timer(seconds, end)
+    def end() -> None:
+        with suppress(OSError, RuntimeError):  # it has ended by itself in the same moment
+            cut()
+
+    timer = threading.Timer(max(0.0, seconds), end)
     timer.daemon = True
     timer.start()
     try:
-        return action()
+        yield
     finally:
         timer.cancel()
 

@@ -16,7 +16,7 @@ from urllib3 import BaseHTTPResponse, PoolManager
 from urllib3.exceptions import HTTPError
 
 from components.data.trees import Caps
-from components.data.web.addresses import Refused, connections
+from components.data.web.addresses import Refused, connections, cut_after
 from components.errors import UserError
 from components.params import Strict
 
@@ -188,16 +188,22 @@ class Client:
             return version
 
     def _pieces(self, response: BaseHTTPResponse, end: float) -> Iterator[bytes]:
-        """The body as it comes: never waited for until a whole piece is there, so that the deadline is seen."""
+        """The body as it comes: never waited for until a whole piece is there, nor for what stands between the pieces, so that the deadline is seen."""
         try:
-            while piece := response.read1(_PIECE, decode_content=False):
-                yield piece
-                if time.monotonic() > end:
-                    raise Failed(f"it was not all there after {self.manners.deadline_s:g} s (source.deadline_s)")
+            with cut_after(end - time.monotonic(), response.shutdown):
+                while piece := response.read1(_PIECE, decode_content=False):
+                    yield piece
+                    self._refuse_late(end)
         except (HTTPError, OSError) as error:
+            self._refuse_late(end)
             raise _Broken(f"the connection broke off ({_first_words(error)})") from None
+        self._refuse_late(end)
         if response.length_remaining:
             raise _Broken(f"it ended {response.length_remaining:,} bytes before the length that was said")
+
+    def _refuse_late(self, end: float) -> None:
+        if time.monotonic() > end:
+            raise Failed(f"it was not all there after {self.manners.deadline_s:g} s (source.deadline_s)")
 
     def _refuse_size(self, size: int) -> None:
         if size > self.manners.max_file_bytes:
@@ -214,8 +220,7 @@ class Client:
     def _answer(self, method: str, url: str, headers: Mapping[str, str], end: float) -> BaseHTTPResponse:
         """The answer at the end of at most five redirects, each of which is judged as the first address was."""
         for _ in range(_MOST_REDIRECTS + 1):
-            if time.monotonic() > end:
-                raise Failed(f"it was not there after {self.manners.deadline_s:g} s (source.deadline_s)")
+            self._refuse_late(end)
             try:
                 asked = {**_HEADERS, **self._authorised(url), **headers}
                 response = self._pools.urlopen(method, url, headers=asked, redirect=False, preload_content=False)
