@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import stat
 import struct
 import tarfile
@@ -218,18 +219,59 @@ def test_a_zip_bomb_is_refused_at_once_whether_it_says_its_size_or_lies(tmp_path
     assert said.endswith("and 200 is the most that is allowed: raise source.max_ratio if you trust it.")
 
 
-def test_a_zip_member_that_lies_of_its_size_is_never_read_further(tmp_path: Path) -> None:
-    content = bytearray(write_archive(tmp_path / "a.zip", {"cat/zeros.png": ZEROS * 64, **IMAGES}).read_bytes())
-    at = content.index(b"PK\1\2")
-    content[at + 24 : at + 28] = struct.pack("<L", 100)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_a_zip_member_that_lies_of_its_size_is_never_unpacked_further(tmp_path: Path, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as packed:
+        for name, content in IMAGES.items():
+            packed.writestr(name, content)
+        packed.writestr("cat/zeros.png", ZEROS * 400)
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    at = content.rindex(b"PK\1\2")
+    content[at + 24 : at + 28] = struct.pack("<L", 500_000)
     (tmp_path / "a.zip").write_bytes(content)
-    _, seconds, mib = archives.measured({"kind": "archive", "path": "a.zip"}, "image", tmp_path)
-    assert (seconds, mib) < (1, 64)
+    said, seconds, mib = archives.measured({"kind": "archive", "path": "a.zip"}, "image", tmp_path)
+    assert (said, seconds < 1, mib < 64) == ("", True, True)
     project = archive_project(tmp_path, "a.zip", "image")
     run(project)
     reason, why = quarantine(project)["cat/zeros.png"]
-    assert (reason, why) == ("unreadable", "it cannot be unpacked (Bad CRC-32 for file 'cat/zeros.png')")
+    assert (reason, why) == ("unreadable", "it cannot be unpacked (its checksum is not the one that the archive says)")
     assert len(rows(project)) == 60
+
+
+@pytest.mark.parametrize(
+    ("at", "wrong", "said"),
+    [
+        (0, b"XX", "it is not where the archive's list says"),
+        (30, b"dog", "the archive's list calls it otherwise"),
+        (60, b"wrong", "Error -3 while decompressing data"),
+    ],
+)
+def test_a_damaged_member_of_a_zip_archive_is_quarantined_and_the_others_are_there(tmp_path: Path, at: int, wrong: bytes, said: str) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in IMAGES.items():
+            packed.writestr(name, content)
+        packed.writestr("cat/last.txt.png", os.urandom(100).hex() * 9)
+        begin = packed.getinfo("cat/last.txt.png").header_offset
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[begin + at : begin + at + len(wrong)] = wrong
+    (tmp_path / "a.zip").write_bytes(content)
+    project = archive_project(tmp_path, "a.zip", "image")
+    run(project)
+    reason, why = quarantine(project)["cat/last.txt.png"]
+    assert reason == "unreadable"
+    assert said in why
+    assert len(rows(project)) == 60
+
+
+def test_a_member_of_a_zip_archive_that_ends_before_its_size_is_quarantined(tmp_path: Path) -> None:
+    content = bytearray(write_archive(tmp_path / "a.zip", {"cat/0.png": png(99), **IMAGES}).read_bytes())
+    at = content.index(b"PK\1\2")
+    content[at + 24 : at + 28] = struct.pack("<L", len(png(99)) + 7)
+    (tmp_path / "a.zip").write_bytes(content)
+    project = archive_project(tmp_path, "a.zip", "image")
+    run(project)
+    assert quarantine(project)["cat/0.png"] == ("unreadable", "it cannot be unpacked (it ends 7 bytes before the size that the archive says)")
 
 
 def test_a_zip_archive_of_too_many_members_is_refused_before_each_is_an_object(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Streams that unpack gzip, bzip2, xz and zstd, and stop at a bomb: never more than a piece of what comes out is in memory."""
+"""Streams that unpack deflate, gzip, bzip2, xz and zstd: never more than a piece of what comes out is in memory, and a bomb is the end of it."""
 
 import bz2
 import io
@@ -12,6 +12,10 @@ from components.data.trees import Caps, Unreadable
 RATIO_FROM_BYTES = 32 * 2**20
 """Below this a small file that unpacks well is no bomb."""
 _PIECE = 2**16
+MOST_AT_ONCE = 2**20
+"""Asked of a stream whoever reads it: 64 KiB of bzip2 may be a gigabyte."""
+DAMAGED = (OSError, EOFError, zlib.error, ValueError)
+"""What decompressors raise for what is none of theirs."""
 _DICTIONARY_BYTES = 128 * 2**20
 """What xz may ask for to unpack; level 9 asks for 65 MiB."""
 
@@ -30,8 +34,8 @@ class _Decompressor(Protocol):
 class _Zlib:
     """zlib's object with the interface of the other two: what it could not put out yet it keeps."""
 
-    def __init__(self) -> None:
-        self._inner = zlib.decompressobj(wbits=31)
+    def __init__(self, wbits: int) -> None:
+        self._inner = zlib.decompressobj(wbits)
         self._rest = b""
 
     @property
@@ -53,22 +57,21 @@ class _Zlib:
 
 
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
-    "gz": _Zlib,
+    "deflate": lambda: _Zlib(-15),
+    "gz": lambda: _Zlib(31),
     "bz2": bz2.BZ2Decompressor,
     "xz": lambda: lzma.LZMADecompressor(memlimit=_DICTIONARY_BYTES),
 }
-PACKINGS = (*_DECOMPRESSORS, "zst")
 
 
 def inflated(file: BinaryIO, packing: str, caps: Caps) -> BinaryIO:
-    """What ``file``, packed by ``packing`` (one of `PACKINGS`), holds, as a stream that cannot go back.
+    """What ``file``, packed by ``packing`` (gz, bz2, xz or zst), holds, as a stream that cannot go back.
 
     Reading raises `TooMuch` at a bomb and `Unreadable` where the stream is damaged.
     """
     counted = _Counted(file)
-    if packing == "zst":
-        return io.BufferedReader(_Watched(_zstandard(counted), counted, caps), _PIECE)
-    return io.BufferedReader(_Watched(_Inflated(counted, _DECOMPRESSORS[packing]), counted, caps), _PIECE)
+    stream = _zstandard(counted) if packing == "zst" else Inflated(counted, packing)
+    return io.BufferedReader(_Watched(stream, counted, caps), _PIECE)
 
 
 def _zstandard(file: "_Counted") -> Any:
@@ -93,24 +96,24 @@ class _Counted(io.RawIOBase):
         return found
 
 
-class _Inflated(io.RawIOBase):
-    """The unpacked bytes of streams that stand one behind the other."""
+class Inflated(io.RawIOBase):
+    """The unpacked bytes of streams that stand one behind the other in ``file``; reading raises one of `DAMAGED` where they are none."""
 
-    def __init__(self, file: _Counted, begin: Callable[[], Any]) -> None:
-        self._file, self._begin = file, begin
-        self._decompressor = begin()
+    def __init__(self, file: io.RawIOBase, packing: str) -> None:
+        self._file, self._begin = file, _DECOMPRESSORS[packing]
+        self._decompressor = self._begin()
         self._waiting = b""
 
     def read(self, size: int = -1) -> bytes:
         assert size > 0, "the whole is never asked for"
         while True:
             if self._decompressor.eof:
-                self._waiting = self._decompressor.unused_data or self._file.read(_PIECE)
+                self._waiting = self._decompressor.unused_data or self._file.read(_PIECE) or b""
                 if not self._waiting.strip(b"\0"):  # padding behind the last stream, or nothing
                     return b""
                 self._decompressor = self._begin()
             elif self._decompressor.needs_input and not self._waiting:
-                self._waiting = self._file.read(_PIECE)
+                self._waiting = self._file.read(_PIECE) or b""
             piece, self._waiting = self._waiting, b""
             fed = bool(piece) or not self._decompressor.needs_input
             found: bytes = self._decompressor.decompress(piece, size)
@@ -132,12 +135,12 @@ class _Watched(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         try:
-            found = self._stream.read(len(buffer))
+            found = self._stream.read(min(len(buffer), MOST_AT_ONCE))
         except lzma.LZMAError as error:
             if "memory" in str(error).lower():
                 raise TooMuch(f"it asks for more than {_DICTIONARY_BYTES >> 20} MiB of memory to be unpacked") from None
             raise Unreadable(f"it is damaged ({error})") from None
-        except (OSError, EOFError, zlib.error, ValueError) as error:
+        except DAMAGED as error:
             raise Unreadable(f"it is damaged ({error})") from None
         buffer[: len(found)] = found
         self._num_bytes += len(found)

@@ -1,4 +1,7 @@
-"""The members of a zip archive, read one by one from where they lie in it."""
+"""The members of a zip archive, read one by one from where they lie in it.
+
+The library reads the list of them alone: as it unpacks, a member that says to be small may take gigabytes before it is seen to be none.
+"""
 
 import io
 import stat
@@ -7,9 +10,10 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from components.data.trees import Caps, Entry, Unreadable, visible
+from components.data.trees.inflating import DAMAGED, MOST_AT_ONCE, Inflated
 from components.data.trees.members import Listing, Members, refused
 from components.errors import UserError
 
@@ -17,7 +21,10 @@ _END, _END_BYTES = b"PK\5\6", 22
 _LOCATOR, _LOCATOR_BYTES, _LARGE_END_BYTES = b"PK\6\7", 20, 56
 _MEMBER, _MEMBER_BYTES = b"PK\1\2", 46
 _ENCRYPTED = 0x1
-_KNOWN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)  # lzma may ask for any amount of memory to unpack
+_HEADER, _HEADER_BYTES = b"PK\3\4", 30
+_UTF8 = 0x800
+_PACKINGS = {zipfile.ZIP_STORED: "", zipfile.ZIP_DEFLATED: "deflate", zipfile.ZIP_BZIP2: "bz2"}
+"""Without lzma, which may ask for any amount of memory to unpack."""
 
 
 class Zip(Listing):
@@ -54,7 +61,7 @@ class Zip(Listing):
                 raise refused(self.place, name, "is a link or a device")
             if info.header_offset < end:
                 raise refused(self.place, name, "lies over another one")
-            if info.compress_type not in _KNOWN:
+            if info.compress_type not in _PACKINGS:
                 raise refused(self.place, name, f"is packed by method {info.compress_type}, which is not known")
             end = info.header_offset + info.compress_size
             members.accept(name, info.file_size, info.compress_size)
@@ -63,35 +70,67 @@ class Zip(Listing):
 
     @contextmanager
     def open(self, entry: Entry) -> Iterator[BinaryIO]:
+        info = self._zip.getinfo(entry.name)
         try:
-            file = self._zip.open(entry.name)
-        except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
+            packed = _Packed(self._file, self._begin(info), info.compress_size)
+        except OSError as error:
             raise Unreadable(f"it cannot be unpacked ({error})") from None
-        with file:
-            yield cast(BinaryIO, _Checked(file))
+        yield io.BufferedReader(_Member(Inflated(packed, _PACKINGS[info.compress_type]) if info.compress_type else packed, info))
+
+    def _begin(self, info: zipfile.ZipInfo) -> int:
+        """Where the bytes of a member begin, behind what is said of it a second time."""
+        self._file.seek(info.header_offset)
+        header = self._file.read(_HEADER_BYTES)
+        if len(header) < _HEADER_BYTES or not header.startswith(_HEADER):
+            raise Unreadable("it cannot be unpacked (it is not where the archive's list says)")
+        name, extra = struct.unpack_from("<HH", header, _HEADER_BYTES - 4)
+        if self._file.read(name) != info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8 else "cp437"):
+            raise Unreadable("it cannot be unpacked (the archive's list calls it otherwise)")
+        return info.header_offset + _HEADER_BYTES + name + extra
 
     def close(self) -> None:
         self._zip.close()
         self._file.close()
 
 
-class _Checked(io.BufferedIOBase):
-    """A member whose damage is said as `Unreadable`, whoever reads it."""
+class _Packed(io.RawIOBase):
+    """``size`` bytes of ``file`` from ``begin`` on, whoever else reads from it meanwhile."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self, file: BinaryIO, begin: int, size: int) -> None:
+        self._file, self._at, self._end = file, begin, begin + size
+
+    def read(self, size: int = -1) -> bytes:
+        self._file.seek(self._at)
+        found = self._file.read(min(size, self._end - self._at))
+        self._at += len(found)
+        return found
+
+
+class _Member(io.RawIOBase):
+    """What a member holds: as much as the archive's list says and with its checksum, or `Unreadable`; what lies behind that is not unpacked."""
+
+    def __init__(self, stream: io.RawIOBase, info: zipfile.ZipInfo) -> None:
+        self._stream, self._left, self._wanted = stream, info.file_size, info.CRC
+        self._checksum = 0
 
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int | None = -1) -> bytes:
+    def readinto(self, buffer: Any) -> int:
+        if not self._left:
+            return 0
         try:
-            return self._file.read(-1 if size is None else size)
-        except (zipfile.BadZipFile, EOFError, OSError, zlib.error, ValueError) as error:
+            found = self._stream.read(min(len(buffer), self._left, MOST_AT_ONCE)) or b""
+        except DAMAGED as error:
             raise Unreadable(f"it cannot be unpacked ({error})") from None
-
-    def read1(self, size: int = -1) -> bytes:
-        return self.read(size)
+        buffer[: len(found)] = found
+        self._left -= len(found)
+        self._checksum = zlib.crc32(found, self._checksum)
+        if not found:
+            raise Unreadable(f"it cannot be unpacked (it ends {self._left:,} bytes before the size that the archive says)")
+        if not self._left and self._checksum != self._wanted:
+            raise Unreadable("it cannot be unpacked (its checksum is not the one that the archive says)")
+        return len(found)
 
 
 def _refuse_too_many(file: BinaryIO, place: str, caps: Caps) -> None:
