@@ -1,13 +1,14 @@
 """Folders that Hugging Face datasets saved (`save_to_disk`): Arrow files, of one split or of several, read a few rows at a time from where they lie."""
 
 import json
+import struct
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.data.layout import SPLIT_NAMES
-from components.data.readers import bad_row
 from components.data.sources import Part, RawRow
 from components.data.tables import TableLayout, layout_of_schema, named_values
 from components.data.trees import Entry
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _SPLITS, _STATE = "dataset_dict.json", "state.json"
-_ROWS_AT_ONCE = 128
+_ROWS_AT_ONCE, _BYTES_AT_ONCE = 128, 64 * 2**20
+_VALUES_FROM = 1_000_000
+"""Below this many a small file of values that take no byte is no bomb; others take a bit at least."""
+_END = b"\xff\xff\xff\xff\0\0\0\0"
+"""What a stream of Arrow's ends in."""
 Fields = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
@@ -50,11 +55,8 @@ def saved_layout(folder: Path, entry: Entry, wanted: Any, chosen: Mapping[str, s
     """`tables.layout_of` of an Arrow file."""
     import pyarrow as pa
 
-    try:
-        with pa.memory_map(str(folder / entry.name)) as file:
-            schema = pa.ipc.open_stream(file).schema
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{entry.name} in {folder} is no Arrow file ({error}): save it again with save_to_disk.") from None
+    with _said(folder, entry), pa.memory_map(str(folder / entry.name)) as file:
+        schema = pa.ipc.open_stream(file).schema
     return layout_of_schema(schema, entry.name, wanted, chosen)
 
 
@@ -71,29 +73,117 @@ def saved_labels(folder: Path, files: list[tuple[Entry, str]], layout: TableLayo
         return ()
     if "label" in layout.class_names:
         return tuple(layout.class_names["label"])
-    column = layout.columns["label"]
+    alone = TableLayout({"label": layout.columns["label"]}, {})
     return tuple(
-        sorted({str(value) for entry, _ in files for batch in _batches(folder, entry) for value in batch.column(column).to_pylist() if value is not None})
+        sorted({str(value) for entry, _ in files for batch in _batches(folder, entry, alone) for value in batch.column(0).to_pylist() if value is not None})
     )
 
 
 def _rows(folder: Path, entry: Entry, split: str | None, layout: TableLayout, fields: Fields) -> Iterator[RawRow]:
-    import pyarrow as pa
-
     number = 0
-    try:
-        for batch in _batches(folder, entry):
-            for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
-                for values in batch.select(list(layout.columns.values())).slice(start, _ROWS_AT_ONCE).to_pylist():
-                    number += 1
-                    named = named_values(values, layout)
-                    yield RawRow(id=f"{entry.name}:{number}", source=f"{entry.name} row {number}", fields=fields(named), split=split)
-    except (pa.ArrowException, OSError) as error:
-        yield bad_row(f"{entry.name}:{number + 1}", f"the file cannot be read from there on ({str(error).splitlines()[0][:200]})", split)
+    for batch in _batches(folder, entry, layout):
+        at_once = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE * batch.num_rows // max(batch.nbytes, 1)))
+        for start in range(0, batch.num_rows, at_once):
+            for values in batch.slice(start, at_once).to_pylist():
+                number += 1
+                named = named_values(values, layout)
+                yield RawRow(id=f"{entry.name}:{number}", source=f"{entry.name} row {number}", fields=fields(named), split=split)
 
 
-def _batches(folder: Path, entry: Entry) -> "Iterator[pa.RecordBatch]":
+def _batches(folder: Path, entry: Entry, layout: TableLayout) -> "Iterator[pa.RecordBatch]":
+    """Some rows at a time of the columns that are read.
+
+    Nothing is taken but what the library itself writes: values as they are, each once. What else Arrow knows (packed buffers, dictionaries, views and runs)
+    would let a few bytes be any number of values in memory.
+
+    Raises:
+        UserError: the file is damaged, or holds something else. How many rows are lost nobody could say, so that they cannot go to quarantine.
+    """
     import pyarrow as pa
 
-    with pa.memory_map(str(folder / entry.name)) as file:
-        yield from pa.ipc.open_stream(file)
+    columns = list(layout.columns.values())
+    num_rows = num_values = 0
+    with _said(folder, entry), pa.memory_map(str(folder / entry.name)) as file:
+        messages = pa.ipc.MessageReader.open_stream(file)
+        schema = pa.ipc.read_schema(messages.read_next_message())
+        for column in columns:
+            _refuse_shared(schema.field(column).type)
+        for message in messages:
+            if message.type != "record batch" or _is_packed(message.metadata):
+                raise _Foreign(f"it holds a {message.type} as save_to_disk does not write it")
+            batch = pa.ipc.read_record_batch(message, schema).select(columns)
+            batch.validate(full=True)  # Arrow itself believes whatever offsets stand there
+            num_rows += batch.num_rows
+            num_values += sum(_num_values(column) for column in batch.columns)
+            if num_values > max(_VALUES_FROM, 8 * entry.size):
+                raise _Foreign(f"it says to have {num_values:,} values in {entry.size:,} bytes")
+            yield batch
+        file.seek(entry.size - len(_END))
+        if file.read() != _END:
+            raise _Foreign(f"it ends behind row {num_rows:,} without an end")
+
+
+class _Foreign(Exception):
+    """What no file of the library holds."""
+
+
+@contextmanager
+def _said(folder: Path, entry: Entry) -> Iterator[None]:
+    """What is wrong with a file, as a sentence."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, EOFError, StopIteration, KeyError, struct.error, _Foreign) as error:
+        raise UserError(f"{entry.name} in {folder} is no whole Arrow file ({str(error).splitlines()[0][:200]}): save it again with save_to_disk.") from None
+
+
+def _refuse_shared(kind: "pa.DataType") -> None:
+    """Refuse types whose values may stand in memory more often than in the file."""
+    from pyarrow import types
+
+    shared = (
+        types.is_dictionary,
+        types.is_run_end_encoded,
+        types.is_union,
+        types.is_string_view,
+        types.is_binary_view,
+        types.is_list_view,
+        types.is_large_list_view,
+    )
+    if any(is_shared(kind) for is_shared in shared):
+        raise _Foreign(f"it has values of the type {kind}, which save_to_disk does not write")
+    for index in range(kind.num_fields):
+        _refuse_shared(kind.field(index).type)
+
+
+def _num_values(array: "pa.Array") -> int:
+    """Values in ``array`` at all depths; those of a type without a width take no byte of a file."""
+    import pyarrow as pa
+
+    if isinstance(array, pa.StructArray):
+        return len(array) + sum(_num_values(array.field(index)) for index in range(array.type.num_fields))
+    if isinstance(array, (pa.ListArray, pa.LargeListArray, pa.FixedSizeListArray)):
+        return len(array) + _num_values(array.values)
+    return len(array)
+
+
+def _is_packed(metadata: "pa.Buffer") -> bool:
+    """Whether the buffers of a record batch are compressed: field 3 of `RecordBatch`, which is field 2 of `Message`.
+
+    Format: Apache Arrow, Message.fbs; FlatBuffers, "Internals": a table begins with the distance back to the list of its fields' places.
+    """
+    content = memoryview(metadata)
+    (root,) = struct.unpack_from("<I", content)
+    at = root + _field(content, root, 2)
+    (distance,) = struct.unpack_from("<I", content, at)
+    return _field(content, at + distance, 3) != 0
+
+
+def _field(content: memoryview, table: int, number: int) -> int:
+    """Where field ``number`` lies behind the beginning of ``table``; 0 where it has none."""
+    (distance,) = struct.unpack_from("<i", content, table)
+    fields = table - distance
+    (size,) = struct.unpack_from("<H", content, fields)
+    place = 4 + 2 * number
+    return int(struct.unpack_from("<H", content, fields + place)[0]) if place < size else 0

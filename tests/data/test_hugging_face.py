@@ -5,15 +5,18 @@ import os
 import subprocess
 import sys
 import urllib.parse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 
 from components.data.stages import probe
 from components.errors import UserError
 from components.project import Project
+from tests.data.archives import refused_at_once
 from tests.data.web_server import Answer, Site, serving
 from tests.data.workbench import files, one_dataset, png, rows, run, set_params
 
@@ -84,11 +87,57 @@ def test_a_saved_dataset_that_is_damaged_is_named(tmp_path: Path) -> None:
     images(0).save_to_disk(files(project))
     arrow = next(files(project).glob("*.arrow"))
     arrow.write_bytes(b"no arrow")
-    with pytest.raises(UserError, match=r"\.arrow in .* is no Arrow file \(.*\): save it again with save_to_disk"):
+    with pytest.raises(UserError, match=r"\.arrow in .* is no whole Arrow file \(.*\): save it again with save_to_disk"):
         run(project)
     arrow.unlink()
     with pytest.raises(UserError, match=r"lacks data-00000-of-00001\.arrow: save it again"):
         run(project)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda whole: whole[:-8], "it ends behind row 2,500 without an end"),
+        (lambda whole: whole[: len(whole) // 2], "Expected to be able to read"),
+        (lambda whole: whole.replace(b"number 1234", b"number \xff234"), ".*Invalid UTF8"),
+    ],
+)
+@pytest.mark.parametrize("modality", ["text", "image"])
+def test_a_saved_dataset_that_is_damaged_within_is_refused_and_loses_nothing(tmp_path: Path, modality: str, damage: Any, said: str) -> None:
+    project = hub(tmp_path, modality)
+    texts = [f"text number {index:04d}" for index in range(2500)]
+    content = {"text": texts} if modality == "text" else {"image": [{"bytes": b"x", "path": None}] * 2500, "label": texts}
+    Dataset.from_dict(content).save_to_disk(files(project))
+    run(project, stages=["collect"])
+    kept = rows(project, stage="collect")
+    (arrow,) = files(project).glob("*.arrow")
+    arrow.write_bytes(damage(arrow.read_bytes()))
+    with pytest.raises(UserError, match=f"is no whole Arrow file \\({said}.*: save it again with save_to_disk"):
+        run(project, stages=["collect"])
+    assert rows(project, stage="collect") == kept
+
+
+NOTHING = partial(pa.Array.from_buffers, pa.null(), buffers=[None])
+BOMBS = {
+    "packed": (pa.array(["x" * 2**28]), "zstd", "it holds a record batch as save_to_disk does not write it"),
+    "dictionary": (pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), ["x" * 2**20]), None, "it has values of the type dictionary"),
+    "runs": (pa.RunEndEncodedArray.from_arrays([2**31 - 1], ["x"]), None, "it has values of the type run_end_encoded"),
+    "views": (pa.array(["x" * 100], pa.string_view()), None, "it has values of the type string_view"),
+    "nulls": (NOTHING(2**40), None, "it says to have 1,099,511,627,776 values"),
+    "lists": (pa.ListArray.from_arrays([0, 2**31 - 1], NOTHING(2**31 - 1)), None, "it says to have 2,147,483,648 values"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_an_arrow_file_in_which_few_bytes_are_many_values_is_refused_at_once(tmp_path: Path, bomb: str) -> None:
+    array, packing, said = BOMBS[bomb]
+    Dataset.from_dict({"text": ["a"]}).save_to_disk(tmp_path / "saved")
+    (arrow,) = (tmp_path / "saved").glob("*.arrow")
+    batch = pa.record_batch({"text": array})
+    with pa.ipc.new_stream(arrow, batch.schema, options=pa.ipc.IpcWriteOptions(compression=packing, allow_64bit=True)) as writer:
+        writer.write_batch(batch)
+    assert arrow.stat().st_size < 2**21
+    assert said in refused_at_once({"kind": "hugging-face", "path": "saved"}, "text", tmp_path)
 
 
 SHA, CONVERTED = (digit * 40 for digit in "12")
