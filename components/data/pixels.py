@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
     from PIL.ImageFont import FreeTypeFont
 
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""Others are pictures too, but some of their decoders run programs (EPS), and none is what photos or drawings come in. JPEG opens MPO too."""
 _DECODED_AT_ONCE = 256
 _HASHED = 32
 """Side of the image that a perceptual hash is taken of."""
@@ -68,7 +70,7 @@ def open_image(content: bytes, max_pixels: int, finish: "Callable[[PILImage], PI
         with warnings.catch_warnings():
             # Pillow warns of what it then mends or of a size that is checked here anyway.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
                 if image.width * image.height > max_pixels:
                     return Rejection("out-of-range", f"{image.width}x{image.height} pixels, allowed are {max_pixels:,} in all")
                 image.load()

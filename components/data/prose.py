@@ -1,10 +1,11 @@
 """Plain text from pages (HTML) and books (EPUB); nothing that they name is fetched, and no script in them runs."""
 
+import codecs
 import io
 import posixpath
 import re
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from components.data.trees import Caps, Unreadable, read_entry
@@ -19,8 +20,12 @@ BOOK_ENDINGS = (".epub",)
 _CONTAINER = "META-INF/container.xml"
 _CHARSET = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""")
 _CHARSET_WITHIN = 2048
-_BOOK = Caps(max_file_bytes=64 * 2**20, max_total_bytes=2**30, max_files=20_000)
-"""A chapter is text; pictures and fonts are not read."""
+_MOST_BYTES = 64 * 2**20
+"""Of a page, and of all chapters of a book: while it is read a page takes ten times as much. War and Peace has three million characters."""
+_BOOK = Caps(max_file_bytes=2**30, max_total_bytes=2**32, max_files=20_000)
+"""Only chapters are read; pictures and fonts may be large."""
+_NO_CHARSETS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf-7")
+"""Encodings of Python's that no page is in, the first two of which take time with the square of the length."""
 
 
 class NoProse(Exception):
@@ -52,10 +57,21 @@ def book_text(content: bytes, title: str) -> tuple[str, bytes]:
         package_name = _package_name(book)
         package = _xml(_read(book, package_name))
         said = " ".join((package.findtext(".//{*}metadata/{*}title") or "").split())
-        chapters = [_text_of(_parsed_page(_read(book, name))) for name in _spine(package, posixpath.dirname(package_name))]
+        names = dict.fromkeys(_spine(package, posixpath.dirname(package_name)))  # one that is named again would be as long a text as it likes
+        chapters = [_text_of(_parsed_page(content)) for content in _contents(book, names)]
     finally:
         book.close()
     return said or title, "\n\n".join(chapter for chapter in chapters if chapter).encode("utf-8", "replace")
+
+
+def _contents(book: Zip, names: Iterable[str]) -> Iterator[bytes]:
+    num_bytes = 0
+    for name in names:
+        content = _read(book, name)
+        num_bytes += len(content)
+        if num_bytes > _MOST_BYTES:
+            raise NoProse(f"its chapters have more than {_MOST_BYTES:,} bytes")
+        yield content
 
 
 def _package_name(book: Zip) -> str:
@@ -84,7 +100,7 @@ def _read(book: Zip, name: str) -> bytes:
     if entry is None:
         raise NoProse(f"its file {name} is missing")
     try:
-        return read_entry(book, entry, _BOOK.max_file_bytes)
+        return read_entry(book, entry, _MOST_BYTES)
     except Unreadable as error:
         raise NoProse(f"its file {name} cannot be read ({error})") from None
 
@@ -103,6 +119,8 @@ def _xml(content: bytes) -> "_Element":
 def _parsed_page(content: bytes) -> Any:
     from lxml import etree, html
 
+    if len(content) > _MOST_BYTES:
+        raise NoProse(f"the page has more than {_MOST_BYTES:,} bytes")
     try:
         text = content.decode(_charset(content))
     except (UnicodeDecodeError, LookupError) as error:
@@ -121,7 +139,12 @@ def _charset(content: bytes) -> str:
         if content.startswith(mark):
             return name
     found = _CHARSET.search(content[:_CHARSET_WITHIN])
-    return found[1].decode("ascii") if found else "utf-8"
+    if found is None:
+        return "utf-8"
+    name = codecs.lookup(found[1].decode("ascii")).name
+    if name in _NO_CHARSETS:
+        raise LookupError(f"{name} is none of the web's")
+    return name
 
 
 def _text_of(root: Any) -> str:

@@ -93,6 +93,12 @@ def test_what_cannot_be_used_is_rejected_with_a_reason(content: bytes | None, re
     assert found.detail
 
 
+def test_a_picture_that_is_a_program_is_not_run() -> None:
+    found = examined(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\n{} loop\n%%EOF\n")
+    assert isinstance(found, Rejection)
+    assert (found.reason, found.detail) == ("corrupt", "no image of a format that is read")
+
+
 def test_an_image_is_turned_upright_by_its_exif_tag() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

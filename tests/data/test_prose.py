@@ -47,10 +47,15 @@ def test_a_page_is_read_in_the_encoding_that_it_names(encoding: str, mark: str) 
     assert page_text(f"<html>{mark}<p>Grüße</p></html>".encode(encoding), "file") == ("file", "Grüße".encode())
 
 
-@pytest.mark.parametrize("content", [b"", b"   ", b"<p>Gr\xfc\xdfe</p>", b'<meta charset="no-such"><p>x</p>', b"<!-- nothing -->"])
+@pytest.mark.parametrize("content", [b"", b"   ", b"<p>Gr\xfc\xdfe</p>", b'<meta charset="no-such"><p>x</p>', b"<!-- nothing -->", b"<meta charset=punycode>x"])
 def test_what_is_no_page_says_why(content: bytes) -> None:
     with pytest.raises(NoProse, match="the page is"):
         page_text(content, "file")
+
+
+def test_a_page_that_would_take_too_much_memory_is_refused_before_it_is_read() -> None:
+    with pytest.raises(NoProse, match="the page has more than 67,108,864 bytes"):
+        page_text(bytes(2**26 + 1), "file")
 
 
 def test_a_page_of_a_hundred_thousand_nested_tags_is_no_crash() -> None:
@@ -60,6 +65,11 @@ def test_a_page_of_a_hundred_thousand_nested_tags_is_no_crash() -> None:
 
 def test_a_book_is_read_in_the_order_of_its_spine() -> None:
     assert book_text(book(), "file") == ("A book", b"It begins.\n\nIt ends.")
+
+
+def test_a_chapter_that_the_spine_names_again_and_again_is_read_once() -> None:
+    again = PACKAGE.replace('<itemref idref="two"/>', '<itemref idref="two"/>' * 50_000)
+    assert book_text(book(**{"OPS/book.opf": again}), "file") == ("A book", b"It begins.\n\nIt ends.")
 
 
 @pytest.mark.parametrize(
@@ -72,6 +82,8 @@ def test_a_book_is_read_in_the_order_of_its_spine() -> None:
         (book(**{"OPS/book.opf": "<package/>"}), "its spine names no chapters"),
         (book(**{"OPS/two.xhtml": None}), "its file OPS/two.xhtml is missing"),
         (book(**{"../evil.xhtml": "x"}), "leads out of the archive"),
+        (book(**{"OPS/two.xhtml": "<p>" + " " * 2**25, "OPS/ch 1.xhtml": "<p>" + " " * 2**25}), "its chapters have more than 67,108,864 bytes"),
+        (book(**{"OPS/two.xhtml": " " * (2**26 + 1)}), "its file OPS/two.xhtml cannot be read"),
     ],
 )
 def test_what_is_no_book_says_why(content: bytes, said: str) -> None:
