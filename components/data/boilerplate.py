@@ -9,7 +9,7 @@ _WORDS = """
 """
 _NOTHING = frozenset(" ".join(words.split()) for words in _WORDS.split(","))
 _FILE = re.compile(r"[\w.()\- ]*\.(?:jpe?g|png|gif|webp|bmp|tiff?|heic|avif|svg)", re.IGNORECASE)
-_CAMERA = re.compile(r"(?:img|dsc|dscn|dscf|pict?|pxl|mvimg|screenshot|photo|image|whatsapp image)[\s_\-]*[\d_\-.:\s()]*\d[\d_\-.:\s()]*", re.IGNORECASE)
+_CAMERA = re.compile(r"(?:img|dsc|dscn|dscf|pict?|pxl|mvimg|screenshot|photo|image|whatsapp image)(?=\D*\d)[\d_\-.:\s()]+", re.IGNORECASE)
 _LINK = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 
 

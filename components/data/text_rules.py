@@ -1,5 +1,6 @@
 """What cleaning makes of a text before it is compared with others: repaired, normalised, without what is private, in a wanted language, of some quality."""
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,9 @@ from components.data.text_quality import Quality, known_languages, language_of, 
 from components.data.texts import plain_text
 
 _NEARLY_ALL = 0.95
+_MOST_MARKS = 256
+"""Languages have up to four on a letter, Unicode's stream-safe format 30 (UAX #15)."""
+_SIGNS = re.compile(rf"[^\w\s]{{{_MOST_MARKS},}}")
 REPAIRED, NORMALISED = "texts had their encoding repaired", "texts were brought to Unicode normal form"
 
 
@@ -66,6 +70,8 @@ def worded(content: bytes | None, rules: WordingRules, what: str = "text") -> Wo
     mended = _mended(text) if rules.repair else text
     if was_guessed or mended != text:
         changes[REPAIRED] = 1
+    if rules.normalise and (marks := _longest_marks(mended)) > _MOST_MARKS:
+        return Rejection("corrupt", f"the {what} has {marks:,} accents on one letter")
     normal = unicodedata.normalize(rules.normalise, mended) if rules.normalise else mended
     if normal != mended:
         changes[NORMALISED] = 1
@@ -77,6 +83,17 @@ def unwanted(text: str, rules: TextRules) -> Rejection | None:
     """Why ``text`` is left out by the rules of language and quality, if so."""
     problem = quality_problem(text, rules.quality) if rules.quality else None
     return problem or (language_problem(text, rules.languages) if rules.languages else None)
+
+
+def _longest_marks(text: str) -> int:
+    """Of the accents and other marks on one letter, where there are many: normalising them takes time with the square of their number."""
+    longest = 0
+    for run in _SIGNS.finditer(text):
+        number = 0
+        for sign in run[0]:
+            number = number + 1 if unicodedata.combining(sign) else 0
+            longest = max(longest, number)
+    return longest
 
 
 def _mended(text: str) -> str:

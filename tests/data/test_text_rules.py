@@ -1,5 +1,8 @@
 """What cleaning alters in texts and which it leaves out: each rule by itself, off unless params turn it on."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +202,42 @@ def test_a_text_that_repeats_an_earlier_one_but_for_an_address_is_its_duplicate(
 )
 def test_captions_that_say_nothing_are_known(caption: str) -> None:
     assert says_nothing(caption)
+
+
+@contextmanager
+def not_for_minutes() -> Iterator[None]:
+    """Fail what takes time with the square of its length, of which here it would take minutes; anything else is done at once."""
+
+    def late(*arguments: Any) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(10)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("text", ["eyJ-" * 250_000, "a" * 10**6, "a@" * 500_000, "1 " * 500_000, "-----BEGIN " * 90_000, "token " * 90_000, "://a:" * 200_000])
+def test_texts_made_to_take_for_ever_are_read_at_once(text: str) -> None:
+    with not_for_minutes():
+        assert isinstance(text_of(text.encode(), remove=["emails", "phones", "keys"], repair=True), Wording)
+
+
+@pytest.mark.parametrize("filling", ["1", "1 ", "-", " \n", "1-", "a."])
+def test_captions_made_to_take_for_ever_are_read_at_once(filling: str) -> None:
+    with not_for_minutes():
+        assert not says_nothing(f"img{filling * 100_000}!x")
+
+
+def test_more_accents_on_a_letter_than_any_language_has_are_refused_before_they_are_put_in_order() -> None:
+    with not_for_minutes():
+        found = text_of(("a" + "\u0301\u0316" * 500_000).encode(), normalise="NFC")
+    assert found == Rejection("corrupt", "the text has 1,000,000 accents on one letter")
+    assert isinstance(text_of(("a" + "\u0301\u0316" * 100).encode(), normalise="NFC"), Wording)
+    assert isinstance(text_of(("!?" * 500).encode(), normalise="NFC"), Wording)
 
 
 @pytest.mark.parametrize("caption", ["a red bicycle", "photo of a dog", "image of the moon over 3 hills", "latin capital letter A, DejaVu Sans bold"])
