@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import itertools
 import posixpath
 import re
 import urllib.parse
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 PAGE_ENDINGS = (".html", ".htm", ".xhtml")
 BOOK_ENDINGS = (".epub",)
 _CONTAINER = "META-INF/container.xml"
+_TABLE, _CELLS, _LISTS = ("table", "thead", "tbody", "tfoot", "tr"), ("td", "th"), ("ul", "ol")
+_MORE_BLOCKS = ("section", "dl", "dt", "dd", "caption", "details", "summary", "form", "fieldset", "legend", "option", "center", "hr")
+"""What a line begins with beside the blocks that the library knows."""
+_DEEPEST_LIST = 6
+"""Lists within more lists than that are not set in further."""
 _CHARSET = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""")
 _CHARSET_WITHIN = 2048
 _MOST_BYTES = 64 * 2**20
@@ -149,10 +155,39 @@ def _charset(content: bytes) -> str:
 
 def _text_of(root: Any) -> str:
     from inscriptis import Inscriptis
+    from inscriptis.css_profiles import STRICT_CSS_PROFILE
+    from inscriptis.html_properties import Display
     from inscriptis.model.config import ParserConfig
+    from inscriptis.model.html_element import HtmlElement
 
+    _unstyle(root)
+    # The library's other profile would set in what stands in a box, and put white space round parts of words.
+    styles = STRICT_CSS_PROFILE | {name: HtmlElement(display=Display.block) for name in _MORE_BLOCKS}
     try:
-        text: str = Inscriptis(root, ParserConfig()).get_text()
+        text: str = Inscriptis(root, ParserConfig(css=styles)).get_text()
     except RecursionError:
         raise NoProse("the page is nested too deeply") from None
     return "\n".join(line.rstrip() for line in text.splitlines()).strip("\n")
+
+
+def _unstyle(root: Any) -> None:
+    """Take out what would fill a text with white space, without end where a page is made for that: wide margins, columns of one width, lists in lists in lists.
+
+    The cells of a table's row stand in one line, with a bar between them.
+    """
+    from lxml import etree
+
+    depth = 0
+    for event, element in etree.iterwalk(root, events=("start", "end")):
+        if element.tag in _LISTS:
+            depth += 1 if event == "start" else -1
+        if event == "start":
+            continue
+        if style := element.attrib.pop("style", ""):
+            element.set("style", ";".join(part for part in style.split(";") if part.strip().lower().startswith(("display", "white-space"))))
+        if element.tag in _CELLS:
+            if any(before.tag in (*_CELLS, "span") for before in itertools.islice(element.itersiblings(preceding=True), 1)):
+                element.text = f" | {(element.text or '').lstrip()}"
+            element.tag = "span"
+        elif element.tag in _TABLE or (element.tag in _LISTS and depth >= _DEEPEST_LIST):
+            element.tag = "div"

@@ -63,6 +63,36 @@ def test_a_page_of_a_hundred_thousand_nested_tags_is_no_crash() -> None:
     assert (title, len(text) < 100) == ("file", True)
 
 
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<div><div><div>Deep <span>in</span>side</div></div></div>", "Deep inside"),
+        ("<section>one</section><section>two</section>", "one\ntwo"),
+        ("<dl><dt>word<dd>what it means</dl>", "word\nwhat it means"),
+        ("<table><caption>Pets</caption><tr><th>name<th>age</tr><tr><td>Ann</td><td>3</td></tr></table>", "Pets\nname | age\nAnn | 3"),
+        ("<ul><li>one<ul><li>two</li></ul></li></ul>", "  * one\n      + two"),
+        ("<p>seen<p style='color: red; DISPLAY: none'>not seen", "seen"),
+        ("<pre>  code\n    more</pre>", "  code\n    more"),
+        ("<p style='margin-left: 9em; padding-left: 9em'>as text", "as text"),
+    ],
+)
+def test_a_page_is_laid_out_as_text_for_reading_without_what_only_fills_the_screen(page: str, text: str) -> None:
+    assert page_text(page.encode(), "file")[1].decode() == text
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        '<ul style="padding-left:99999em"><li>x' * 1000,
+        "<ul>" * 250 + "<li>x" * 10_000,
+        f"<table><tr><td>{'y' * 100_000}<td>z</tr>{'<tr><td>x<td>y</tr>' * 10_000}</table>",
+    ],
+    ids=["margins", "lists in lists", "one wide cell"],
+)
+def test_a_page_made_to_become_gigabytes_of_white_space_does_not(page: str) -> None:
+    assert len(page_text(page.encode(), "file")[1]) < 8 * len(page)
+
+
 def test_a_book_is_read_in_the_order_of_its_spine() -> None:
     assert book_text(book(), "file") == ("A book", b"It begins.\n\nIt ends.")
 
