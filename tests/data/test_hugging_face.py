@@ -157,8 +157,10 @@ def revision_of(site: Site, revision: str, sha: str, content: dict[str, bytes]) 
     def file(found: bytes) -> Answer:
         return lambda one: one.say(200, found, ETag=f'"{len(found):040x}"', X_Repo_Commit=sha)
 
+    sizes = told | {"siblings": [{"rfilename": name, "size": len(found)} for name, found in content.items()]}
     for name in (revision, sha):
-        site.answers[f"/api/datasets/someone/pets/revision/{urllib.parse.quote(name, safe='')}"] = json_of(told)
+        path = f"/api/datasets/someone/pets/revision/{urllib.parse.quote(name, safe='')}"
+        site.answers |= {path: json_of(told), f"{path}?blobs=true": json_of(sizes), f"{path}?blobs=True": json_of(sizes)}
     for truth in ("true&expand=false", "True&expand=False"):
         site.answers[f"/api/datasets/someone/pets/tree/{sha}?recursive={truth}"] = json_of(tree)
     site.answers |= {f"/datasets/someone/pets/resolve/{sha}/{name}": file(found) for name, found in content.items()}
@@ -213,6 +215,15 @@ def test_a_script_that_the_hub_made_no_tables_of_is_one_sentence(tmp_path: Path)
         revision_of(site, "main", SHA, {"pets.py": b"raise SystemExit('it ran')"})
         with pytest.raises(AssertionError, match="UserError: 'someone/pets' is a script, which is not run, and the hub made no tables of it: export"):
             collected(site, hub(tmp_path, path="someone/pets"), tmp_path)
+
+
+@pytest.mark.slow
+def test_a_dataset_that_is_larger_than_allowed_is_refused_before_it_is_fetched(tmp_path: Path) -> None:
+    with serving() as site:
+        revision_of(site, "main", SHA, {"data/train.parquet": parquet(tmp_path), "data/test.parquet": parquet(tmp_path)})
+        with pytest.raises(AssertionError, match=r"'someone/pets' has [\d,]+ bytes, and source\.max_total_bytes allows 2,000: raise it, or name a subset"):
+            collected(site, hub(tmp_path, path="someone/pets", max_total_bytes=2000), tmp_path)
+    assert not any("/resolve/" in path for _, path, _ in site.asked)
 
 
 @pytest.mark.slow

@@ -111,13 +111,13 @@ def _local(config: Config, root: Path) -> Path | None:
     return None
 
 
-def _hub(config: Config, revision: str = "") -> "DatasetInfo":
-    """What the hub says of the dataset at the revision that is wanted."""
+def _hub(config: Config, revision: str = "", *, sizes: bool = False) -> "DatasetInfo":
+    """What the hub says of the dataset at the revision that is wanted, with the ``sizes`` of its files where they are asked for."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        return HfApi().dataset_info(config.path, revision=revision or config.revision)
+        return HfApi().dataset_info(config.path, revision=revision or config.revision, files_metadata=sizes)
     except HFValidationError:
         raise UserError(f"{config.path!r} is neither a folder here nor the id of a dataset of the hub: mend source.path.") from None
     except HfHubHTTPError as error:
@@ -136,14 +136,19 @@ def _fetched(config: Config, root: Path) -> tuple[Path, dict[str, Any]]:
     """The folder with the dataset's files at that commit, and what is to be recorded of it."""
     from huggingface_hub import snapshot_download
 
-    info = _hub(config)
+    info = found = _hub(config, sizes=True)
     card = info.card_data
     origin = {"revision": info.sha, "licence": str(card.get("license") or "") if card else ""}
     names = [sibling.rfilename for sibling in info.siblings or []]
-    revision = info.sha
     if not any(name.endswith(ENDINGS) for name in names) and any(name.endswith(".py") for name in names):
-        revision = _hub(config, _CONVERTED).sha
-        origin["converted"] = revision
+        found = _hub(config, _CONVERTED, sizes=True)
+        origin["converted"] = found.sha
+    num_bytes = sum(sibling.size or 0 for sibling in found.siblings or [] if not config.name or sibling.rfilename.startswith(f"{config.name}/"))
+    if num_bytes > config.max_total_bytes:
+        raise UserError(
+            f"{config.path!r} has {num_bytes:,} bytes, and source.max_total_bytes allows {config.max_total_bytes:,}: raise it, or name a subset as source.name."
+        )
+    revision = found.sha
     assert revision is not None
     folder = Project(root).cache / "hub" / config.path.replace("/", "--") / revision
     patterns = [f"{config.name}/*"] if config.name else None
