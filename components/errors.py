@@ -33,6 +33,11 @@ def writing(path: Path) -> Iterator[None]:
         raise UserError(f"{path} cannot be written ({error.strerror}): name a place where you may write.") from None
 
 
+def first_line(error: BaseException) -> str:
+    """What ``error`` says, short enough for a sentence; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?`, or the list of what is known when nothing is near."""
     names = sorted(known)

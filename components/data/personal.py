@@ -37,7 +37,8 @@ _KEYS = (
     re.compile(r"\bAIza[\w-]{35}(?![\w-])"),  # Google
     re.compile(r"\b(?:sk|pk|rk)[-_](?:live|test|proj|ant|or)[-_][\w-]{16,}|\bsk-[A-Za-z0-9]{32,}\b"),  # Stripe, OpenAI, Anthropic
     re.compile(r"\b(?:hf|npm|pypi|dop_v1|shpat)[_-][A-Za-z0-9_-]{30,}"),  # Hugging Face, package indexes, DigitalOcean, Shopify
-    re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{16,}"),  # JSON web token; begun within a word, each `eyJ` would be followed to its end
+    # JSON web token; no part of one is another behind a hyphen, or each of many would be followed to the end of the text.
+    re.compile(r"\beyJ(?:(?!-eyJ)[\w-]){8,}\.eyJ[\w-]{8,}\.[\w-]{16,}"),
 )
 _URL_SECRET = re.compile(r"(?<=://)([^\s/:@<>]{1,64}):([^\s/@<>]{3,256})@")
 _ASSIGNED = re.compile(

@@ -2,7 +2,6 @@
 
 import codecs
 import io
-import itertools
 import posixpath
 import re
 import urllib.parse
@@ -26,11 +25,13 @@ _DEEPEST_LIST = 6
 """Lists within more lists than that are not set in further."""
 _CHARSET = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""")
 _CHARSET_WITHIN = 2048
-_MOST_BYTES = 64 * 2**20
-"""Of a page, and of all chapters of a book: while it is read a page takes ten times as much. War and Peace has three million characters."""
+_MOST_BYTES, _MOST_TAGS = 16 * 2**20, 500_000
+"""Of a page: while it is read each tag takes some 400 bytes. War and Peace has three million characters."""
+_MOST_BOOK_BYTES = 4 * _MOST_BYTES
+"""Of all chapters of a book."""
 _BOOK = Caps(max_file_bytes=2**30, max_total_bytes=2**32, max_files=20_000)
 """Only chapters are read; pictures and fonts may be large."""
-_NO_CHARSETS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf-7")
+_NO_CHARSETS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf-7", "undefined")
 """Encodings of Python's that no page is in, the first two of which take time with the square of the length."""
 
 
@@ -75,8 +76,8 @@ def _contents(book: Zip, names: Iterable[str]) -> Iterator[bytes]:
     for name in names:
         content = _read(book, name)
         num_bytes += len(content)
-        if num_bytes > _MOST_BYTES:
-            raise NoProse(f"its chapters have more than {_MOST_BYTES:,} bytes")
+        if num_bytes > _MOST_BOOK_BYTES:
+            raise NoProse(f"its chapters have more than {_MOST_BOOK_BYTES:,} bytes")
         yield content
 
 
@@ -125,11 +126,11 @@ def _xml(content: bytes) -> "_Element":
 def _parsed_page(content: bytes) -> Any:
     from lxml import etree, html
 
-    if len(content) > _MOST_BYTES:
-        raise NoProse(f"the page has more than {_MOST_BYTES:,} bytes")
+    if len(content) > _MOST_BYTES or content.count(b"<") > _MOST_TAGS:
+        raise NoProse(f"the page has more than {_MOST_BYTES:,} bytes or {_MOST_TAGS:,} tags")
     try:
         text = content.decode(_charset(content))
-    except (UnicodeDecodeError, LookupError) as error:
+    except (UnicodeError, LookupError) as error:
         raise NoProse(f"the page is not in the encoding that it names ({error})") from None
     if not text.strip():
         raise NoProse("the page is blank")
@@ -173,7 +174,7 @@ def _text_of(root: Any) -> str:
 def _unstyle(root: Any) -> None:
     """Take out what would fill a text with white space, without end where a page is made for that: wide margins, columns of one width, lists in lists in lists.
 
-    The cells of a table's row stand in one line, with a bar between them.
+    The cells of a table's row stand in one line with a bar between them, but where one holds several paragraphs.
     """
     from lxml import etree
 
@@ -186,8 +187,16 @@ def _unstyle(root: Any) -> None:
         if style := element.attrib.pop("style", ""):
             element.set("style", ";".join(part for part in style.split(";") if part.strip().lower().startswith(("display", "white-space"))))
         if element.tag in _CELLS:
-            if any(before.tag in (*_CELLS, "span") for before in itertools.islice(element.itersiblings(preceding=True), 1)):
-                element.text = f" | {(element.text or '').lstrip()}"
-            element.tag = "span"
+            _join(element)
         elif element.tag in _TABLE or (element.tag in _LISTS and depth >= _DEEPEST_LIST):
             element.tag = "div"
+
+
+def _join(cell: Any) -> None:
+    """Let ``cell`` go on with the line of the one before it."""
+    if len(cell) == 1 and cell[0].tag in ("p", "div") and not (cell.text or "").strip():
+        cell[0].tag = "span"
+    before = next(cell.itersiblings("td", "th", "span", preceding=True), None)
+    if before is not None and "none" not in before.get("style", "").lower():
+        cell.text = f" | {(cell.text or '').lstrip()}"
+    cell.tag = "span"

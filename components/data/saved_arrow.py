@@ -13,7 +13,7 @@ from components.data.sources import Part, RawRow
 from components.data.tables import TableLayout, layout_of_schema, named_values
 from components.data.trees import Entry
 from components.data.trees.folder import Folder
-from components.errors import UserError
+from components.errors import UserError, first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SPLITS, _STATE = "dataset_dict.json", "state.json"
 _ROWS_AT_ONCE, _BYTES_AT_ONCE = 128, 64 * 2**20
 _VALUES_FROM = 1_000_000
-"""Below this many a small file of values that take no byte is no bomb; others take a bit at least."""
+"""Values, in all columns and lists of some rows, that no sample has; and rows that a small file may have without being a bomb, each of which takes a bit."""
 _END = b"\xff\xff\xff\xff\0\0\0\0"
 """What a stream of Arrow's ends in."""
 Fields = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -73,36 +73,32 @@ def saved_labels(folder: Path, files: list[tuple[Entry, str]], layout: TableLayo
         return ()
     if "label" in layout.class_names:
         return tuple(layout.class_names["label"])
-    alone = TableLayout({"label": layout.columns["label"]}, {})
-    return tuple(
-        sorted({str(value) for entry, _ in files for batch in _batches(folder, entry, alone) for value in batch.column(0).to_pylist() if value is not None})
-    )
+    column = layout.columns["label"]
+    rows = (row for entry, _ in files for rows in _rows_of(folder, entry, TableLayout({"label": column}, {})) for row in rows)
+    return tuple(sorted({str(row[column]) for row in rows if row[column] is not None}))
 
 
 def _rows(folder: Path, entry: Entry, split: str | None, layout: TableLayout, fields: Fields) -> Iterator[RawRow]:
     number = 0
-    for batch in _batches(folder, entry, layout):
-        at_once = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE * batch.num_rows // max(batch.nbytes, 1)))
-        for start in range(0, batch.num_rows, at_once):
-            for values in batch.slice(start, at_once).to_pylist():
-                number += 1
-                named = named_values(values, layout)
-                yield RawRow(id=f"{entry.name}:{number}", source=f"{entry.name} row {number}", fields=fields(named), split=split)
+    for rows in _rows_of(folder, entry, layout):
+        for values in rows:
+            number += 1
+            named = named_values(values, layout)
+            yield RawRow(id=f"{entry.name}:{number}", source=f"{entry.name} row {number}", fields=fields(named), split=split)
 
 
-def _batches(folder: Path, entry: Entry, layout: TableLayout) -> "Iterator[pa.RecordBatch]":
-    """Some rows at a time of the columns that are read.
+def _rows_of(folder: Path, entry: Entry, layout: TableLayout) -> Iterator[list[dict[str, Any]]]:
+    """Some rows at a time, with the columns that are read.
 
-    Nothing is taken but what the library itself writes: values as they are, each once. What else Arrow knows (packed buffers, dictionaries, views and runs)
-    would let a few bytes be any number of values in memory.
+    Nothing is taken but plain values, each of which stands in the file by itself. What else Arrow knows (packed buffers, dictionaries, views and runs) would
+    let a few bytes be any number of values in memory.
 
     Raises:
         UserError: the file is damaged, or holds something else. How many rows are lost nobody could say, so that they cannot go to quarantine.
     """
     import pyarrow as pa
 
-    columns = list(layout.columns.values())
-    num_rows = num_values = 0
+    columns, num_rows = list(layout.columns.values()), 0
     with _said(folder, entry), pa.memory_map(str(folder / entry.name)) as file:
         messages = pa.ipc.MessageReader.open_stream(file)
         schema = pa.ipc.read_schema(messages.read_next_message())
@@ -114,13 +110,26 @@ def _batches(folder: Path, entry: Entry, layout: TableLayout) -> "Iterator[pa.Re
             batch = pa.ipc.read_record_batch(message, schema).select(columns)
             batch.validate(full=True)  # Arrow itself believes whatever offsets stand there
             num_rows += batch.num_rows
-            num_values += sum(_num_values(column) for column in batch.columns)
-            if num_values > max(_VALUES_FROM, 8 * entry.size):
-                raise _Foreign(f"it says to have {num_values:,} values in {entry.size:,} bytes")
-            yield batch
-        file.seek(entry.size - len(_END))
-        if file.read() != _END:
-            raise _Foreign(f"it ends behind row {num_rows:,} without an end")
+            if num_rows > max(_VALUES_FROM, 8 * entry.size):
+                raise _Foreign(f"it says to have {num_rows:,} rows in {entry.size:,} bytes")
+            yield from _pieces(batch)
+        if file.tell() != entry.size or not _ends_well(file):
+            raise _Foreign(f"it ends behind row {num_rows:,}, before or without its end")
+
+
+def _pieces(batch: "pa.RecordBatch") -> Iterator[list[dict[str, Any]]]:
+    at_once = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE * batch.num_rows // max(batch.nbytes, 1)))
+    for start in range(0, batch.num_rows, at_once):
+        piece = batch.slice(start, at_once)
+        num_values = sum(_num_values(column) for column in piece.columns)
+        if num_values > _VALUES_FROM:  # an object of Python takes eight bytes or more, a value of Arrow's perhaps a bit
+            raise _Foreign(f"it has {num_values:,} values in {piece.num_rows} rows")
+        yield piece.to_pylist()
+
+
+def _ends_well(file: "pa.MemoryMappedFile") -> bool:
+    file.seek(file.size() - len(_END))
+    return bool(file.read() == _END)
 
 
 class _Foreign(Exception):
@@ -134,8 +143,8 @@ def _said(folder: Path, entry: Entry) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError, EOFError, StopIteration, KeyError, struct.error, _Foreign) as error:
-        raise UserError(f"{entry.name} in {folder} is no whole Arrow file ({str(error).splitlines()[0][:200]}): save it again with save_to_disk.") from None
+    except (pa.ArrowException, OSError, EOFError, StopIteration, KeyError, ValueError, OverflowError, struct.error, _Foreign) as error:
+        raise UserError(f"{entry.name} in {folder} is no whole Arrow file ({first_line(error)}): save it again with save_to_disk.") from None
 
 
 def _refuse_shared(kind: "pa.DataType") -> None:
@@ -152,19 +161,19 @@ def _refuse_shared(kind: "pa.DataType") -> None:
         types.is_large_list_view,
     )
     if any(is_shared(kind) for is_shared in shared):
-        raise _Foreign(f"it has values of the type {kind}, which save_to_disk does not write")
+        raise _Foreign(f"it has values of the type {kind}, which is not read: cast that column, e.g. to string")
     for index in range(kind.num_fields):
         _refuse_shared(kind.field(index).type)
 
 
 def _num_values(array: "pa.Array") -> int:
-    """Values in ``array`` at all depths; those of a type without a width take no byte of a file."""
+    """Values in ``array`` at all depths."""
     import pyarrow as pa
 
     if isinstance(array, pa.StructArray):
         return len(array) + sum(_num_values(array.field(index)) for index in range(array.type.num_fields))
     if isinstance(array, (pa.ListArray, pa.LargeListArray, pa.FixedSizeListArray)):
-        return len(array) + _num_values(array.values)
+        return len(array) + _num_values(array.flatten())
     return len(array)
 
 

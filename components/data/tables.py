@@ -14,7 +14,7 @@ from components.data.readers import Columns, bad_row
 from components.data.sources import OtherModality, Part, RawRow
 from components.data.trees import Caps, Entry, Tree, Unreadable
 from components.data.trees.inflating import RATIO_FROM_BYTES
-from components.errors import UserError
+from components.errors import UserError, first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -133,7 +133,7 @@ def _rows(
                     row_split = SPLIT_NAMES.get(str(said).lower()) if said is not None else split
                     yield RawRow(id=f"{entry.name}:{number}", source=f"{entry.name} row {number}", fields=fields(named), split=row_split)
     except (Unreadable, pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        why = f"the file cannot be read from row {number + 1:,} on ({str(error).splitlines()[0][:200]})"
+        why = f"the file cannot be read from row {number + 1:,} on ({first_line(error)})"
         last = min(max(num_rows, number + 1), number + _MOST_LOST)
         for missing in range(number + 1, last + 1):  # each row that is lost counts for the gate
             yield bad_row(f"{entry.name}:{missing}", why, split)
@@ -157,7 +157,7 @@ def _opened(file: Any) -> "pq.ParquetFile":
     try:
         return pq.ParquetFile(file, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
-        raise Unreadable(f"it is no whole Parquet file ({str(error).splitlines()[0][:200]})") from None
+        raise Unreadable(f"it is no whole Parquet file ({first_line(error)})") from None
 
 
 def _is_read(path: str, layout: TableLayout) -> bool:

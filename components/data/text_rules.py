@@ -18,7 +18,8 @@ from components.data.texts import plain_text
 _NEARLY_ALL = 0.95
 _MOST_MARKS = 256
 """Languages have up to four on a letter, Unicode's stream-safe format 30 (UAX #15)."""
-_SIGNS = re.compile(rf"[^\w\s]{{{_MOST_MARKS},}}")
+_SIGNS = re.compile(rf"(?:[^\w\s]|[\uff9e\uff9f]){{{_MOST_MARKS // 2},}}")
+"""Runs of what may be marks: no letters, but for two that become marks, and some become two."""
 REPAIRED, NORMALISED = "texts had their encoding repaired", "texts were brought to Unicode normal form"
 
 
@@ -91,7 +92,8 @@ def _longest_marks(text: str) -> int:
     for run in _SIGNS.finditer(text):
         number = 0
         for sign in run[0]:
-            number = number + 1 if unicodedata.combining(sign) else 0
+            parts = unicodedata.normalize("NFKD", sign)  # some signs are none, but become some
+            number = number + len(parts) if all(map(unicodedata.combining, parts)) else 0
             longest = max(longest, number)
     return longest
 

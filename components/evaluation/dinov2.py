@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.errors import UserError
+from components.errors import UserError, first_line
 from components.evaluation.config import ExtractorConfig
 from components.evaluation.extractor_files import IMAGE_SETTINGS, verified_sha256
 from components.evaluation.extractors import in_unit_range
@@ -94,7 +94,7 @@ def load_dinov2(config: ExtractorConfig, root: Path) -> Dinov2:
         with _quiet():
             network = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{folder} holds no DINOv2 in the format of transformers ({reason}): correct evaluation.extractor.path.") from error
     settings = ImageSettings.read(folder)
     if settings.crop > settings.shortest_edge or settings.crop % described.patch_size:

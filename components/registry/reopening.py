@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from components.errors import UserError
+from components.errors import UserError, first_line
 from components.models.capabilities import DataSpec
 from components.registry.loading import Child, is_same_code
 from components.registry.package import request_of
@@ -35,7 +35,7 @@ def _built(spec: PackageSpec, weights: Path) -> Any:
         model = build_model(spec)
         load_model(model, weights)
     except (ValidationError, RuntimeError) as error:
-        raise UserError(_changed(spec, str(error).strip().splitlines()[0])) from None
+        raise UserError(_changed(spec, first_line(error))) from None
     return model.eval()
 
 

@@ -154,6 +154,20 @@ def test_an_encrypted_zip_archive_is_refused(tmp_path: Path) -> None:
         raw(tmp_path, "a.zip")
 
 
+def test_a_member_of_a_zip_archive_that_lies_behind_its_end_is_refused(tmp_path: Path) -> None:
+    content = bytearray(zip_with(tmp_path / "a.zip", (zipfile.ZipInfo("a.png"), b"x")).read_bytes())
+    at = content.rindex(b"PK\1\2")
+    content[at + 42 : at + 46] = b"\xff" * 4
+    content[at + 30 : at + 32] = struct.pack("<H", 12)
+    extra = struct.pack("<HHQ", 1, 8, 2**64 - 1)
+    content[at + 46 + 5 : at + 46 + 5] = extra
+    end = content.rindex(b"PK\5\6")
+    content[end + 12 : end + 16] = struct.pack("<L", struct.unpack_from("<L", content, end + 12)[0] + len(extra))
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(UserError, match=r"its member 'a\.png' lies outside the archive"):
+        raw(tmp_path, "a.zip")
+
+
 def test_members_of_a_zip_archive_that_lie_over_each_other_are_refused(tmp_path: Path) -> None:
     content = bytearray(write_archive(tmp_path / "a.zip", {"a.png": ZEROS, "b.png": ZEROS}).read_bytes())
     second = content.index(b"PK\1\2", content.index(b"PK\1\2") + 1)

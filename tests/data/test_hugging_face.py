@@ -97,7 +97,8 @@ def test_a_saved_dataset_that_is_damaged_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda whole: whole[:-8], "it ends behind row 2,500 without an end"),
+        (lambda whole: whole[:-8], "it ends behind row 2,500, before or without its end"),
+        (lambda whole: whole[: (at := whole.rindex(b"\xff\xff\xff\xff", 0, -8))] + bytes(8) + whole[at + 8 :], r"it ends behind row 2,\d00, before or without"),
         (lambda whole: whole[: len(whole) // 2], "Expected to be able to read"),
         (lambda whole: whole.replace(b"number 1234", b"number \xff234"), ".*Invalid UTF8"),
     ],
@@ -118,13 +119,15 @@ def test_a_saved_dataset_that_is_damaged_within_is_refused_and_loses_nothing(tmp
 
 
 NOTHING = partial(pa.Array.from_buffers, pa.null(), buffers=[None])
+BITS = pa.Array.from_buffers(pa.bool_(), 10**7, [None, pa.py_buffer(bytes(1_250_000))])
 BOMBS = {
     "packed": (pa.array(["x" * 2**28]), "zstd", "it holds a record batch as save_to_disk does not write it"),
     "dictionary": (pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), ["x" * 2**20]), None, "it has values of the type dictionary"),
     "runs": (pa.RunEndEncodedArray.from_arrays([2**31 - 1], ["x"]), None, "it has values of the type run_end_encoded"),
     "views": (pa.array(["x" * 100], pa.string_view()), None, "it has values of the type string_view"),
-    "nulls": (NOTHING(2**40), None, "it says to have 1,099,511,627,776 values"),
-    "lists": (pa.ListArray.from_arrays([0, 2**31 - 1], NOTHING(2**31 - 1)), None, "it says to have 2,147,483,648 values"),
+    "bits": (pa.ListArray.from_arrays([0, 10**7], BITS), None, "it has 10,000,001 values in 1 rows"),
+    "nulls": (NOTHING(2**40), None, "it says to have 1,099,511,627,776 rows"),
+    "lists": (pa.ListArray.from_arrays([0, 2**31 - 1], NOTHING(2**31 - 1)), None, "it has 2,147,483,648 values in 1 rows"),
 }
 
 

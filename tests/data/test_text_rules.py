@@ -220,7 +220,19 @@ def not_for_minutes() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-@pytest.mark.parametrize("text", ["eyJ-" * 250_000, "a" * 10**6, "a@" * 500_000, "1 " * 500_000, "-----BEGIN " * 90_000, "token " * 90_000, "://a:" * 200_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "eyJ-" * 250_000,
+        "eyJaaaaaaaa.eyJ" + "-eyJaaaaaaaa" * 90_000,
+        "a" * 10**6,
+        "a@" * 500_000,
+        "1 " * 500_000,
+        "-----BEGIN " * 90_000,
+        "token " * 90_000,
+        "://a:" * 200_000,
+    ],
+)
 def test_texts_made_to_take_for_ever_are_read_at_once(text: str) -> None:
     with not_for_minutes():
         assert isinstance(text_of(text.encode(), remove=["emails", "phones", "keys"], repair=True), Wording)
@@ -236,6 +248,9 @@ def test_more_accents_on_a_letter_than_any_language_has_are_refused_before_they_
     with not_for_minutes():
         found = text_of(("a" + "\u0301\u0316" * 500_000).encode(), normalise="NFC")
     assert found == Rejection("corrupt", "the text has 1,000,000 accents on one letter")
+    for mark in ("\u0f73", "\u0301\uff9e"):
+        with not_for_minutes():
+            assert isinstance(text_of(("a" + mark * 200_000).encode(), normalise="NFKC"), Rejection)
     assert isinstance(text_of(("a" + "\u0301\u0316" * 100).encode(), normalise="NFC"), Wording)
     assert isinstance(text_of(("!?" * 500).encode(), normalise="NFC"), Wording)
 

@@ -51,7 +51,7 @@ class Zip(Listing):
             raise
 
     def _members(self, caps: Caps) -> Iterator[Entry]:
-        members, end = Members(self.place, caps), 0
+        members, end, size = Members(self.place, caps), 0, self._file.seek(0, io.SEEK_END)
         for info in sorted(self._zip.infolist(), key=lambda info: info.header_offset):
             name = info.orig_filename
             kind = stat.S_IFMT(info.external_attr >> 16)
@@ -64,6 +64,8 @@ class Zip(Listing):
             if info.compress_type not in _PACKINGS:
                 raise refused(self.place, name, f"is packed by method {info.compress_type}, which is not known")
             end = info.header_offset + info.compress_size
+            if end > size:
+                raise refused(self.place, name, "lies outside the archive")
             members.accept(name, info.file_size, info.compress_size)
             if not info.is_dir() and visible(info.filename):
                 yield Entry(info.filename, info.file_size, f"{info.CRC:08x}-{info.file_size}")

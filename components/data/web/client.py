@@ -17,7 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from components.data.trees import Caps
 from components.data.web.addresses import Refused, connections, cut_after
-from components.errors import UserError
+from components.errors import UserError, first_line
 from components.params import Strict
 
 _PIECE = 2**16
@@ -192,11 +192,11 @@ class Client:
         try:
             with cut_after(end - time.monotonic(), response.shutdown):
                 while piece := response.read1(_PIECE, decode_content=False):
+                    self._refuse_late(end)  # before it is written: of a secured connection that was cut it may be what nobody deciphered
                     yield piece
-                    self._refuse_late(end)
         except (HTTPError, OSError) as error:
             self._refuse_late(end)
-            raise _Broken(f"the connection broke off ({_first_words(error)})") from None
+            raise _Broken(f"the connection broke off ({first_line(error)})") from None
         self._refuse_late(end)
         if response.length_remaining:
             raise _Broken(f"it ended {response.length_remaining:,} bytes before the length that was said")
@@ -227,7 +227,7 @@ class Client:
             except Refused as error:
                 raise Failed(str(error)) from None
             except (HTTPError, OSError) as error:
-                raise _Broken(f"the server cannot be reached ({_first_words(error)})") from None
+                raise _Broken(f"the server cannot be reached ({first_line(error)})") from None
             if response.status not in _REDIRECTS:
                 return response
             response.close()
@@ -284,7 +284,3 @@ def _followed(url: str, response: BaseHTTPResponse) -> str:
 
 def _starts_at(response: BaseHTTPResponse, have: int) -> bool:
     return response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-
-
-def _first_words(error: BaseException) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
