@@ -93,6 +93,7 @@ def test_the_fingerprint_names_the_version_and_the_files_and_hangs_on_the_settin
     assert {**known, "rows": 20} == other
 
 
+@pytest.mark.slow
 def test_it_is_collected_and_cleaned(tmp_path: Path) -> None:
     project = one_dataset(tmp_path, {"modality": "text-pairs", "source": {"kind": "docstrings", "rows": 400}})
     manifest = run(project)

@@ -52,6 +52,7 @@ def test_a_folder_of_a_bucket_gives_what_a_folder_gives_and_a_second_collect_wha
     assert [shard.rows for shard in second.shards] == [11, 2]
 
 
+@pytest.mark.slow
 def test_many_objects_come_in_their_order_though_several_are_fetched_at_a_time(tmp_path: Path, pets: Bucket) -> None:
     contents = {f"{index:03d}.txt": f"text number {index}".encode() for index in range(60)}
     put(pets, {f"texts/{name}": content for name, content in contents.items()})

@@ -45,6 +45,7 @@ def test_a_character_has_its_class_or_is_left_out(char: str, label: str | None) 
     assert class_of(char) == label
 
 
+@pytest.mark.slow
 def test_every_class_and_every_face_is_well_filled() -> None:
     first = all_glyphs()[: Config(kind="glyphs").rows]
     assert {glyph.label for glyph in first} == set(CLASSES)

@@ -108,6 +108,7 @@ def test_the_gate_has_rules_on_captions(tmp_path: Path) -> None:
     assert {rule.column for rule in result.rules} >= {"caption", "caption_chars", "num_bytes"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", [{"kind": "digits", "rows": 300}, {"kind": "glyphs", "rows": 300}])
 def test_the_embedded_images_are_the_same_with_and_without_captions_required(tmp_path: Path, source: dict[str, Any]) -> None:
     found = []

@@ -157,6 +157,7 @@ def test_no_pair_of_hashes_within_the_distance_is_missed(distance: int) -> None:
         assert (bands[0] == bands[1]).any()
 
 
+@pytest.mark.slow
 def test_near_duplicate_pictures_go_to_quarantine_and_existing_ones_win(tmp_path: Path) -> None:
     project = folder_project(tmp_path, "image", clean={"near_duplicates": {"distance": 6}, "image": {"size": 64}})
     for seed in range(40):

@@ -186,6 +186,7 @@ def test_a_file_of_one_value_repeated_a_million_times_is_refused_at_once(tmp_pat
     assert "repeats its values until they are more than" in refused_at_once(source(tmp_path), "text", tmp_path)
 
 
+@pytest.mark.slow
 def test_texts_that_begin_alike_and_are_written_once_are_refused_at_once(tmp_path: Path) -> None:
     texts = pa.DictionaryArray.from_arrays(pa.array([0] * 400, pa.int32()), pa.array(["x" * 4_000_000])).dictionary_decode()
     write(tmp_path / "bomb.parquet", {"text": texts}, compression="zstd", use_dictionary=False, column_encoding={"text": "DELTA_BYTE_ARRAY"})
@@ -206,6 +207,7 @@ def test_a_file_that_says_that_it_unpacks_to_far_more_is_refused_at_once(tmp_pat
     assert "unpacks from" in refused_at_once(source(tmp_path), "text", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_file_whose_end_belies_its_pages_is_refused_at_once(tmp_path: Path) -> None:
     write(tmp_path / "bomb.parquet", {"text": ["x" * 400_000_000]}, compression="zstd", use_dictionary=False, write_statistics=False)
     content = bytearray((tmp_path / "bomb.parquet").read_bytes())

@@ -88,6 +88,7 @@ def test_a_page_is_laid_out_as_text_for_reading_without_what_only_fills_the_scre
     assert page_text(page.encode(), "file")[1].decode() == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
     [
@@ -105,6 +106,7 @@ def test_a_book_is_read_in_the_order_of_its_spine() -> None:
     assert book_text(book(), "file") == ("A book", b"It begins.\n\nIt ends.")
 
 
+@pytest.mark.slow
 def test_a_chapter_that_the_spine_names_again_and_again_is_read_once() -> None:
     again = PACKAGE.replace('<itemref idref="two"/>', '<itemref idref="two"/>' * 50_000)
     assert book_text(book(**{"OPS/book.opf": again}), "file") == ("A book", b"It begins.\n\nIt ends.")

@@ -22,6 +22,7 @@ class Heard(Silent):
         self.messages += [] if message in self.messages else [message]
 
 
+@pytest.mark.slow
 def test_the_classifier_knows_digits_it_has_not_seen(digits: Dataset, cache: Path) -> None:
     extractor = own_extractor(digits, cache, SILENT)
     assert extractor.name == f"own-classifier-{FEATURES}"

@@ -129,6 +129,7 @@ def test_real_images_score_like_the_floor_and_noise_makes_it_worse_step_by_step(
     assert scores[0]["inception_score_own"] > scores[2]["inception_score_own"] > 1
 
 
+@pytest.mark.slow
 def test_the_test_split_itself_scores_nearly_zero(digits: Dataset, cache: Path) -> None:
     class Copies(Redraws):
         def sample_images(self, num: int, *, seed: int, labels: Tensor | None = None, settings: SamplerSettings = OWN_SETTINGS) -> Tensor:
@@ -146,6 +147,7 @@ def test_a_collapsed_generator_is_found_out(digits: Dataset, cache: Path) -> Non
     assert scores["fid_own"] > 20
 
 
+@pytest.mark.slow
 def test_every_figure_carries_its_protocol(digits: Dataset, cache: Path) -> None:
     evidence = score(tiny_vae(), digits, cache)
     of_samples = {f"{name}_own" for name in ("fid", "fid_infinity", "kid", "inception_score", "precision", "recall", "density", "coverage")}

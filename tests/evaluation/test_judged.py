@@ -53,6 +53,7 @@ def test_nothing_that_is_kept_of_the_whole_is_taken_for_the_part(part: Dataset, 
     assert part.manifest.sha256 != digits.manifest.sha256
 
 
+@pytest.mark.slow
 def test_figures_refer_to_the_version_and_say_how_much_of_it_they_saw(part: Dataset, digits: Dataset, cache: Path) -> None:
     evidence = score(Redraws(digits, noise=0.2), digits, cache, num_samples=60, buffer_mib=SMALL)
     rows, all_rows = part.manifest.rows("test"), digits.manifest.rows("test")

@@ -180,6 +180,7 @@ def test_the_figure_before_the_prior_has_the_protocol_of_fid_own(digits: Dataset
     assert figure(same, "fid_own_before_prior").value == pytest.approx(figure(same, "fid_own").value)
 
 
+@pytest.mark.slow
 def test_every_picture_is_there_and_repeats(digits: Dataset, cache: Path) -> None:
     torch.manual_seed(0)
     model = Vae(VaeConfig(width=8, latent_dim=4, levels=17, importance_samples=2), SPEC)

@@ -60,6 +60,7 @@ def test_images_and_captions_become_vectors_of_length_one_in_one_space(tower: st
         assert torch.allclose(vectors.norm(dim=1), torch.ones(3), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tower", TOWERS)
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
 def test_it_overfits_one_batch(tower: str, loss: str) -> None:

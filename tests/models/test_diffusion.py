@@ -202,6 +202,7 @@ def test_samples_have_the_shape_of_the_data_and_lie_in_the_unit_range(channels: 
     assert torch.isfinite(model.training_step({"image": samples}, 0))
 
 
+@pytest.mark.slow
 def test_samples_repeat_from_their_seed_and_differ_between_seeds(trained: Stepped) -> None:
     assert torch.equal(trained.sample_images(4, seed=3), trained.sample_images(4, seed=3))
     assert not torch.equal(trained.sample_images(4, seed=3), trained.sample_images(4, seed=4))

@@ -74,6 +74,7 @@ def test_first_loss_is_that_of_a_uniform_guess(modality: str, head: str) -> None
     assert loss == pytest.approx(math.log(VOCAB + SENTINELS), rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("modality", "head"), [("text-pairs", "own"), ("text-pairs", "shared"), ("text", "own")])
 def test_overfits_one_batch_and_then_says_it_word_for_word(modality: str, head: str) -> None:
     model, batch = make(modality, head=head, embedding_learning_rate=0.02), batch_of(modality)

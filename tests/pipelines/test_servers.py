@@ -52,6 +52,7 @@ def start_family(project: Project) -> Server:
     return servers._start(project, "worker", [sys.executable, "-c", code], "", {})
 
 
+@pytest.mark.slow
 def test_stopping_ends_the_process_and_its_children(project: Project) -> None:
     started = start_family(project)
     parent = psutil.Process(started.pid)

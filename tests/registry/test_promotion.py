@@ -155,6 +155,7 @@ def test_nobodys_yes_and_somebodys_no_are_records(project: Project, three: Track
     assert aliases(three) == (None, None)
 
 
+@pytest.mark.slow
 def test_the_same_refusal_is_recorded_once_where_nobody_asked(project: Project, three: Tracker) -> None:
     assert [promote(project, three, 3, auto=True).outcome for _ in range(2)] == ["refused", "refused"]
     assert len(ledger.read(project)) == 1
@@ -305,6 +306,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, target: Any, name: str, after: bool
     monkeypatch.setattr(target, name, dying)
 
 
+@pytest.mark.slow
 def test_a_kill_in_a_rollback_is_finished_by_the_next_promotion(project: Project, three: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
     promote(project, three, 1)
     promote(project, three, 2)

@@ -66,6 +66,7 @@ def test_a_vae_reconstructs_the_picture_once(tracker: Tracker, packages: dict[st
     assert "its reconstruction" in drawn.description
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"steps": 1}, {"sampler": "euler"}, {"sampler": "ddpm"}, {"guidance": 4.0, "label": "3"}])
 def test_settings_of_the_sampler_count(tracker: Tracker, packages: dict[str, Package], changes: dict[str, object]) -> None:
     plain = draw(tracker, packages["diffusion"], num=2, **({"label": "3"} if "label" in changes else {}))

@@ -57,6 +57,7 @@ def weights_of(package: Package) -> dict[str, torch.Tensor]:
     return load_file(package.folder / "artifacts/model.safetensors")
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_weights_and_the_tokenizer_it_was_given(make_spec: MakeSpec, package: Package) -> None:
     spec = make_spec(vocab_size=310).model_copy(update={"start": start_of(package)})
     data_spec = started_data_spec(start_of(package), opened(spec)[2])
@@ -65,6 +66,7 @@ def test_a_run_begins_with_the_weights_and_the_tokenizer_it_was_given(make_spec:
     assert equal(dict(model.state_dict()), weights_of(package))
 
 
+@pytest.mark.slow
 def test_adapters_alone_are_trained_and_are_merged_into_the_layers_they_stand_at(make_spec: MakeSpec, package: Package) -> None:
     spec = make_spec().model_copy(update={"start": start_of(package, LORA)})
     model, training, _ = train(spec)
@@ -98,6 +100,7 @@ def test_a_resumed_run_with_adapters_equals_an_uninterrupted_one(make_spec: Make
     assert equal(dict(model.state_dict()), dict(expected.state_dict()))
 
 
+@pytest.mark.slow
 def test_a_merged_network_computes_what_the_adapted_one_did(package: Package, make_spec: MakeSpec) -> None:
     spec = make_spec().model_copy(update={"start": start_of(package)})
     model = build_model(spec, find_family("gpt"), opened(spec)[2]).eval()
@@ -141,6 +144,7 @@ def logits_of(model: pl.LightningModule) -> torch.Tensor:
     return logits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", TIED)
 def test_merging_leaves_a_model_whose_output_layer_shares_the_token_vectors_as_it_was_trained(case: str) -> None:
     family, settings, _ = TIED[case]
@@ -156,6 +160,7 @@ def test_merging_leaves_a_model_whose_output_layer_shares_the_token_vectors_as_i
     assert torch.allclose(logits_of(model), adapted, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", TIED)
 def test_a_target_that_shares_its_weights_is_a_mistake_with_a_sentence(case: str) -> None:
     family, settings, target = TIED[case]
@@ -163,12 +168,14 @@ def test_a_target_that_shares_its_weights_is_a_mistake_with_a_sentence(case: str
         add_adapters(tied(family, settings), Lora(targets=(target,)))
 
 
+@pytest.mark.slow
 def test_a_model_without_linear_layers_is_a_mistake_with_a_sentence() -> None:
     model = find_family("word2vec").load_class()(Word2VecConfig(width=8), DataSpec("text", vocab_size=8, token_counts=(1,) * 8))
     with pytest.raises(UserError, match="has no linear layer that could be adapted: leave lora out"):
         add_adapters(model, Lora())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", [{}, LLAMA])
 def test_the_adapter_of_an_output_layer_is_trained(make_spec: MakeSpec, backbone: dict[str, Any]) -> None:
     spec = make_spec(**backbone)
@@ -180,12 +187,14 @@ def test_the_adapter_of_an_output_layer_is_trained(make_spec: MakeSpec, backbone
     assert {id(parameter) for parameter in model.parameters() if parameter.requires_grad} <= taken
 
 
+@pytest.mark.slow
 def test_training_moves_a_layer_that_was_named_even_if_it_is_the_output_layer(make_spec: MakeSpec, package: Package) -> None:
     spec = make_spec().model_copy(update={"start": start_of(package, Lora(rank=2, targets=("head",)))})
     after, before = dict(train(spec)[0].state_dict()), weights_of(package)
     assert {name for name in after if not torch.equal(after[name], before[name])} == {"network.head.weight"}
 
 
+@pytest.mark.slow
 def test_a_target_that_is_no_layer_is_a_mistake_with_a_sentence(package: Package, make_spec: MakeSpec) -> None:
     spec = make_spec()
     with pytest.raises(UserError, match="names 'query', which is no linear layer of this model: choose from down, head, inputs, output, up"):
@@ -205,6 +214,7 @@ def test_an_alias_is_resolved_to_the_version_it_names_now(home_project: Project,
     assert start == find(home_project, tracker, version.ref)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "changes", "sentence"),
     [
@@ -229,6 +239,7 @@ def folder(make_spec: MakeSpec, tmp_path: Path) -> Path:
     return tmp_path / "llama"
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_a_folder_of_transformers_and_its_tokenizer(home_project: Project, tracker: Tracker, make_spec: MakeSpec, folder: Path) -> None:
     start = find(home_project, tracker, str(folder), **LLAMA)
     spec = make_spec(**LLAMA).model_copy(update={"start": start, "seed": 7})
@@ -241,6 +252,7 @@ def test_a_run_begins_with_a_folder_of_transformers_and_its_tokenizer(home_proje
     assert find(home_project, tracker, str(folder), **LLAMA).sha256 != start.sha256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "config", "sentence"),
     [
@@ -267,6 +279,7 @@ def written(package: Package) -> DataSpec:
     return start_of(package).data_spec()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["captioner", "clip", "text-to-image"])
 def test_a_model_of_captions_goes_on_with_other_captions(tmp_path: Path, family: str) -> None:
     package = write_captions_package(tmp_path / "package", family)
@@ -275,6 +288,7 @@ def test_a_model_of_captions_goes_on_with_other_captions(tmp_path: Path, family:
     assert found == replace(written(package), example_captions=("another",), characters="another")
 
 
+@pytest.mark.slow
 def test_a_captioner_heeds_no_classes_and_a_model_that_does_begins_with_those_it_knows(tmp_path: Path) -> None:
     for family in ("captioner", "clip"):
         package = write_captions_package(tmp_path / family, family)
@@ -288,6 +302,7 @@ def test_a_captioner_heeds_no_classes_and_a_model_that_does_begins_with_those_it
             load_start(model, start)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -301,12 +316,14 @@ def test_what_shapes_the_network_must_be_alike(tmp_path: Path, changes: dict[str
         started_data_spec(start_of(package), replace(written(package), **changes))
 
 
+@pytest.mark.slow
 def test_answers_stand_in_the_order_in_which_they_were_learnt(tmp_path: Path) -> None:
     package = write_fusion_package(tmp_path / "package", questions=(Question("which?", "label", ("a", "b")),))
     described = replace(written(package), questions=(Question("which?", "label", ("b", "a")),))
     assert started_data_spec(start_of(package), described) == written(package)
 
 
+@pytest.mark.slow
 def test_word_vectors_of_other_texts_are_refused_without_a_list_of_counts(tmp_path: Path) -> None:
     package = write_words_package(tmp_path / "package", family="word2vec")
     assert started_data_spec(start_of(package), written(package)) == written(package)
@@ -320,6 +337,7 @@ def test_word_vectors_of_other_texts_are_refused_without_a_list_of_counts(tmp_pa
 SMALL_T5 = {"width": 16, "num_layers": 1, "context_length": 32}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [None, Lora(rank=2, targets=("q", "v"))])
 def test_a_model_that_filled_gaps_learns_pairs_in_its_own_words(home_project: Project, tracker: Tracker, tmp_path: Path, lora: Lora | None) -> None:
     package = write_words_package(tmp_path / "gaps", family="t5")
@@ -350,6 +368,7 @@ def test_a_model_that_filled_gaps_learns_pairs_in_its_own_words(home_project: Pr
     assert adapted < before
 
 
+@pytest.mark.slow
 def test_a_folder_that_a_t5_was_exported_to_is_a_start_and_another_t5_is_none(home_project: Project, tracker: Tracker, tmp_path: Path) -> None:
     package = write_words_package(tmp_path / "gaps", family="t5")
     with load_package(package.folder) as loaded:

@@ -307,6 +307,7 @@ def test_samples_are_drawn_on_time_and_held_back_until_a_checkpoint(make_spec: M
     assert (last["phase"], last["step"], last["max_steps"], last["eta_s"]) == ("train", 6, 6, 0.0)
 
 
+@pytest.mark.slow
 def test_drawing_samples_does_not_change_what_is_learned(make_spec: MakeSpec, tmp_path: Path) -> None:
     spec = make_spec()
     expected, _, _ = train(spec)

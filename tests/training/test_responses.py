@@ -158,6 +158,7 @@ def test_pairs_are_controlled_by_nothing(colours: Dataset, tmp_path: Path) -> No
         datamodules.describe(colours, GptConfig(**SETTINGS, control="title"), tmp_path, kind=RESPONSES)
 
 
+@pytest.mark.slow
 def test_it_begins_with_the_weights_and_words_of_a_model_of_plain_text(spec: DataSpec, tmp_path: Path) -> None:
     from components.training.datamodules.text import train_tokenizer
 
