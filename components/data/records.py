@@ -17,6 +17,8 @@ _PACKINGS = {"": "", ".gz": "gz", ".zst": "zst"}
 RECORD_ENDINGS = tuple(ending + packing for packing in _PACKINGS for ending in _DELIMITERS)
 _MOST_CHARACTERS = 100 * 2**20
 """Of a field; the csv module's own limit of 131,072 is that of a short text. A quote that is never closed would else read the whole file."""
+_MOST_PARTS = 500_000
+"""Lists and objects in a row of JSON, each of which takes 60 bytes and more; brackets in its texts are taken for some."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,9 @@ def _json_lines(file: TextIO) -> Iterator[Record]:
         if len(text) > _MOST_CHARACTERS:
             yield Record(line, problem=f"a line of more than {_MOST_CHARACTERS:,} characters, so the rest of the file was not read")
             return
-        if text.strip():
+        if len(text) > _MOST_PARTS and text.count("{") + text.count("[") > _MOST_PARTS:
+            yield Record(line, problem=f"more than {_MOST_PARTS:,} lists and objects in one row")
+        elif text.strip():
             yield _json_record(line, text)
 
 

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,3 +138,24 @@ def test_a_number_of_too_many_digits_is_a_problem_of_its_line(tmp_path: Path) ->
     first, second = read_records(tmp_path / "texts.jsonl")
     assert first.problem.startswith("no JSON (Exceeds the limit")
     assert second.fields == {"text": "next"}
+
+
+def test_a_row_of_a_million_empty_objects_is_a_problem_and_long_texts_and_lists_of_numbers_are_none(tmp_path: Path) -> None:
+    rows = ['{"text": [' + "{}," * 1_000_000 + "{}]}", json.dumps({"text": "word " * 300_000}), json.dumps({"text": "a", "tokens": [7] * 600_000})]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    assert [record.problem for record in read_records(tmp_path / "a.jsonl")] == ["more than 500,000 lists and objects in one row", "", ""]
+
+
+def test_files_are_found_however_deep_their_folders_are(tmp_path: Path) -> None:
+    (tmp_path / "top").mkdir()
+    inside = os.open(tmp_path / "top", os.O_RDONLY)
+    try:
+        for _ in range(1200):
+            os.mkdir("a", dir_fd=inside)
+            outside, inside = inside, os.open("a", os.O_RDONLY, dir_fd=inside)
+            os.close(outside)
+        os.close(os.open("b.txt", os.O_WRONLY | os.O_CREAT, dir_fd=inside))
+        assert [entry.name for entry in Folder(tmp_path).entries()] == [f"top/{'a/' * 1200}b.txt"]
+    finally:
+        os.close(inside)
+        subprocess.run(["rm", "-rf", tmp_path / "top"], check=True)  # Python's own way of it ends at a thousand

@@ -75,15 +75,23 @@ class SingleFile(Folder):
 
 def _walk(folder: bytes, above: str) -> Iterator[Entry]:
     """The files of ``folder`` and below, by name: a folder is sorted as if its name ended in a slash, which makes the order that of the whole names."""
-    for name, item in sorted(_items(folder, above), key=lambda pair: pair[0]):
-        if name.endswith("/"):
-            yield from _walk(item.path, name)
+    open_folders = [_sorted_items(folder, above)]  # a list, for calls within calls end at a thousand
+    while open_folders:
+        name, item = next(open_folders[-1], ("", None))
+        if item is None:
+            open_folders.pop()
+        elif name.endswith("/"):
+            open_folders.append(_sorted_items(item.path, name))
         elif item.is_file():
             try:
                 entry = _entry(name, item.stat())
             except FileNotFoundError:
                 continue  # it went away in this moment
             yield entry
+
+
+def _sorted_items(folder: bytes, above: str) -> "Iterator[tuple[str, os.DirEntry[bytes]]]":
+    return iter(sorted(_items(folder, above), key=lambda pair: pair[0]))
 
 
 def _items(folder: bytes, above: str) -> "Iterator[tuple[str, os.DirEntry[bytes]]]":
