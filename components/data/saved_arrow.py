@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.data.layout import SPLIT_NAMES
 from components.data.sources import Part, RawRow
-from components.data.tables import TableLayout, layout_of_schema, named_values
+from components.data.tables import BYTES_AT_ONCE, ROWS_AT_ONCE, VALUES_FROM, TableLayout, layout_of_schema, named_values
 from components.data.trees import Entry
 from components.data.trees.folder import Folder
 from components.errors import UserError, first_line
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _SPLITS, _STATE = "dataset_dict.json", "state.json"
-_ROWS_AT_ONCE, _BYTES_AT_ONCE = 128, 64 * 2**20
-_VALUES_FROM = 1_000_000
-"""Values, in all columns and lists of some rows, that no sample has; and rows that a small file may have without being a bomb, each of which takes a bit."""
+_MOST_VALUES = 1_000_000
+"""In all columns and lists of the rows that are read at once: no sample has as many, and each is an object of Python."""
 _END = b"\xff\xff\xff\xff\0\0\0\0"
 """What a stream of Arrow's ends in."""
 Fields = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -110,7 +109,7 @@ def _rows_of(folder: Path, entry: Entry, layout: TableLayout) -> Iterator[list[d
             batch = pa.ipc.read_record_batch(message, schema).select(columns)
             batch.validate(full=True)  # Arrow itself believes whatever offsets stand there
             num_rows += batch.num_rows
-            if num_rows > max(_VALUES_FROM, 8 * entry.size):
+            if num_rows > max(VALUES_FROM, 8 * entry.size):
                 raise _Foreign(f"it says to have {num_rows:,} rows in {entry.size:,} bytes")
             yield from _pieces(batch)
         if file.tell() != entry.size or not _ends_well(file):
@@ -118,11 +117,11 @@ def _rows_of(folder: Path, entry: Entry, layout: TableLayout) -> Iterator[list[d
 
 
 def _pieces(batch: "pa.RecordBatch") -> Iterator[list[dict[str, Any]]]:
-    at_once = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE * batch.num_rows // max(batch.nbytes, 1)))
+    at_once = max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE * batch.num_rows // max(batch.nbytes, 1)))
     for start in range(0, batch.num_rows, at_once):
         piece = batch.slice(start, at_once)
         num_values = sum(_num_values(column) for column in piece.columns)
-        if num_values > _VALUES_FROM:  # an object of Python takes eight bytes or more, a value of Arrow's perhaps a bit
+        if num_values > _MOST_VALUES:
             raise _Foreign(f"it has {num_values:,} values in {piece.num_rows} rows")
         yield piece.to_pylist()
 
@@ -133,7 +132,7 @@ def _ends_well(file: "pa.MemoryMappedFile") -> bool:
 
 
 class _Foreign(Exception):
-    """What no file of the library holds."""
+    """What is not read of what Arrow knows, or no file of the library holds."""
 
 
 @contextmanager

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 ENDINGS = (".parquet", ".pq")
-_ROWS_AT_ONCE, _LABELS_AT_ONCE, _BYTES_AT_ONCE = 128, 65_536, 64 * 2**20
+ROWS_AT_ONCE, _LABELS_AT_ONCE, BYTES_AT_ONCE = 128, 65_536, 64 * 2**20
 _MOST_LOST = 100_000
 """Rows of a file that are counted as lost, for how many there are only the file says."""
-_VALUES_FROM = 1_000_000
+VALUES_FROM = 1_000_000
 """Below this many values a small file that repeats one value is no bomb."""
 _SPLIT = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![a-z])", re.IGNORECASE)
 
@@ -172,14 +172,14 @@ def _refuse_bomb(where: str, entry: Entry, metadata: "pq.FileMetaData", layout: 
     values = max(metadata.num_rows, sum(column.num_values for column in columns))
     if unpacked > max(RATIO_FROM_BYTES, caps.max_ratio * min(packed, entry.size)):
         raise _bomb(where, f"unpacks from {packed:,} to {unpacked:,} bytes", "max_ratio", caps.max_ratio)
-    if values > max(_VALUES_FROM, caps.max_ratio * entry.size):
+    if values > max(VALUES_FROM, caps.max_ratio * entry.size):
         raise _bomb(where, f"has {values:,} values in {entry.size:,} bytes", "max_ratio", caps.max_ratio)
     if unpacked > caps.max_total_bytes:
         raise _bomb(where, f"unpacks to {unpacked:,} bytes", "max_total_bytes", caps.max_total_bytes)
 
 
 def _batches(
-    where: str, entry: Entry, file: BinaryIO, table: "pq.ParquetFile", layout: TableLayout, caps: Caps, most_rows: int = _ROWS_AT_ONCE
+    where: str, entry: Entry, file: BinaryIO, table: "pq.ParquetFile", layout: TableLayout, caps: Caps, most_rows: int = ROWS_AT_ONCE
 ) -> "Iterator[pa.RecordBatch]":
     """Some rows at a time, few where they are large; a bomb is refused before the row group is read in which it becomes one.
 
@@ -195,7 +195,7 @@ def _batches(
         if unpacked > max(RATIO_FROM_BYTES, caps.max_ratio * entry.size):
             raise _bomb(where, f"unpacks, as its pages say, to more than {unpacked:,} bytes", "max_ratio", caps.max_ratio)
         shared = sum(max(page.unpacked for page in pages) for column, pages in columns if pages and _shares_values(column))
-        rows = int(min(most_rows, max(1, _BYTES_AT_ONCE / max(shared, size / max(group.num_rows, 1), 1))))
+        rows = int(min(most_rows, max(1, BYTES_AT_ONCE / max(shared, size / max(group.num_rows, 1), 1))))
         for batch in table.iter_batches(batch_size=rows, row_groups=[number], columns=list(layout.columns.values())):
             whole += batch.nbytes
             if whole > max(RATIO_FROM_BYTES, caps.max_ratio * entry.size):
