@@ -89,7 +89,7 @@ def unwanted(text: str, rules: TextRules) -> Rejection | None:
 def _longest_marks(text: str) -> int:
     """Of the accents and other marks on one letter, where there are many: normalising them takes time with the square of their number."""
     longest = 0
-    for run in _SIGNS.finditer(text):
+    for run in () if text.isascii() else _SIGNS.finditer(text):  # ASCII has no marks, and most texts are that
         number = 0
         for sign in run[0]:
             parts = unicodedata.normalize("NFKD", sign)  # some signs are none, but become some
